@@ -1,0 +1,1 @@
+"""SeqIO tasks and mixtures, one file a data set."""

@@ -1,0 +1,1 @@
+"""tlm_jax: train small language models to reason."""

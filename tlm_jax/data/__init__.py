@@ -1,0 +1,1 @@
+"""Records, formats, vocabularies, packing and the input pipeline."""

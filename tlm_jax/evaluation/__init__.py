@@ -1,0 +1,1 @@
+"""Answer extraction and grading, and evaluation of a model on tasks."""

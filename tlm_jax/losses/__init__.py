@@ -1,0 +1,1 @@
+"""Losses as a weighted sum and a weight."""

@@ -1,0 +1,1 @@
+"""Accumulating and writing metrics."""

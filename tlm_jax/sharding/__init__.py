@@ -1,0 +1,1 @@
+"""Device meshes and the table from logical axes to mesh axes."""

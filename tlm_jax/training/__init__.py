@@ -1,0 +1,1 @@
+"""State, objectives, the train step, the loop and its hooks."""

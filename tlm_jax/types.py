@@ -1,0 +1,28 @@
+"""Names that every package shares: array trees, batches, and the error a user can cause."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+
+Params = Any
+"""A nested dict of arrays; leaves are named by their '/'-joined path, as in T5X."""
+
+Batch = Mapping[str, jax.Array]
+"""Features by T5X's names (docs/design/contracts.md)."""
+
+
+class UserError(Exception):
+    """Something the user can mend; mains print the message as one line and exit with 1.
+
+    The message says what is wrong, where, what was expected, and the remedy.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns ' Did you mean X?' for the known name closest to `name`, or an empty string."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
