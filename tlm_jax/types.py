@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -13,6 +13,22 @@ Params = Any
 
 Batch = Mapping[str, jax.Array]
 """Features by T5X's names (docs/design/contracts.md)."""
+
+
+class Unembedding(NamedTuple):
+    """Maps hidden states `[..., D]` to logits `[..., V]`.
+
+    `logits = soft_cap * tanh(z / soft_cap)` with `z = scale * (hidden @ matrix) + bias`, all in
+    float32; a `soft_cap` of None leaves `z` as it is.
+    """
+
+    matrix: jax.Array
+    """`[D, V]`; for tied embeddings the transposed embedding table."""
+    scale: float = 1.0
+    """T5's `D ** -0.5` where the embedding table is tied, else 1."""
+    soft_cap: float | None = None
+    bias: jax.Array | None = None
+    """`[V]`."""
 
 
 class UserError(Exception):
