@@ -1,0 +1,127 @@
+"""Reads a main's command line and gin files into the configuration object they describe.
+
+T5X's habits: `--gin_file=F` (repeatable), `--gin.NAME=VALUE`, `--gin_search_paths=A,B`. Whatever is
+wrong with them is one line that names the binding, where it stands, and the nearest right name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tlm_jax.types import UserError, nearest
+
+T = TypeVar("T")
+
+_REPOSITORY = Path(__file__).parents[2]
+
+
+def parser(main: str, description: str) -> argparse.ArgumentParser:
+    """Returns an argument parser with the gin flags every main has."""
+    result = argparse.ArgumentParser(
+        prog=f"python -m tlm_jax.{main}",
+        description=description,
+        epilog="Any gin binding may follow, for example --gin.TRAIN_STEPS=100 or "
+        "--gin.run.RunConfig.seed=1; strings keep their quotes: --gin.MODEL_DIR='\"runs/a\"'.",
+        allow_abbrev=False,
+    )
+    result.add_argument(
+        "--gin_file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="configuration file; may be given several times, later files win",
+    )
+    result.add_argument(
+        "--gin_search_paths",
+        default="",
+        metavar="A,B",
+        help="folders in which gin files are looked up, besides the current one and the project",
+    )
+    return result
+
+
+def parse(
+    arguments: argparse.ArgumentParser, argv: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Splits `argv` into parsed flags and gin bindings (`NAME=VALUE` strings).
+
+    Raises:
+      UserError: for an argument that is neither a known flag nor `--gin.NAME=VALUE`.
+    """
+    known, rest = arguments.parse_known_args(list(argv))
+    bindings = []
+    for argument in rest:
+        if argument.startswith("--gin.") and "=" in argument:
+            bindings.append(argument.removeprefix("--gin."))
+        elif argument.startswith("--gin."):
+            raise UserError(f"{argument}: expected --gin.NAME=VALUE")
+        else:
+            flags = [flag for action in arguments._actions for flag in action.option_strings]
+            hint = nearest(argument.partition("=")[0], flags)
+            raise UserError(f"unknown argument {argument!r}.{hint} Try --help.")
+    return known, bindings
+
+
+def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> tuple[T, str]:
+    """Builds the `root` dataclass from gin files and bindings.
+
+    Returns:
+      The object, and the operative configuration as gin text (what `config.gin` holds).
+
+    Raises:
+      UserError: one line, for anything wrong in the files or the bindings.
+    """
+    import gin
+
+    from tlm_jax.runs import gin_errors, validation
+
+    if not known.gin_file:
+        raise UserError("no configuration: give --gin_file=FILE (gin_configs/quickstart.gin, say)")
+    gin.clear_config()
+    for path in [".", str(_REPOSITORY), *filter(None, known.gin_search_paths.split(","))]:
+        gin.add_config_file_search_path(path)
+    with gin_errors.one_line(), _quiet_logging():
+        for path in known.gin_file:
+            gin.parse_config_file(path)
+        for binding in bindings:
+            gin_errors.parse_binding(binding)
+        gin_errors.check_macros(bindings)
+        built = gin.get_configurable(root)()
+    validation.check_types(built, where=root.__name__)
+    return built, gin.operative_config_str()
+
+
+@contextlib.contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Silences gin's own log lines about search paths; errors reach the user as exceptions."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def run_main(main: Callable[[Sequence[str]], Any]) -> None:
+    """Calls `main(argv)`, prints a `UserError` as one line, and ends the process promptly.
+
+    Set `TLM_JAX_TRACEBACK=1` to see where a user error was raised.
+    """
+    code = 0
+    try:
+        code = int(main(sys.argv[1:]) or 0)
+    except UserError as error:
+        if os.environ.get("TLM_JAX_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code)
