@@ -1,0 +1,228 @@
+"""Shows our tasks, mixtures and vocabularies to SeqIO, and SeqIO's to us."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from tlm_jax.data import tasks
+from tlm_jax.data.shuffle import permute
+from tlm_jax.data.sources import RecordSource
+from tlm_jax.data.vocabularies import (
+    ByteVocabulary,
+    SentencePieceVocabulary,
+    Vocabulary,
+)
+from tlm_jax.types import UserError, nearest
+
+
+class SeqioSource(seqio.DataSource):
+    """A RecordSource as a SeqIO data source of string features."""
+
+    def __init__(self, source: RecordSource):
+        super().__init__(splits=source.splits)
+        self.record_source = source
+
+    @property
+    def supports_arbitrary_sharding(self) -> bool:
+        return True
+
+    def list_shards(self, split: str) -> Sequence[str]:
+        return [split]
+
+    def num_input_examples(self, split: str) -> int | None:
+        return self.record_source.num_examples(split)
+
+    def get_dataset(
+        self,
+        split: str = "train",
+        shuffle: bool = True,
+        seed: int | None = None,
+        shard_info: seqio.ShardInfo | None = None,
+        **unused: Any,
+    ) -> tf.data.Dataset:
+        """Yields the examples of `split`: in order, or in the order of our own shuffle."""
+        source = self.record_source
+        source.check_split(split)
+        count = source.num_examples(split)
+        first = shard_info.index if shard_info else 0
+        stride = shard_info.num_shards if shard_info else 1
+
+        def generate():
+            position = first
+            while count is None or position < count:
+                index = position
+                if shuffle and count is not None:
+                    index = int(permute(np.array([position]), count, seed or 0)[0])
+                yield dict(source.example(split, index))
+                position += stride
+
+        sample = source.example(split, 0) if count is None or count > 0 else {"id": ""}
+        signature = {
+            name: tf.TensorSpec([], tf.string)
+            if isinstance(value, str)
+            else tf.TensorSpec([None, *value.shape[1:]], value.dtype)
+            for name, value in sample.items()
+        }
+        return tf.data.Dataset.from_generator(generate, output_signature=signature)
+
+
+class SeqioVocabulary(seqio.Vocabulary):
+    """One of our vocabularies as SeqIO's; in TensorFlow it calls back into Python."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        super().__init__()
+        self.vocabulary = vocabulary
+
+    @property
+    def bos_id(self) -> int:
+        return self.vocabulary.bos_id
+
+    @property
+    def eos_id(self) -> int:
+        return self.vocabulary.eos_id
+
+    @property
+    def unk_id(self) -> int | None:
+        return self.vocabulary.unk_id
+
+    @property
+    def _base_vocab_size(self) -> int:
+        return self.vocabulary.size
+
+    def _encode(self, s: str | bytes) -> Sequence[int]:
+        text = s.decode("utf-8") if isinstance(s, bytes) else s
+        return self.vocabulary.encode(text).tolist()
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return self.vocabulary.decode(ids)
+
+    def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
+        ids = tf.numpy_function(
+            lambda text: self.vocabulary.encode(text.decode("utf-8")), [s], tf.int32, stateful=False
+        )
+        return tf.ensure_shape(ids, [None])
+
+    def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
+        def decode(rows: np.ndarray) -> np.ndarray:
+            flat = rows.reshape(-1, rows.shape[-1])
+            texts = [self.vocabulary.decode(row.tolist()).encode() for row in flat]
+            return np.array(texts, dtype=object).reshape(rows.shape[:-1])
+
+        text = tf.numpy_function(decode, [ids], tf.string, stateful=False)
+        return tf.ensure_shape(text, ids.shape[:-1])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SeqioVocabulary) and self.vocabulary == other.vocabulary
+
+    def __hash__(self) -> int:
+        return hash(self.vocabulary)
+
+
+class ForeignVocabulary(Vocabulary):
+    """A SeqIO vocabulary of somebody else's task as one of ours."""
+
+    def __init__(self, vocabulary: seqio.Vocabulary):
+        self.vocabulary = vocabulary
+
+    @property
+    def size(self) -> int:
+        return self.vocabulary.vocab_size
+
+    @property
+    def eos_id(self) -> int:
+        eos = self.vocabulary.eos_id
+        return -1 if eos is None else eos
+
+    @property
+    def unk_id(self) -> int | None:
+        return self.vocabulary.unk_id
+
+    @property
+    def zero_is_padding(self) -> bool:
+        return True
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.vocabulary)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [np.asarray(self.vocabulary.encode(text), dtype=np.int32) for text in texts]
+
+    def decode_text(self, ids: list[int]) -> str:
+        return self.vocabulary.decode(ids)
+
+    def piece(self, token_id: int) -> str:
+        return self.vocabulary.decode([token_id]) or f"<{token_id}>"
+
+
+@functools.singledispatch
+def as_seqio_vocabulary(vocabulary: Vocabulary) -> seqio.Vocabulary:
+    """Returns SeqIO's own class where it has one (bytes, SentencePiece), else an adapter."""
+    return SeqioVocabulary(vocabulary)
+
+
+@as_seqio_vocabulary.register
+def _(vocabulary: ByteVocabulary) -> seqio.Vocabulary:
+    return seqio.ByteVocabulary(extra_ids=vocabulary.extra_ids)
+
+
+@as_seqio_vocabulary.register
+def _(vocabulary: SentencePieceVocabulary) -> seqio.Vocabulary:
+    if vocabulary.path.startswith("asset:"):
+        return SeqioVocabulary(vocabulary)
+    return seqio.SentencePieceVocabulary(vocabulary.path, extra_ids=vocabulary.extra_ids)
+
+
+def publish(entries: Iterable[tasks.Task | tasks.Mixture] | None = None) -> None:
+    """Enters our tasks and mixtures (all that are registered, if None) into SeqIO's registries."""
+    for entry in tasks.registered().values() if entries is None else entries:
+        if isinstance(entry, tasks.Task):
+            if entry.name not in seqio.TaskRegistry.names():
+                seqio.TaskRegistry.add_provider(entry.name, as_seqio_task(entry))
+        elif entry.name not in seqio.MixtureRegistry.names():
+            seqio.MixtureRegistry.add(entry.name, list(entry.rates))
+
+
+def withdraw(name: str) -> None:
+    """Removes a name from SeqIO's registries, if it is there."""
+    for registry in (seqio.TaskRegistry, seqio.MixtureRegistry):
+        if name in registry.names():
+            registry.remove(name)
+
+
+def as_seqio_task(task: tasks.Task, vocabulary: Vocabulary | None = None) -> seqio.Task:
+    """Returns a SeqIO task (not registered): source, tokenize, append EOS; nothing else."""
+    shown = as_seqio_vocabulary(vocabulary or task.vocabulary)
+    options = dict(task.seqio_options)
+    return seqio.Task(
+        task.name,
+        source=SeqioSource(task.source),
+        output_features={
+            name: seqio.Feature(vocabulary=shown, add_eos=name in task.eos_features)
+            for name in task.features
+        },
+        preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos],
+        **options,
+    )
+
+
+def find(name: str) -> seqio.Task | seqio.Mixture:
+    """Returns the SeqIO task or mixture of that name, ours or anybody's.
+
+    Raises:
+      UserError: SeqIO knows no such name.
+    """
+    publish()
+    known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+    if name not in known:
+        raise UserError(
+            f"no task or mixture named {name!r}.{nearest(name, known)} "
+            "`python -m tlm_jax.inspect --list` shows all of them."
+        )
+    return seqio.get_mixture_or_task(name)

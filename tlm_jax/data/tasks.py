@@ -1,0 +1,203 @@
+"""The registry of tasks and mixtures, kept without TensorFlow and mirrored into SeqIO's.
+
+Importing SeqIO imports TensorFlow (about three seconds). So `register_task` notes the task here,
+and `tlm_jax.data.seqio_bridge` enters it into SeqIO's registries: at once where SeqIO is already
+imported, else when something asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+import pkgutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tlm_jax.data.sources import RecordSource
+from tlm_jax.data.vocabularies import ByteVocabulary, Vocabulary
+from tlm_jax.types import UserError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A source of formatted examples and how they become tokens.
+
+    Attributes:
+      name: unique among tasks and mixtures.
+      source: the formatted examples.
+      features: the fields that are tokenized: ("inputs", "targets") or ("targets",).
+      vocabulary: used where the run does not choose another.
+      eos_features: the features that end with the vocabulary's EOS.
+      description: one line for `tlm_jax.inspect --list`.
+      seqio_options: further keywords of `seqio.TaskRegistry.add`, such as `metric_fns`.
+    """
+
+    name: str
+    source: RecordSource
+    features: tuple[str, ...] = ("inputs", "targets")
+    vocabulary: Vocabulary = dataclasses.field(default_factory=ByteVocabulary)
+    eos_features: tuple[str, ...] = ("inputs", "targets")
+    description: str = ""
+    seqio_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Tasks (or mixtures) drawn in proportion to `rates`, which need not sum to one."""
+
+    name: str
+    rates: tuple[tuple[str, float], ...]
+    description: str = ""
+
+
+_registry: dict[str, Task | Mixture] = {}
+
+
+def register_task(
+    name: str,
+    source: RecordSource,
+    *,
+    features: Sequence[str] = ("inputs", "targets"),
+    vocabulary: Vocabulary | None = None,
+    eos_features: Sequence[str] | None = None,
+    description: str = "",
+    seqio_options: Mapping[str, Any] | None = None,
+) -> Task:
+    """Registers a task here and, when SeqIO is or gets imported, in `seqio.TaskRegistry`.
+
+    Args:
+      name: unique among tasks and mixtures.
+      source: the formatted examples; nothing is read now.
+      features: the fields that are tokenized.
+      vocabulary: the default one; bytes if None.
+      eos_features: the features that end with EOS; all of `features` if None.
+      description: one line for `tlm_jax.inspect --list`.
+      seqio_options: further keywords of `seqio.TaskRegistry.add`.
+
+    Raises:
+      UserError: the name is taken.
+    """
+    task = Task(
+        name=name,
+        source=source,
+        features=tuple(features),
+        vocabulary=vocabulary or ByteVocabulary(),
+        eos_features=tuple(features if eos_features is None else eos_features),
+        description=description,
+        seqio_options=dict(seqio_options or {}),
+    )
+    _add(task)
+    return task
+
+
+def register_mixture(
+    name: str, rates: Mapping[str, float] | Iterable[tuple[str, float]], *, description: str = ""
+) -> Mixture:
+    """Registers a mixture of tasks or mixtures, by name and rate.
+
+    Raises:
+      UserError: the name is taken, there is no member, or a rate is not a positive number.
+    """
+    pairs = tuple((member, float(rate)) for member, rate in dict(rates).items())
+    if not pairs:
+        raise UserError(f"mixture {name!r} has no members; give at least one (task, rate).")
+    for member, rate in pairs:
+        if not (math.isfinite(rate) and rate > 0):
+            raise UserError(
+                f"mixture {name!r} gives {member!r} the rate {rate}; expected a positive number."
+            )
+    mixture = Mixture(name, pairs, description)
+    _add(mixture)
+    return mixture
+
+
+def get(name: str) -> Task | Mixture:
+    """Returns the registered task or mixture, loading the `tasks` package if need be.
+
+    A name that only SeqIO knows is not found here; see `seqio_bridge.find`.
+
+    Raises:
+      UserError: no such name; the message gives the nearest one.
+    """
+    if name not in _registry:
+        load_tasks()
+    if name not in _registry:
+        raise UserError(
+            f"no task or mixture named {name!r}.{nearest(name, _registry)} "
+            "`python -m tlm_jax.inspect --list` shows all of them."
+        )
+    return _registry[name]
+
+
+def registered() -> dict[str, Task | Mixture]:
+    """Returns everything registered so far, in the order of registration."""
+    return dict(_registry)
+
+
+def unregister(name: str) -> None:
+    """Forgets a task or mixture (tests, and notebooks that define one again)."""
+    _registry.pop(name, None)
+    if "seqio" in sys.modules:
+        from tlm_jax.data import seqio_bridge
+
+        seqio_bridge.withdraw(name)
+
+
+def load_tasks(modules: Sequence[str] = ()) -> dict[str, Task | Mixture]:
+    """Imports every module of the top-level `tasks` package and those named; returns the registry.
+
+    Raises:
+      UserError: a named module cannot be found.
+    """
+    package = importlib.import_module("tasks")
+    for found in pkgutil.walk_packages(package.__path__, "tasks."):
+        importlib.import_module(found.name)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module + ".").startswith(error.name + "."):
+                raise
+            raise UserError(
+                f"cannot import module {module!r} (no module {error.name!r}): name a module on "
+                "PYTHONPATH or in the current directory."
+            ) from error
+    return registered()
+
+
+def task_rates(name: str) -> dict[str, float]:
+    """Returns each task below a task or mixture with its share; the shares sum to one.
+
+    A sub-mixture's rate is divided among its members in proportion to their rates there, and a
+    task reached by several paths gets the sum of its shares.
+
+    Raises:
+      UserError: a member is unknown, or a mixture contains itself.
+    """
+    shares: dict[str, float] = {}
+    _add_shares(name, 1.0, (), shares)
+    return shares
+
+
+def _add_shares(name: str, share: float, path: tuple[str, ...], shares: dict[str, float]) -> None:
+    if name in path:
+        raise UserError(f"mixture {name!r} contains itself: {' > '.join((*path, name))}.")
+    found = get(name)
+    if isinstance(found, Task):
+        shares[name] = shares.get(name, 0.0) + share
+        return
+    total = sum(rate for _, rate in found.rates)
+    for member, rate in found.rates:
+        _add_shares(member, share * rate / total, (*path, name), shares)
+
+
+def _add(entry: Task | Mixture) -> None:
+    if entry.name in _registry:
+        raise UserError(f"a task or mixture named {entry.name!r} is registered already.")
+    _registry[entry.name] = entry
+    if "seqio" in sys.modules:
+        from tlm_jax.data import seqio_bridge
+
+        seqio_bridge.publish([entry])
