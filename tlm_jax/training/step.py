@@ -1,0 +1,130 @@
+"""The train step: gradients over micro-batches, one division, one update, one jit for all objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, PyTree
+
+from tlm_jax.losses.reduction import LossOutput, WeightedSum
+from tlm_jax.training.state import TrainState, step_rng
+from tlm_jax.types import Batch, Params
+
+Objective = Callable[[Params, Batch, jax.Array | None], LossOutput]
+"""`objective(params, batch, dropout_rng)`: a sum and its weight; see `training.objectives`."""
+
+
+class StepMetrics(NamedTuple):
+    """What a step tells the host.
+
+    Attributes:
+      sums: the objective's metrics and `loss`, each a sum and a weight over the whole batch.
+      scalars: `gradient_norm` (before clipping), `parameter_norm` (after the update),
+        `learning_rate`.
+      finite: whether loss and gradient were finite; where not, the update was not applied.
+    """
+
+    sums: dict[str, WeightedSum]
+    scalars: dict[str, Float[Array, ""]]
+    finite: Bool[Array, ""]
+
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+
+
+def make_train_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    *,
+    micro_batches: int = 1,
+) -> TrainStep:
+    """Builds the pure train step; the caller jits it with shardings (`jit_train_step`).
+
+    With micro-batches i = 1..M of the batch and an objective that returns (sum_i, weight_i), the
+    gradient is grad(Σ_i sum_i) / Σ_i weight_i: the same, up to float addition order, whatever M.
+
+    Args:
+      objective: the loss to minimise.
+      optimizer: applied to the normalised gradient; holds its own schedule.
+      learning_rate: the same schedule, for the metrics.
+      micro_batches: M; must divide the number of rows. Activations are kept for one at a time.
+
+    Returns:
+      `step(state, batch) -> (state, StepMetrics)`. A step with a non-finite loss or gradient
+      leaves parameters and optimizer as they were and counts as a step.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        output, gradient = _accumulate(
+            objective, state.params, batch, step_rng(state), micro_batches
+        )
+        weight = jnp.where(output.loss.weight > 0, output.loss.weight, 1.0)
+        gradient = jax.tree.map(lambda g: g / weight, gradient)
+        gradient_norm = optax.global_norm(gradient)
+        finite = jnp.isfinite(output.loss.total) & jnp.isfinite(gradient_norm)
+
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
+        new_state = TrainState(state.step + 1, params, opt_state, state.rng)
+        scalars = {
+            "gradient_norm": gradient_norm,
+            "parameter_norm": optax.global_norm(params),
+            "learning_rate": jnp.asarray(learning_rate(state.step), jnp.float32),
+        }
+        sums = {"loss": output.loss, **output.metrics}
+        return new_state, StepMetrics(sums, scalars, finite)
+
+    return train_step
+
+
+def jit_train_step(
+    train_step: TrainStep, state_shardings: PyTree, replicated: jax.sharding.Sharding
+) -> Any:
+    """Jits a train step: the state is donated and keeps its shardings, metrics are replicated."""
+    return jax.jit(train_step, out_shardings=(state_shardings, replicated), donate_argnums=0)
+
+
+def _accumulate(
+    objective: Objective, params: Params, batch: Batch, rng: jax.Array, micro_batches: int
+) -> tuple[LossOutput, PyTree]:
+    """Returns the objective's sums and the gradient of its total, over all micro-batches."""
+
+    def total(params: Params, batch: Batch, rng: jax.Array) -> tuple[jax.Array, LossOutput]:
+        output = objective(params, batch, rng)
+        return output.loss.total, output
+
+    gradient_of = jax.grad(total, has_aux=True)
+    if micro_batches == 1:
+        gradient, output = gradient_of(params, batch, rng)
+        return output, gradient
+
+    def body(carry: Any, inputs: tuple[jax.Array, Mapping[str, jax.Array]]) -> tuple[Any, None]:
+        index, micro = inputs
+        gradient, output = gradient_of(params, micro, jax.random.fold_in(rng, index))
+        return jax.tree.map(jnp.add, carry, (gradient, output)), None
+
+    split = {name: _split_rows(value, micro_batches) for name, value in batch.items()}
+    first = {name: value[0] for name, value in split.items()}
+    shapes = jax.eval_shape(gradient_of, params, first, rng)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    (gradient, output), _ = jax.lax.scan(body, zeros, (jnp.arange(micro_batches), split))
+    return output, gradient
+
+
+def _split_rows(array: Array, parts: int) -> Array:
+    """[B, ...] -> [parts, B/parts, ...] with row i in part i % parts.
+
+    Interleaved, so that each device of the batch axes keeps its own rows in every part.
+    """
+    rows, *rest = array.shape
+    return jnp.swapaxes(array.reshape(rows // parts, parts, *rest), 0, 1)
