@@ -1,0 +1,1 @@
+"""Endless embedded data: pure functions of (seed, split, index)."""
