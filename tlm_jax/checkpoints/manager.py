@@ -1,0 +1,288 @@
+"""Saves training asynchronously, and restores the newest checkpoint that is whole.
+
+    DIRECTORY/
+      300/                    a complete checkpoint, named by its step
+        state/                parameters, optimizer, step and random numbers (Orbax)
+        data/  metrics/       the data position; metrics in flight (JSON)
+        manifest.json         files with sizes and checksums, arrays with shapes
+      400.saving/             being written; never read, removed at the next start
+      200.damaged/            failed its check and was passed over; yours to look at or delete
+
+A checkpoint gets its number by one rename, after every file and then the manifest is on disk, so
+a process killed at any moment leaves either a whole checkpoint or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tlm_jax.checkpoints import manifest, orbax_files
+from tlm_jax.checkpoints.choice import (
+    check_files,
+    complete_steps,
+    newest_whole,
+    print_line,
+    read_manifest,
+)
+from tlm_jax.checkpoints.keep import KeepPolicy
+from tlm_jax.checkpoints.manifest import Damaged
+from tlm_jax.checkpoints.processes import gather, is_primary
+from tlm_jax.checkpoints.structure import array_specs, check_same
+from tlm_jax.checkpoints.write_failure import not_written
+from tlm_jax.types import UserError
+
+SAVING, DELETING, DAMAGED = ".saving", ".deleting", ".damaged"
+_OTHER_MODEL = (
+    "Train with the configuration that made it (config.gin beside the checkpoints), "
+    "or choose another MODEL_DIR."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """What a checkpoint holds.
+
+    Attributes:
+      state: a pytree of arrays, sharded or not, with the parameters in a field `params`.
+      data: the data pipeline's position; small, JSON-able and the same on every process.
+      metrics: what is being accumulated between two reports; small and JSON-able.
+    """
+
+    state: Any
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class CheckpointManager:
+    """The checkpoints of one run. Only one run at a time may use a directory.
+
+    With several processes, all of them make the same calls in the same order, and `directory` is
+    on a file system that they share.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        keep: KeepPolicy | None = None,
+        checksums: bool = True,
+        announce: Callable[[str], None] = print_line,
+    ):
+        """Opens `directory` for writing, and clears what an interrupted run left half done.
+
+        Args:
+          directory: MODEL_DIR/checkpoints; made if absent.
+          keep: which checkpoints to keep.
+          checksums: whether to record a CRC-32 of every file when saving (in the background), and
+            to compare it when restoring. Sizes are recorded and compared always.
+          announce: is given one line when a checkpoint had to be passed over.
+
+        Raises:
+          UserError: `directory` is an object-store address, or cannot be written.
+        """
+        if "://" in str(directory):
+            raise UserError(
+                f"{directory} is an object-store address; checkpoints need a file system: "
+                "mount the bucket (for example with gcsfuse) and give the mounted path"
+            )
+        self.directory = Path(directory)
+        self._keep = keep or KeepPolicy()
+        self._checksums = checksums
+        self._announce = announce
+        self._writer: Any = None
+        self._thread: threading.Thread | None = None
+        self._failure: UserError | None = None
+        self._last_saved: int | None = None
+        if is_primary():
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"checkpoint directory {self.directory} cannot be made: {error.strerror}"
+                ) from error
+            self._remove_leftovers()
+        gather(None)
+
+    def save(self, step: int, items: Items, *, score: float | None = None) -> None:
+        """Starts saving; returns once the state is off the devices, so that it may be donated.
+
+        The rest happens in the background: writing, sealing, and deleting what `keep` gives up.
+        Waits for the previous save first. A step that this manager has just saved is not saved
+        again.
+
+        Args:
+          step: training steps taken.
+          items: what to save.
+          score: what `KeepPolicy.best` ranks by.
+
+        Raises:
+          UserError: this or the previous save could not be written (a full disk, permissions);
+            earlier checkpoints are intact.
+        """
+        self._join()
+        if step == self._last_saved:
+            return
+        if self._writer is None:
+            self._writer = orbax_files.checkpointer()
+        arrays = array_specs(items.state)
+        try:
+            orbax_files.start_save(
+                self._writer, self._path(step, SAVING), items.state, items.data, items.metrics
+            )
+        except Exception as error:
+            raise self._failed(step, error) from error
+        self._last_saved = step
+        self._thread = threading.Thread(
+            target=self._finish, args=(step, arrays, score), name="checkpoint"
+        )
+        self._thread.start()
+
+    def restore(self, abstract: Any, step: int | None = None) -> tuple[int, Items] | None:
+        """Returns the newest whole checkpoint and its step, or None if nothing was ever saved.
+
+        A damaged checkpoint is announced and passed over; once an older one has been restored, it
+        is moved to STEP.damaged.
+
+        Args:
+          abstract: the state's structure, as arrays or `ShapeDtypeStruct`s with the shardings
+            wanted now; any mesh will do. Leaves without a sharding come back as NumPy arrays.
+          step: restore this one or fail.
+
+        Raises:
+          UserError: the checkpoint is from a different model; or `step` is not there or damaged;
+            or there are checkpoints and all are damaged. Never starts over in silence.
+        """
+        self.wait()
+        steps = gather(complete_steps(self.directory))[0]
+        if step is not None and step not in steps:
+            raise UserError(f"no checkpoint of step {step} in {self.directory}; it has {steps}")
+        if not steps:
+            return None
+        restored = newest_whole(
+            self.directory,
+            steps if step is None else [step],
+            lambda path: self._restore_one(path, abstract),
+        )
+        self._set_aside(restored.problems, restored.step)
+        self._last_saved = restored.step
+        return restored.step, restored.value
+
+    def latest_step(self) -> int | None:
+        """Returns the step of the newest complete checkpoint; its files are not checked."""
+        return max(complete_steps(self.directory), default=None)
+
+    def all_steps(self) -> list[int]:
+        """Returns the steps of all complete checkpoints, oldest first."""
+        return complete_steps(self.directory)
+
+    def wait(self) -> None:
+        """Returns when nothing is being saved any more.
+
+        Raises:
+          UserError: as `save`.
+        """
+        self._join()
+        gather(None)
+
+    def close(self) -> None:
+        """Waits, and releases Orbax's threads."""
+        self.wait()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _finish(
+        self, step: int, arrays: Mapping[str, manifest.ArraySpec], score: float | None
+    ) -> None:
+        """Completes a save, in the background."""
+        try:
+            self._writer.wait_until_finished()
+            if is_primary():
+                saving = self._path(step, SAVING)
+                manifest.seal(saving, step, arrays, score=score, checksums=self._checksums)
+                if self._path(step).exists():
+                    self._delete(step)
+                saving.rename(self._path(step))
+                manifest.sync_directory(self.directory)
+                self._delete_superseded()
+        except UserError as error:
+            self._failure = error
+        except Exception as error:
+            self._failure = self._failed(step, error)
+            self._failure.__cause__ = error
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _restore_one(self, path: Path, abstract: Any) -> Items:
+        found = read_manifest(path)
+        check_same(
+            found.arrays, array_specs(abstract), where=f"checkpoint {path}", remedy=_OTHER_MODEL
+        )
+        check_files(path, found, contents=self._checksums)
+        data, metrics = orbax_files.read_dicts(path)
+        return Items(orbax_files.read_arrays(path, abstract), data, metrics)
+
+    def _set_aside(self, problems: Mapping[int, str], restored: int) -> None:
+        for step, problem in problems.items():
+            moved = self._path(step, DAMAGED)
+            if is_primary():
+                shutil.rmtree(moved, ignore_errors=True)
+                self._path(step).rename(moved)
+                self._announce(
+                    f"checkpoint {step} is damaged: {problem}; going on from checkpoint "
+                    f"{restored} (the damaged one is now {moved})"
+                )
+        gather(None)
+
+    def _scores(self) -> dict[int, float | None]:
+        scores: dict[int, float | None] = {}
+        for step in complete_steps(self.directory):
+            # A damaged one has no score, but is counted: it is looked at when restoring.
+            scores[step] = None
+            with contextlib.suppress(Damaged):
+                scores[step] = manifest.read(self._path(step)).score
+        return scores
+
+    def _delete_superseded(self) -> None:
+        for step in self._keep.superseded(self._scores()):
+            try:
+                self._delete(step)
+            except OSError as error:
+                raise UserError(
+                    f"checkpoint {self._path(step)} cannot be deleted to make room for newer "
+                    f"ones: {error.strerror}"
+                ) from error
+
+    def _delete(self, step: int) -> None:
+        # Loses its number before its files: half a checkpoint must not look like one.
+        doomed = self._path(step, DELETING)
+        self._path(step).rename(doomed)
+        shutil.rmtree(doomed)
+
+    def _remove_leftovers(self) -> None:
+        for path in self.directory.iterdir():
+            if any(suffix.startswith((SAVING, DELETING)) for suffix in path.suffixes):
+                shutil.rmtree(path)
+
+    def _path(self, step: int, suffix: str = "") -> Path:
+        return self.directory / f"{step}{suffix}"
+
+    def _failed(self, step: int, error: Exception) -> UserError:
+        """Explains a failed save, after freeing what it had written."""
+        for path in self.directory.glob(f"{step}{SAVING}*"):
+            shutil.rmtree(path, ignore_errors=True)
+        if self._last_saved == step:
+            self._last_saved = None
+        return not_written(step, self.directory, self.latest_step(), error)

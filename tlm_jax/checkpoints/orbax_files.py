@@ -1,0 +1,109 @@
+"""Reads and writes the arrays of a checkpoint with Orbax, quietly and imported when needed.
+
+Only Orbax's stable interface is used (`AsyncCheckpointer`, `args.Composite`); every call here is
+one that all processes make together.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlm_jax.checkpoints.structure import named_leaves, nested, unnested
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+
+STATE, DATA, METRICS = "state", "data", "metrics"
+
+
+def checkpointer() -> ocp.AsyncCheckpointer:
+    """Returns an Orbax checkpointer for our three items."""
+    ocp = orbax()
+    return ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+
+
+def start_save(
+    writer: ocp.AsyncCheckpointer,
+    path: Path,
+    state: Any,
+    data: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> None:
+    """Copies `state` off the devices and starts writing; `writer.wait_until_finished` ends it."""
+    ocp = orbax()
+    writer.save(
+        path.absolute(),
+        args=ocp.args.Composite(
+            **{
+                STATE: ocp.args.PyTreeSave(nested(named_leaves(state))),
+                DATA: ocp.args.JsonSave(dict(data)),
+                METRICS: ocp.args.JsonSave(dict(metrics)),
+            }
+        ),
+    )
+
+
+def read_arrays(path: Path, abstract: Any) -> Any:
+    """Returns the arrays that `abstract` names, which may be a part of what was saved.
+
+    Args:
+      path: one checkpoint.
+      abstract: arrays or `ShapeDtypeStruct`s; a leaf with a sharding becomes a JAX array so
+        sharded, whatever the sharding it was saved with, and one without a NumPy array.
+    """
+    ocp = orbax()
+
+    def restore_args(leaf: Any) -> ocp.RestoreArgs:
+        sharding = getattr(leaf, "sharding", None)
+        if sharding is None:
+            return ocp.RestoreArgs(restore_type=np.ndarray)
+        return ocp.ArrayRestoreArgs(
+            sharding=sharding, global_shape=tuple(leaf.shape), dtype=leaf.dtype
+        )
+
+    leaves = named_leaves(abstract)
+    restored = _reader().restore(
+        path.absolute(),
+        args=ocp.args.Composite(
+            **{
+                STATE: ocp.args.PyTreeRestore(
+                    item=nested(leaves),
+                    restore_args=nested({name: restore_args(x) for name, x in leaves.items()}),
+                    partial_restore=True,
+                )
+            }
+        ),
+    )
+    return unnested(restored[STATE], abstract)
+
+
+def read_dicts(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the data position and the metrics in flight."""
+    ocp = orbax()
+    restored = _reader().restore(
+        path.absolute(),
+        args=ocp.args.Composite(**{DATA: ocp.args.JsonRestore(), METRICS: ocp.args.JsonRestore()}),
+    )
+    return restored[DATA], restored[METRICS]
+
+
+@functools.cache
+def orbax() -> Any:
+    """Imports Orbax, whose log (on absl's logger) is dropped: we say ourselves what went wrong."""
+    import orbax.checkpoint as ocp
+
+    marker = str(Path(ocp.__file__).parent)
+    logging.getLogger("absl").addFilter(lambda record: not record.pathname.startswith(marker))
+    return ocp
+
+
+@functools.cache
+def _reader() -> Any:
+    ocp = orbax()
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler())

@@ -1,0 +1,58 @@
+"""Explains in one line why a checkpoint could not be written, and what is safe."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+from tlm_jax.checkpoints.choice import first_line
+from tlm_jax.types import UserError
+
+_FULL = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}
+_FULL[errno.EFBIG] = "a file would be larger than this process may write"
+# TensorStore reports the system's error as text.
+_TEXTS = {
+    "No space left on device": errno.ENOSPC,
+    "Disk quota exceeded": errno.EDQUOT,
+    "File too large": errno.EFBIG,
+}
+
+
+def not_written(step: int, directory: Path, last: int | None, error: Exception) -> UserError:
+    """Returns the error to raise for a failed save.
+
+    Args:
+      step: the step that was to be saved.
+      directory: where the checkpoints lie; what the save had written is removed already.
+      last: the newest complete checkpoint.
+      error: what Orbax or the system raised.
+    """
+    intact = (
+        f"Checkpoint {last} is intact: run again to go on from it."
+        if last is not None
+        else "There is no earlier checkpoint."
+    )
+    number = _full_disk(error)
+    if number is None:
+        reason, remedy = first_line(error), ""
+    else:
+        free_mb = shutil.disk_usage(directory).free / 1e6
+        reason = f"{_FULL[number]} ({free_mb:,.0f} MB free, without the unfinished files)"
+        remedy = "Make room first. "
+    return UserError(
+        f"checkpoint {step} was not written to {directory}: {reason}. {remedy}{intact}"
+    )
+
+
+def _full_disk(error: BaseException | None) -> int | None:
+    """Returns the system's error number, if a full disk is among the error's causes."""
+    while error is not None:
+        number = getattr(error, "errno", None)
+        if number in _FULL:
+            return number
+        for text, number in _TEXTS.items():
+            if text in str(error):
+                return number
+        error = error.__cause__ or error.__context__
+    return None
