@@ -1,0 +1,277 @@
+"""Reads tokenized examples by index: on the fly from a RecordSource, or from SeqIO once."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Integer
+
+from tlm_jax.data import tasks
+from tlm_jax.data.ragged import Ragged, TokenizedExamples
+from tlm_jax.data.sources import Example
+from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.types import UserError
+
+if TYPE_CHECKING:
+    import seqio
+
+_MAX_MATERIALIZED_EXAMPLES = 20_000_000
+
+
+class Reader(abc.ABC):
+    """Tokenized examples of one split of one task, by index.
+
+    Attributes:
+      name: the task's.
+      features: what `read` gives tokens for.
+      vocabulary: of the targets.
+      num_examples: in the split; None for an endless one.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    vocabulary: Vocabulary
+    num_examples: int | None
+
+    @abc.abstractmethod
+    def read(self, indices: Integer[np.ndarray, "n"]) -> TokenizedExamples:
+        """Returns the examples at `indices`, in that order, with EOS, not trimmed."""
+
+
+class RecordReader(Reader):
+    """Tokenizes the examples of one of our tasks as they are asked for."""
+
+    def __init__(self, task: tasks.Task, split: str, vocabulary: Vocabulary | None = None):
+        task.source.check_split(split)
+        self.name = task.name
+        self.features = task.features
+        self.vocabulary = vocabulary or task.vocabulary
+        self.num_examples = task.source.num_examples(split)
+        self._task = task
+        self._split = split
+
+    def read(self, indices: Integer[np.ndarray, "n"]) -> TokenizedExamples:
+        records = tuple(self._task.source.example(self._split, int(i)) for i in indices)
+        return tokenize(records, self._task, self.vocabulary)
+
+
+class MaterializedReader(Reader):
+    """The tokenized examples of any SeqIO task, run once through tf.data and kept.
+
+    A preprocessor that draws at random is frozen at what it drew the first time.
+    """
+
+    def __init__(
+        self,
+        task: seqio.Task,
+        split: str,
+        feature_lengths: Mapping[str, int],
+        cache_dir: str | None = None,
+    ):
+        """Runs the task's pipeline, or opens what an earlier run left in `cache_dir`.
+
+        Args:
+          task: the SeqIO task.
+          split: of the task.
+          feature_lengths: handed to the task, whose preprocessors may depend on them.
+          cache_dir: where token arrays are kept as `.npy` files and memory-mapped; None keeps them
+            in memory. The files are found again by the task's name, split, vocabularies and
+            feature lengths; remove them when the task's data change.
+
+        Raises:
+          UserError: no such split, or far too many examples (an endless data set).
+        """
+        from tlm_jax.data import seqio_bridge
+
+        if split not in task.splits:
+            raise UserError(
+                f"task {task.name!r} has no split {split!r}; it has {', '.join(task.splits)}."
+            )
+        self.name = task.name
+        vocabularies = {
+            name: feature.vocabulary
+            for name, feature in task.output_features.items()
+            if name in ("inputs", "targets")
+        }
+        self.features = tuple(vocabularies)
+        self.vocabulary = seqio_bridge.ForeignVocabulary(vocabularies["targets"])
+        key = {
+            "task": task.name,
+            "split": split,
+            "lengths": dict(feature_lengths),
+            "vocabularies": {name: str(vocabulary) for name, vocabulary in vocabularies.items()},
+        }
+        directory = None if cache_dir is None else _cache_folder(Path(cache_dir), key)
+        if directory is not None and (directory / "done.json").is_file():
+            self._features = _load_features(directory)
+        else:
+            self._features = _run_through_seqio(task, split, feature_lengths)
+            if directory is not None:
+                _save_features(directory, self._features, key)
+        self.num_examples = len(self._features["targets"])
+
+    def read(self, indices: Integer[np.ndarray, "n"]) -> TokenizedExamples:
+        features = {name: feature.take(indices) for name, feature in self._features.items()}
+        ids = tuple(f"{self.name}-{i}" for i in indices)
+        # The text is only known as tokens here; give it back for showing and grading.
+        texts = {
+            name: [self.vocabulary.decode(row) for row in _rows(features[name])]
+            for name in self.features
+        }
+        records = tuple(
+            {"id": ids[i], **{name: text[i] for name, text in texts.items()}}
+            for i in range(len(ids))
+        )
+        return TokenizedExamples(features, ids, records)
+
+
+def open_reader(
+    name: str,
+    split: str,
+    *,
+    feature_lengths: Mapping[str, int],
+    vocabulary: Vocabulary | None = None,
+    cache_dir: str | None = None,
+) -> Reader:
+    """Opens a split of a task of ours, or of any SeqIO task, for reading by index.
+
+    Raises:
+      UserError: no such task or split, or a SeqIO task is asked to use another vocabulary.
+    """
+    if name in tasks.registered():
+        task = tasks.get(name)
+        if not isinstance(task, tasks.Task):
+            raise UserError(f"{name!r} is a mixture; expected a task.")
+        try:
+            return RecordReader(task, split, vocabulary)
+        except UserError as error:
+            raise UserError(f"task {name!r}: {error}") from error
+    from tlm_jax.data import seqio_bridge
+
+    if vocabulary is not None:
+        raise UserError(
+            f"the SeqIO task {name!r} has its own vocabulary; leave the vocabulary unset, or "
+            "register the task through tlm_jax.data.tasks.register_task."
+        )
+    return MaterializedReader(seqio_bridge.find(name), split, feature_lengths, cache_dir)
+
+
+def tokenize(
+    records: Sequence[Example], task: tasks.Task, vocabulary: Vocabulary
+) -> TokenizedExamples:
+    """Tokenizes formatted examples as SeqIO's `tokenize` and `append_eos` would.
+
+    Strings under `task.features` become ids, with EOS where the task says so; integer arrays there
+    are taken as they are. Other arrays are features aligned with the targets.
+
+    Raises:
+      UserError: a field is missing or has the wrong type, or an aligned feature the wrong length.
+    """
+    features = {}
+    for name in task.features:
+        values = [_field(record, name, task.name) for record in records]
+        if all(isinstance(value, str) for value in values):
+            features[name] = Ragged.from_arrays(vocabulary.encode_batch(values), np.int32)
+            if name in task.eos_features:
+                features[name] = features[name].append(vocabulary.eos_id)
+        else:
+            features[name] = Ragged.from_arrays([np.asarray(v) for v in values], np.int32)
+    aligned = [k for k, v in (records[0].items() if records else ()) if isinstance(v, np.ndarray)]
+    for name in aligned:
+        if name in features:
+            continue
+        arrays = [np.asarray(_field(record, name, task.name)) for record in records]
+        features[name] = Ragged.from_arrays(arrays, arrays[0].dtype)
+        differs = np.flatnonzero(features[name].lengths != features["targets"].lengths)
+        if differs.size:
+            first = int(differs[0])
+            raise UserError(
+                f"task {task.name!r}, example {records[first].get('id')!r}: {name} has "
+                f"{features[name].lengths[first]} steps but targets {len(features['targets'][first])}"
+                " tokens, EOS included; expected equal lengths."
+            )
+    ids = tuple(str(record.get("id", "")) for record in records)
+    return TokenizedExamples(features, ids, tuple(records))
+
+
+def _field(record: Example, name: str, task_name: str) -> str | np.ndarray:
+    if name not in record:
+        raise UserError(
+            f"task {task_name!r}, example {record.get('id')!r}: no field {name!r}; "
+            f"it has {', '.join(record)}."
+        )
+    return record[name]
+
+
+def _run_through_seqio(
+    task: seqio.Task, split: str, feature_lengths: Mapping[str, int]
+) -> dict[str, Ragged]:
+    dataset = task.get_dataset(
+        sequence_length=dict(feature_lengths),
+        split=split,
+        shuffle=False,
+        num_epochs=1,
+        trim_output_features=False,
+        try_in_mem_cache=False,
+    )
+    arrays: dict[str, list[np.ndarray]] = {}
+    examples = itertools.islice(dataset.as_numpy_iterator(), _MAX_MATERIALIZED_EXAMPLES + 1)
+    names = tuple(task.output_features)
+    count = 0
+    for count, example in enumerate(examples, start=1):
+        for name in names:
+            arrays.setdefault(name, []).append(np.asarray(example[name]))
+    if count > _MAX_MATERIALIZED_EXAMPLES:
+        raise UserError(
+            f"SeqIO task {task.name!r} has more than {_MAX_MATERIALIZED_EXAMPLES:,} examples in "
+            f"{split!r} (or never ends); give it a source with random access "
+            "(tlm_jax.data.sources.RecordSource)."
+        )
+    if not count:
+        raise UserError(f"SeqIO task {task.name!r} has no examples in split {split!r}.")
+    return {
+        name: Ragged.from_arrays(
+            values, np.int32 if np.issubdtype(values[0].dtype, np.integer) else values[0].dtype
+        )
+        for name, values in arrays.items()
+    }
+
+
+def _rows(feature: Ragged) -> list[list[int]]:
+    return [row.tolist() for row in np.split(feature.values, np.cumsum(feature.lengths)[:-1])]
+
+
+def _cache_folder(cache_dir: Path, key: Mapping[str, object]) -> Path:
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return cache_dir / f"{key['task']}-{key['split']}-{digest}"
+
+
+def _save_features(
+    directory: Path, features: Mapping[str, Ragged], key: Mapping[str, object]
+) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, feature in features.items():
+        np.save(directory / f"{name}.values.npy", feature.values)
+        np.save(directory / f"{name}.lengths.npy", feature.lengths)
+    # Written last and renamed into place: a folder without it is not read.
+    unfinished = directory / "done.json.tmp"
+    unfinished.write_text(json.dumps({**key, "features": list(features)}), encoding="utf-8")
+    unfinished.rename(directory / "done.json")
+
+
+def _load_features(directory: Path) -> dict[str, Ragged]:
+    names = json.loads((directory / "done.json").read_text(encoding="utf-8"))["features"]
+    return {
+        name: Ragged(
+            np.load(directory / f"{name}.values.npy", mmap_mode="r"),
+            np.load(directory / f"{name}.lengths.npy"),
+        )
+        for name in names
+    }
