@@ -1,0 +1,147 @@
+"""Cross entropy straight from hidden states, so that [tokens, V] logits never exist at once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Num
+
+from tlm_jax.losses.cross_entropy import cross_entropy
+from tlm_jax.losses.reduction import LossOutput
+from tlm_jax.types import Unembedding
+
+
+def cross_entropy_from_hidden(
+    hidden: Float[Array, "B T D"],
+    unembedding: Unembedding,
+    targets: Int[Array, "B T"],
+    weights: Num[Array, "B T"],
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    chunk_tokens: int = 1024,
+) -> LossOutput:
+    """Returns what `cross_entropy` does of `unembedding.logits(hidden)`, in chunks.
+
+    The T axis is cut into chunks of about `chunk_tokens` tokens over all rows, and the logits of
+    one chunk at a time exist, forwards and backwards: when differentiated, the gradients of
+    hidden states, matrix and bias are taken within the forward sweep, while a chunk's logits are
+    at hand, and only scaled in the backward pass. No product is computed twice. Undifferentiated,
+    no gradient is computed.
+
+    Gradients flow through the loss to hidden states, `unembedding.matrix` and `unembedding.bias`;
+    the weights and the metrics are constants.
+
+    Args:
+      hidden: the model's last hidden states.
+      unembedding: `[D, V]` matrix, scale, soft cap and bias. Where it is narrower than float32,
+        so are the operands of the products; accumulation is float32.
+      targets: token ids; those of weight 0 may be anything in [0, V).
+      weights: 0 leaves a token out of loss, gradient and metrics.
+      label_smoothing: as in `cross_entropy`.
+      z_loss: as in `cross_entropy`.
+      chunk_tokens: how many tokens' logits exist at once; at least one position of every row.
+    """
+    rows, length = targets.shape
+    chunk_length = min(length, max(1, chunk_tokens // rows))
+    num_chunks = -(-length // chunk_length)
+
+    def padded(x: Array) -> Array:
+        end = num_chunks * chunk_length - length
+        return jnp.pad(x, ((0, 0), (0, end)) + ((0, 0),) * (x.ndim - 2))
+
+    loss_of = functools.partial(cross_entropy, label_smoothing=label_smoothing, z_loss=z_loss)
+    return _sweep(
+        _Static(loss_of, unembedding.soft_cap, num_chunks),
+        padded(unembedding.scaled(hidden)),
+        unembedding.matrix,
+        unembedding.bias,
+        padded(targets),
+        padded(jax.lax.stop_gradient(weights).astype(jnp.float32)),
+    )
+
+
+class _Static(NamedTuple):
+    loss_of: Callable[..., LossOutput]
+    soft_cap: float | None
+    num_chunks: int
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _sweep(static: _Static, hidden, matrix, bias, targets, weights) -> LossOutput:
+    """The sum over chunks without gradients; `hidden` is already scaled, T a multiple of chunks."""
+    head = Unembedding(matrix, soft_cap=static.soft_cap, bias=bias)
+
+    def one(chunk):
+        hidden, targets, weights = chunk
+        return static.loss_of(head.logits(hidden), targets, weights), None
+
+    return _sum_over_chunks(one, (hidden, targets, weights), static.num_chunks)[0]
+
+
+def _sweep_with_gradients(static: _Static, hidden, matrix, bias, targets, weights):
+    """The same sum, and the gradients of its loss total."""
+    head = Unembedding(matrix, soft_cap=static.soft_cap, bias=bias)
+
+    def one(chunk):
+        hidden, targets, weights = chunk
+
+        def loss_of_product(product, bias):
+            logits = head._replace(bias=bias).finish(product)
+            output = static.loss_of(logits, targets, weights)
+            return output.loss.total, output
+
+        gradient = jax.grad(loss_of_product, argnums=(0, 1), has_aux=True)
+        (d_product, d_bias), output = gradient(head.product(hidden), bias)
+        d_product = d_product.astype(hidden.dtype)
+        d_matrix = jnp.einsum("btd,btv->dv", hidden, d_product, preferred_element_type=jnp.float32)
+        d_hidden = jnp.einsum(
+            "btv,dv->btd",
+            d_product,
+            matrix.astype(hidden.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        return (output, d_matrix, d_bias), d_hidden.astype(hidden.dtype)
+
+    chunks = (hidden, targets, weights)
+    (output, d_matrix, d_bias), d_hidden = _sum_over_chunks(one, chunks, static.num_chunks)
+    return output, (d_hidden, d_matrix.astype(matrix.dtype), d_bias)
+
+
+def _scale_gradients(static: _Static, gradients, cotangent: LossOutput):
+    del static
+    d_hidden, d_matrix, d_bias = jax.tree.map(
+        lambda x: (cotangent.loss.total * x).astype(x.dtype), gradients
+    )
+    return d_hidden, d_matrix, d_bias, None, None
+
+
+_sweep.defvjp(_sweep_with_gradients, _scale_gradients)
+
+
+def _sum_over_chunks(one, arrays: tuple[Array, ...], num_chunks: int):
+    """Returns the sum of `one`'s first results over pieces of axis 1, and its second, joined."""
+    if num_chunks == 1:
+        return one(arrays)
+    chunk_length = arrays[0].shape[1] // num_chunks
+
+    def chunk(index):
+        start = index * chunk_length
+        return tuple(jax.lax.dynamic_slice_in_dim(x, start, chunk_length, axis=1) for x in arrays)
+
+    def body(sums, index):
+        summed, joined = one(chunk(index))
+        return jax.tree.map(jnp.add, sums, summed), joined
+
+    summed, _ = jax.eval_shape(lambda: one(chunk(0)))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), summed)
+    sums, joined = jax.lax.scan(body, zeros, jnp.arange(num_chunks))
+    # [chunks, B, T/chunks, ...] -> [B, T, ...]
+    joined = jax.tree.map(
+        lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]), joined
+    )
+    return sums, joined
