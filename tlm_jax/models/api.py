@@ -1,0 +1,175 @@
+"""Pure functions over parameter trees: all that the other packages use of a model."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from tlm_jax.models import cache as caches
+from tlm_jax.models.cache import Cache
+from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.decoder_only import DecoderOnly
+from tlm_jax.models.encoder_decoder import EncoderDecoder
+from tlm_jax.types import Batch, Params, Unembedding
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def init(rng: jax.Array, config: ModelConfig) -> Params:
+    """Returns initial float32 parameters, a nested dict with T5X's names."""
+    return nn.unbox(_init_boxed(rng, config))
+
+
+def abstract_params(config: ModelConfig) -> Params:
+    """Returns shapes and types of the parameters, without allocating any."""
+    return nn.unbox(_abstract_boxed(config))
+
+
+def logical_axes(config: ModelConfig) -> Any:
+    """Returns the tree of the parameters with a tuple of logical axis names for each array."""
+    return jax.tree.map(
+        lambda box: tuple(box.names),
+        _abstract_boxed(config),
+        is_leaf=lambda node: isinstance(node, nn.Partitioned),
+    )
+
+
+def hidden_states(
+    params: Params,
+    batch: Batch,
+    config: ModelConfig,
+    *,
+    dropout_rng: jax.Array | None = None,
+) -> Float[Array, "B T D"]:
+    """Returns the decoder's hidden states after its last norm, in `config.dtype`.
+
+    Padding: positions with segment 0 if the batch is packed, else those whose token is 0 (of
+    `encoder_input_tokens` and `decoder_target_tokens`). A padded position attends to all
+    positions alike, as in T5X; its hidden state means nothing.
+
+    Args:
+      params: parameters.
+      batch: features by T5X's names, packed or not.
+      config: the model.
+      dropout_rng: None means no dropout.
+    """
+    rngs = None if dropout_rng is None else {"dropout": dropout_rng}
+    return _module(config, deterministic=dropout_rng is None).apply(
+        {"params": params}, batch, rngs=rngs
+    )
+
+
+def encode(params: Params, batch: Batch, config: EncoderDecoderConfig) -> Float[Array, "B S D"]:
+    """Returns the encoder's outputs, without dropout."""
+    encoded, _ = _module(config).apply({"params": params}, batch, method="encode")
+    return encoded
+
+
+def unembedding(params: Params, config: ModelConfig) -> Unembedding:
+    """Returns the map from hidden states to logits."""
+    decoder = params["decoder"]
+    dense = decoder.get("logits_dense", {})
+    if config.tie_embeddings:
+        owner = params if isinstance(config, EncoderDecoderConfig) else decoder
+        matrix = owner["token_embedder"]["embedding"].T
+    else:
+        matrix = dense["kernel"]
+    soft_cap = config.logits_soft_cap if isinstance(config, DecoderOnlyConfig) else None
+    return Unembedding(matrix, config.logits_scale, soft_cap, dense.get("bias"))
+
+
+def logits(
+    params: Params,
+    batch: Batch,
+    config: ModelConfig,
+    *,
+    dropout_rng: jax.Array | None = None,
+) -> Float[Array, "B T V"]:
+    """Returns float32 logits of every position; arguments as of `hidden_states`."""
+    hidden = hidden_states(params, batch, config, dropout_rng=dropout_rng)
+    return unembed(hidden, unembedding(params, config))
+
+
+def unembed(hidden: Float[Array, "*batch D"], head: Unembedding) -> Float[Array, "*batch V"]:
+    """Returns float32 logits `cap(scale · hidden @ matrix + bias)`."""
+    z = head.scale * jnp.einsum("...d,dv->...v", hidden.astype(jnp.float32), head.matrix)
+    if head.bias is not None:
+        z += head.bias.reshape((1,) * (z.ndim - 1) + (-1,))
+    return z if head.soft_cap is None else head.soft_cap * jnp.tanh(z / head.soft_cap)
+
+
+def prefill(
+    params: Params, batch: Batch, config: ModelConfig, *, max_decode_steps: int
+) -> tuple[Cache, Float[Array, "B V"]]:
+    """Runs the prompt once. Returns the cache, and the logits of the first token to decode.
+
+    Encoder-decoder: the prompt is `encoder_input_tokens`; the decoder starts with the first column
+    of `decoder_input_tokens` (BOS), or 0 where the batch has none.
+
+    Decoder-only: the prompt is `decoder_input_tokens` where `decoder_causal_attention` is 1, else
+    where `decoder_segment_ids` are above 0, else all of it; padding may be on either side.
+    Positions are `decoder_positions`, or count the prompt's tokens from 0.
+
+    Args:
+      params: parameters.
+      batch: one example a row.
+      config: the model.
+      max_decode_steps: how many times `decode_step` may be called on the cache. Calling it more
+        often overwrites the last slot.
+    """
+    if isinstance(config, EncoderDecoderConfig):
+        module = _module(config, emit_cache=True)
+        hidden, made, segments = module.apply({"params": params}, batch, method="prefill")
+        valid = jnp.ones(hidden.shape[:2], bool)
+        cache = caches.create(made, valid, jnp.zeros_like(valid, jnp.int32), max_decode_steps)
+        cache["cross_mask"] = segments > 0
+        last = hidden[:, -1]
+    else:
+        valid = _prompt(batch)
+        counted = jnp.maximum(jnp.cumsum(valid, axis=1) - 1, 0)
+        positions = batch.get("decoder_positions", counted)
+        hidden, made = _module(config, emit_cache=True).apply(
+            {"params": params}, batch, valid, positions, method="prefill"
+        )
+        cache = caches.create(made, valid, positions, max_decode_steps)
+        rows = jnp.arange(valid.shape[1])[None]
+        final = jnp.max(jnp.where(valid, rows, 0), axis=1)
+        last = jnp.take_along_axis(hidden, final[:, None, None], axis=1)[:, 0]
+    return cache, unembed(last, unembedding(params, config))
+
+
+def decode_step(
+    params: Params, cache: Cache, tokens: Int[Array, " B"], config: ModelConfig
+) -> tuple[Cache, Float[Array, "B V"]]:
+    """Feeds one token a row. Returns the cache with it, and the logits of what follows."""
+    hidden, made = _module(config).apply({"params": params}, tokens, cache, method="step")
+    return caches.append(cache, made), unembed(hidden[:, 0], unembedding(params, config))
+
+
+def _module(
+    config: ModelConfig, *, deterministic: bool = True, emit_cache: bool = False
+) -> EncoderDecoder | DecoderOnly:
+    family = EncoderDecoder if isinstance(config, EncoderDecoderConfig) else DecoderOnly
+    return family(config, deterministic, emit_cache)
+
+
+def _prompt(batch: Batch) -> jax.Array:
+    tokens = batch["decoder_input_tokens"]
+    for name in ("decoder_causal_attention", "decoder_segment_ids"):
+        if name in batch:
+            return batch[name] > 0
+    return jnp.ones_like(tokens, bool)
+
+
+def _init_boxed(rng: jax.Array, config: ModelConfig) -> Any:
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    names = ("encoder_input_tokens", "decoder_input_tokens", "decoder_target_tokens")
+    return _module(config).init({"params": rng}, dict.fromkeys(names, tokens))["params"]
+
+
+def _abstract_boxed(config: ModelConfig) -> Any:
+    return jax.eval_shape(functools.partial(_init_boxed, config=config), jax.random.key(0))

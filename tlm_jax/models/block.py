@@ -1,0 +1,135 @@
+"""One transformer layer: self-attention, cross-attention where there is one, and MLP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+from flax import linen as nn
+
+from tlm_jax.models.attention import Attention
+from tlm_jax.models.mlp import Mlp
+from tlm_jax.models.norms import Norm
+from tlm_jax.models.positions import RelativeBias
+from tlm_jax.models.specs import BlockSpec
+from tlm_jax.sharding.rules import constrain
+
+LayerCache = Mapping[str, jax.Array]
+"""Of one layer: `key`, `value`, and with cross-attention `cross_key`, `cross_value`, [B, K, S, H]."""
+
+
+class BlockContext(NamedTuple):
+    """What all layers of a stack read.
+
+    Attributes:
+      mask: bool [B, T, S]; with a cache of S slots [B, 1, S + 1], the last for the token itself.
+      positions: int [B, T].
+      bias: float [1 or B, N, T, S], shared by the layers; as `mask` with a cache.
+      offsets: with a cache, int [B, S + 1]: key position − query position.
+      encoded: encoder outputs [B, S, D]; not needed with a cache.
+      cross_mask: bool [B, T, S].
+    """
+
+    mask: jax.Array
+    positions: jax.Array
+    bias: jax.Array | None = None
+    offsets: jax.Array | None = None
+    encoded: jax.Array | None = None
+    cross_mask: jax.Array | None = None
+
+
+class Block(nn.Module):
+    """A layer, named as in T5X.
+
+    Called with the keys and values of earlier tokens, it works on one more token. It returns the
+    keys and values it made if `emit_cache`, or if it was given a cache.
+    """
+
+    spec: BlockSpec
+    dtype: str
+    deterministic: bool = True
+    emit_cache: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, context: BlockContext, cache: LayerCache | None
+    ) -> tuple[jax.Array, dict[str, jax.Array] | None]:
+        made: dict[str, jax.Array] = {}
+        name = self.spec.self_attention_name
+
+        def attend(h: jax.Array) -> jax.Array:
+            return self._self_attention(h, context, cache, made)
+
+        mlp = Mlp(self.spec.mlp, self.deterministic, name="mlp")
+        x = constrain(x, ("batch", "length", "embed"))
+        if self.spec.parallel_residual:
+            h = self._norm(f"pre_{name}_layer_norm")(x)
+            x += self._dropout(attend(h)) + self._dropout(mlp(h))
+        else:
+            x = self._sublayer(name, attend, x)
+            if self.spec.cross_attention:
+                x = self._sublayer(
+                    "cross_attention", lambda h: self._cross_attention(h, context, cache, made), x
+                )
+            x = self._sublayer("mlp", mlp, x)
+        x = constrain(x, ("batch", "length", "embed"))
+        return x, made if self.emit_cache or cache is not None else None
+
+    def _self_attention(
+        self,
+        h: jax.Array,
+        context: BlockContext,
+        cache: LayerCache | None,
+        made: dict[str, jax.Array],
+    ) -> jax.Array:
+        spec = self.spec.attention
+        attention = Attention(
+            spec, h.shape[-1], self.deterministic, name=self.spec.self_attention_name
+        )
+        query = attention.queries(h, context.positions)
+        key, value = attention.keys_and_values(h, context.positions)
+        made |= {"key": key, "value": value}
+        bias = context.bias
+        if self.spec.relative is not None:
+            relative = RelativeBias(self.spec.relative, spec.num_heads, name="relpos_bias")
+            bias = (
+                relative.full(h.shape[1])
+                if context.offsets is None
+                else relative.step(context.offsets)
+            )
+        if cache is None:
+            return attention(query, (key,), (value,), context.mask, bias)
+        return attention(query, (cache["key"], key), (cache["value"], value), context.mask, bias)
+
+    def _cross_attention(
+        self,
+        h: jax.Array,
+        context: BlockContext,
+        cache: LayerCache | None,
+        made: dict[str, jax.Array],
+    ) -> jax.Array:
+        attention = Attention(
+            self.spec.attention, h.shape[-1], self.deterministic, name="encoder_decoder_attention"
+        )
+        query = attention.queries(h, None)
+        if cache is None:
+            key, value = attention.keys_and_values(context.encoded, None)
+            made |= {"cross_key": key, "cross_value": value}
+        else:
+            key, value = cache["cross_key"], cache["cross_value"]
+        return attention(query, (key,), (value,), context.cross_mask)
+
+    def _sublayer(
+        self, name: str, function: Callable[[jax.Array], jax.Array], x: jax.Array
+    ) -> jax.Array:
+        if self.spec.norm_position == "pre":
+            return x + self._dropout(function(self._norm(f"pre_{name}_layer_norm")(x)))
+        return self._norm(f"post_{name}_layer_norm")(x + self._dropout(function(x)))
+
+    def _norm(self, name: str) -> Norm:
+        return Norm(self.spec.norm, self.dtype, name=name)
+
+    def _dropout(self, x: jax.Array) -> jax.Array:
+        rate = self.spec.dropout_rate
+        return nn.Dropout(rate, broadcast_dims=(-2,))(x, deterministic=self.deterministic)

@@ -1,0 +1,104 @@
+"""The decoder-only model: causal or prefix language model."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from tlm_jax.models import cache as caches
+from tlm_jax.models import masks
+from tlm_jax.models.block import BlockContext
+from tlm_jax.models.config import DecoderOnlyConfig
+from tlm_jax.models.norms import Norm
+from tlm_jax.models.projections import Embedder
+from tlm_jax.models.stack import DecoderStack
+from tlm_jax.sharding.rules import constrain
+from tlm_jax.types import Batch
+
+
+class LanguageModel(nn.Module):
+    """Embeddings and decoder stack; named `decoder` within `DecoderOnly`, as in T5X."""
+
+    config: DecoderOnlyConfig
+    deterministic: bool = True
+    emit_cache: bool = False
+
+    def setup(self) -> None:
+        config = self.config
+        self.token_embedder = Embedder(
+            config.vocab_size,
+            config.embed_dim,
+            stddev=config.embedding_init_stddev,
+            dtype=config.dtype,
+        )
+        if config.position == "learned":
+            self.position_embedder = Embedder(
+                config.max_positions,
+                config.embed_dim,
+                axes=("positions", "embed"),
+                stddev=config.embedding_init_stddev,
+                dtype=config.dtype,
+            )
+        if config.embedding_norm:
+            self.embedding_norm = Norm(config.norm_spec(), config.dtype)
+        self.input_dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
+        self.stack = DecoderStack(
+            config.decoder_spec(),
+            config.dtype,
+            self.deterministic,
+            self.emit_cache,
+            vocab_size=config.vocab_size,
+            logits_kernel=not config.tie_embeddings,
+            logits_bias=config.logits_bias,
+        )
+        nn.share_scope(self, self.stack)
+
+    def __call__(
+        self, tokens: jax.Array, context: BlockContext, cache: caches.Cache | None = None
+    ) -> tuple[jax.Array, caches.LayersMade | None]:
+        x = self.token_embedder(tokens) * self.config.embedding_scale
+        if self.config.position == "learned":
+            x += self.position_embedder(context.positions)
+        if self.config.embedding_norm:
+            x = self.embedding_norm(x)
+        x = constrain(x, ("batch", "length", "embed"))
+        x = self.input_dropout(x, deterministic=self.deterministic)
+        return self.stack(x, context, None if cache is None else caches.layers(cache))
+
+
+class DecoderOnly(nn.Module):
+    """Maps a batch to hidden states, in training or with a cache."""
+
+    config: DecoderOnlyConfig
+    deterministic: bool = True
+    emit_cache: bool = False
+
+    def setup(self) -> None:
+        self.decoder = LanguageModel(self.config, self.deterministic, self.emit_cache)
+
+    def __call__(self, batch: Batch) -> jax.Array:
+        """Returns teacher-forced hidden states [B, T, D]."""
+        tokens = batch["decoder_input_tokens"]
+        segments = masks.segments(batch["decoder_target_tokens"], batch.get("decoder_segment_ids"))
+        rows = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        positions = batch.get("decoder_positions", rows)
+        return self._forward(batch, segments, positions)[0]
+
+    def prefill(
+        self, batch: Batch, valid: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, caches.LayersMade | None]:
+        """Returns hidden states [B, T, D] of the prompt, and the layers' keys and values."""
+        return self._forward(batch, valid.astype(jnp.int32), positions)
+
+    def step(self, tokens: jax.Array, cache: caches.Cache) -> tuple[jax.Array, caches.LayersMade]:
+        """Returns the hidden states [B, 1, D] of one more token a row, and its keys and values."""
+        return self.decoder(tokens[:, None], caches.step_context(cache), cache)
+
+    def _forward(
+        self, batch: Batch, segments: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, caches.LayersMade | None]:
+        tokens = batch["decoder_input_tokens"]
+        prefix = batch.get("decoder_causal_attention") if self.config.prefix_lm else None
+        mask = masks.same_segment(segments, segments) & masks.causal(tokens.shape[1], prefix)
+        return self.decoder(tokens, BlockContext(mask, positions))

@@ -1,0 +1,40 @@
+"""RMS and layer normalisation over the model width."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from tlm_jax.models.projections import parameter
+from tlm_jax.models.specs import NormSpec
+
+
+class Norm(nn.Module):
+    """Normalises the last axis in float32, and scales it in `dtype`, as T5X does.
+
+    "rms": `x / √(mean(x²) + ε) · scale`; "layer": `(x − mean) / √(var + ε) · scale (+ bias)`.
+
+    Parameters: `scale`, ones; `bias`, zeros.
+    """
+
+    spec: NormSpec
+    dtype: str = "float32"
+    axis_name: str = "embed"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
+        broadcast = (1,) * (x.ndim - 1) + (-1,)
+        y = x.astype(jnp.float32)
+        if self.spec.kind == "layer":
+            y -= jnp.mean(y, axis=-1, keepdims=True)
+        mean_square = jnp.mean(jax.lax.square(y), axis=-1, keepdims=True)
+        y = (y * jax.lax.rsqrt(mean_square + self.spec.epsilon)).astype(self.dtype)
+        shape, axes = (x.shape[-1],), (self.axis_name,)
+        scale = parameter(self, "scale", nn.initializers.ones, shape, axes)
+        y *= scale.astype(self.dtype).reshape(broadcast)
+        if self.spec.use_bias:
+            bias = parameter(self, "bias", nn.initializers.zeros, shape, axes)
+            y += bias.astype(self.dtype).reshape(broadcast)
+        return y
