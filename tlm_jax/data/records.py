@@ -230,7 +230,11 @@ def _is_list_of_text(value: object) -> bool:
 @contextmanager
 def _open_text(path: Path, mode: Literal["r", "w"]) -> Iterator[TextIO]:
     if mode == "r":
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+        opened = (
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8")
+        )
         with opened as text:
             yield cast("TextIO", text)
     elif path.suffix == ".gz":

@@ -79,7 +79,7 @@ THEATER = Scenario(
     closings=(
         part(
             "{n} tickets are sold. How many seats stay empty?",
-            steps=["v - n: {eq} seats stay empty."],
+            steps=["v - n: So {eq} seats stay empty."],
         ),
         part(
             "The usable seats sell out at {n} dollars a ticket. "

@@ -111,7 +111,7 @@ SAVINGS = Scenario(
         part("How many dollars does {name} have now?", "How much money does {name} have now?"),
         part(
             "The {goal} costs {n} dollars. How many dollars are missing?",
-            steps=["n - v: {eq} dollars are missing."],
+            steps=["n - v: So {eq} dollars are missing."],
         ),
         part(
             "{He} puts the money into {n} jars, the same in each. How many dollars are in a jar?",
@@ -180,7 +180,7 @@ BUS = Scenario(
         ),
         part(
             "The {bus} has seats for {n} passengers. How many seats are free?",
-            steps=["n - v: {eq} seats are free."],
+            steps=["n - v: So {eq} seats are free."],
         ),
     ),
     distractors=(
@@ -231,7 +231,7 @@ TRAVEL = Scenario(
         part("How many {unit} does {name} cover in all?", "How many {unit} is that in all?"),
         part(
             "The whole way is {n} {unit} long. How many {unit} are left?",
-            steps=["n - v: {eq} {unit} are left."],
+            steps=["n - v: So {eq} {unit} are left."],
         ),
         part(
             "{He} goes back in {n} equal parts. How many {unit} long is one part?",
@@ -300,7 +300,7 @@ CLASSROOM = Scenario(
         ),
         part(
             "There are {n} chairs in the room. How many chairs stay empty?",
-            steps=["n - v: {eq} chairs stay empty."],
+            steps=["n - v: So {eq} chairs stay empty."],
         ),
     ),
     distractors=(
@@ -353,7 +353,7 @@ GAME = Scenario(
         part("How many points does {name} have at the end?", "What is the final score of {name}?"),
         part(
             "{He} needs {n} points to win. How many points are missing?",
-            steps=["n - v: {eq} points are missing."],
+            steps=["n - v: So {eq} points are missing."],
         ),
         part(
             "{He} trades {n} points for a prize as often as {he} can. "

@@ -327,7 +327,7 @@ CRAFT = Scenario(
         ),
         part(
             "A large {work} takes {n} {things}. How many {things} are missing?",
-            steps=["n - v: {eq} {things} are missing."],
+            steps=["n - v: So {eq} {things} are missing."],
         ),
     ),
     distractors=(

@@ -100,7 +100,9 @@ def word_problem(problems: WordProblems, split: Split, index: int) -> Record:
     The rationale has one sentence for each step, each with its equation, divided by newlines.
     """
     if split not in (*SPLITS, "ood"):
-        raise UserError(f"Word problems have the splits {', '.join(SPLITS)} and ood, not {split!r}.")
+        raise UserError(
+            f"Word problems have the splits {', '.join(SPLITS)} and ood, not {split!r}."
+        )
     draws = Draws("word_problems", problems.seed, split, index)
     plan = _plan(problems, split, draws)
     question, rationale = _render(problems, plan, draws)

@@ -1,0 +1,19 @@
+"""Embedded word problems: no files needed."""
+
+import functools
+
+from tlm_jax.data.formatted import register_formats
+from tlm_jax.data.generators.word_problems import EASY, WordProblems, word_problem
+from tlm_jax.data.record_sets import GeneratedRecords
+
+SPLITS = ("train", "validation", "test", "ood")
+
+for _name, _problems, _description in (
+    ("word_problems", WordProblems(), "Word problems of 2 to 6 steps, endless"),
+    ("word_problems_easy", EASY, "Word problems of 2 to 3 steps with small numbers, endless"),
+):
+    register_formats(
+        _name,
+        GeneratedRecords(_name, SPLITS, functools.partial(word_problem, _problems)),
+        description=_description,
+    )

@@ -1,0 +1,149 @@
+"""Record sets in a format, as the sources of formatted examples that tasks are made of."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tlm_jax.data.demonstrations import DemonstrationPool
+from tlm_jax.data.formats import FORMATS, Format
+from tlm_jax.data.record_sets import RecordSet
+from tlm_jax.data.records import Record
+from tlm_jax.data.sources import Example, RecordSource
+from tlm_jax.data.tasks import Task, register_task
+from tlm_jax.data.vocabularies import SentencePieceVocabulary, Vocabulary
+from tlm_jax.types import UserError
+
+EMBEDDED_VOCABULARY = SentencePieceVocabulary("asset:word_problems")
+"""Comes with the library, so that every task runs before its user has chosen a vocabulary."""
+
+
+class FormattedRecords(RecordSource):
+    """The records of a set, each with its inputs and targets in one format.
+
+    Records without a gold answer are left out, and from training splits those that lack the
+    rationale a chain-of-thought format needs. In the other splits such a record stays, with the
+    answer alone as its targets: it can still be graded.
+
+    Args:
+      records: the record set.
+      form: the format.
+      pool: where an in-context format draws its demonstrations.
+    """
+
+    def __init__(self, records: RecordSet, form: Format, pool: DemonstrationPool | None = None):
+        if form.in_context and pool is None:
+            raise ValueError(f"{records.name}: an in-context format needs a pool.")
+        self.splits = records.splits
+        self._records = records
+        self._format = form
+        self._pool = pool
+        self._usable: dict[str, list[int]] = {}
+        self._lock = threading.Lock()
+
+    def check_split(self, split: str) -> None:
+        self._records.check_split(split)
+
+    def num_examples(self, split: str) -> int | None:
+        self.check_split(split)
+        if self._records.num_records(split) is None:
+            return None
+        return len(self._indices(split))
+
+    def example(self, split: str, index: int) -> Example:
+        self.check_split(split)
+        if self._records.num_records(split) is not None:
+            index = self._indices(split)[index]
+        record = self._records.record(split, index)
+        demonstrations = ()
+        if self._pool is not None and self._format.in_context:
+            demonstrations = self._pool.draw(record, with_rationale=self._format.cot)
+        return {
+            **carried_fields(record),
+            "inputs": self._format.inputs(record, demonstrations),
+            "targets": self._format.targets(record),
+        }
+
+    def _indices(self, split: str) -> list[int]:
+        """Returns the places of the records that this format can use, found once a split."""
+        with self._lock:
+            if split not in self._usable:
+                count = self._records.num_records(split)
+                assert count is not None
+                needs_rationale = self._format.cot and split.startswith("train")
+                every = ((i, self._records.record(split, i)) for i in range(count))
+                usable = [i for i, r in every if r.answer and (r.rationale or not needs_rationale)]
+                if count and not usable:
+                    lack = "rationale to train on" if needs_rationale else "answer"
+                    raise UserError(
+                        f"{self._records.name}: no record of the split {split!r} has a {lack}. "
+                        "Add rationales with a teacher first, or use an answer-only format."
+                    )
+                self._usable[split] = usable
+            return self._usable[split]
+
+
+class MappedRecords(RecordSource):
+    """The records of a set through a function that gives `inputs` and `targets`, and no more."""
+
+    def __init__(self, records: RecordSet, to_strings: Callable[[Record], tuple[str, str]]):
+        self.splits = records.splits
+        self._records = records
+        self._to_strings = to_strings
+
+    def check_split(self, split: str) -> None:
+        self._records.check_split(split)
+
+    def num_examples(self, split: str) -> int | None:
+        return self._records.num_records(split)
+
+    def example(self, split: str, index: int) -> Example:
+        record = self._records.record(split, index)
+        inputs, targets = self._to_strings(record)
+        return {**carried_fields(record), "inputs": inputs, "targets": targets}
+
+
+def carried_fields(record: Record) -> dict[str, str]:
+    """Returns what evaluation needs of a record, as strings."""
+    return {
+        "id": record.id,
+        "dataset": record.dataset,
+        "kind": record.kind,
+        "question": record.question,
+        "options_json": json.dumps(record.options, ensure_ascii=False),
+        "answer": record.answer,
+    }
+
+
+def register_formats(
+    name: str,
+    records: RecordSet,
+    *,
+    pool: DemonstrationPool | None = None,
+    vocabulary: Vocabulary | None = None,
+    description: str = "",
+    seqio_options: Mapping[str, Any] | None = None,
+) -> tuple[Task, ...]:
+    """Registers `{name}_{format}` for each of the four formats.
+
+    Args:
+      name: of the data set, in front of the format's name.
+      records: its records.
+      pool: where demonstrations come from; None: the set's own training split.
+      vocabulary: the one used where a run names none; None: the embedded one.
+      description: one line for `tlm_jax.inspect --list`.
+      seqio_options: further keywords of `seqio.TaskRegistry.add`.
+    """
+    pool = pool or DemonstrationPool(records)
+    return tuple(
+        register_task(
+            f"{name}_{form.name}",
+            FormattedRecords(records, form, pool if form.in_context else None),
+            vocabulary=vocabulary or EMBEDDED_VOCABULARY,
+            description=f"{description} [{form.name.replace('_', ' ')}]".strip(),
+            seqio_options=seqio_options,
+        )
+        for form in FORMATS.values()
+    )
