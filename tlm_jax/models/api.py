@@ -57,15 +57,12 @@ def hidden_states(
       config: the model.
       dropout_rng: None means no dropout.
     """
-    rngs = None if dropout_rng is None else {"dropout": dropout_rng}
-    return _module(config, deterministic=dropout_rng is None).apply(
-        {"params": params}, batch, rngs=rngs
-    )
+    return _apply(config, params, batch, dropout_rng=dropout_rng)
 
 
 def encode(params: Params, batch: Batch, config: EncoderDecoderConfig) -> Float[Array, "B S D"]:
     """Returns the encoder's outputs, without dropout."""
-    encoded, _ = _module(config).apply({"params": params}, batch, method="encode")
+    encoded, _ = _apply(config, params, batch, method="encode")
     return encoded
 
 
@@ -122,8 +119,7 @@ def prefill(
         often overwrites the last slot.
     """
     if isinstance(config, EncoderDecoderConfig):
-        module = _module(config, emit_cache=True)
-        hidden, made, segments = module.apply({"params": params}, batch, method="prefill")
+        hidden, made, segments = _apply(config, params, batch, method="prefill")
         valid = jnp.ones(hidden.shape[:2], bool)
         cache = caches.create(made, valid, jnp.zeros_like(valid, jnp.int32), max_decode_steps)
         cache["cross_mask"] = segments > 0
@@ -132,9 +128,7 @@ def prefill(
         valid = _prompt(batch)
         counted = jnp.maximum(jnp.cumsum(valid, axis=1) - 1, 0)
         positions = batch.get("decoder_positions", counted)
-        hidden, made = _module(config, emit_cache=True).apply(
-            {"params": params}, batch, valid, positions, method="prefill"
-        )
+        hidden, made = _apply(config, params, batch, valid, positions, method="prefill")
         cache = caches.create(made, valid, positions, max_decode_steps)
         rows = jnp.arange(valid.shape[1])[None]
         final = jnp.max(jnp.where(valid, rows, 0), axis=1)
@@ -146,15 +140,28 @@ def decode_step(
     params: Params, cache: Cache, tokens: Int[Array, " B"], config: ModelConfig
 ) -> tuple[Cache, Float[Array, "B V"]]:
     """Feeds one token a row. Returns the cache with it, and the logits of what follows."""
-    hidden, made = _module(config).apply({"params": params}, tokens, cache, method="step")
+    hidden, made = _apply(config, params, tokens, cache, method="step")
     return caches.append(cache, made), unembed(hidden[:, 0], unembedding(params, config))
+
+
+def _apply(
+    config: ModelConfig,
+    params: Params,
+    *args: Any,
+    method: str = "__call__",
+    dropout_rng: jax.Array | None = None,
+) -> Any:
+    module = _module(config, deterministic=dropout_rng is None, emit_cache=method == "prefill")
+    rngs = None if dropout_rng is None else {"dropout": dropout_rng}
+    return module.apply({"params": params}, *args, method=method, rngs=rngs)
 
 
 def _module(
     config: ModelConfig, *, deterministic: bool = True, emit_cache: bool = False
 ) -> EncoderDecoder | DecoderOnly:
-    family = EncoderDecoder if isinstance(config, EncoderDecoderConfig) else DecoderOnly
-    return family(config, deterministic, emit_cache)
+    if isinstance(config, EncoderDecoderConfig):
+        return EncoderDecoder(config, deterministic, emit_cache)
+    return DecoderOnly(config, deterministic, emit_cache)
 
 
 def _prompt(batch: Batch) -> jax.Array:

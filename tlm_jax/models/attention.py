@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,9 +110,10 @@ class Attention(nn.Module):
         weights = self.dropout(weights, deterministic=self.deterministic)
         ends = np.cumsum([value.shape[2] for value in values])
         parts = jnp.split(weights, ends[:-1], axis=-1)
-        result = sum(
+        results = [
             jnp.einsum("bkgts,bksh->btkgh", part, value) for part, value in zip(parts, values)
-        )
+        ]
+        result = functools.reduce(jnp.add, results)
         joined = constrain(result.reshape(B, T, N * H), ("batch", "length", "joined_kv"))
         return self.out(joined)
 

@@ -16,7 +16,11 @@ from tlm_jax.models.specs import BlockSpec
 from tlm_jax.sharding.rules import constrain
 
 LayerCache = Mapping[str, jax.Array]
-"""Of one layer: `key`, `value`, and with cross-attention `cross_key`, `cross_value`, [B, K, S, H]."""
+"""Of one layer: `key`, `value`, with cross-attention `cross_key`, `cross_value`; [B, K, S, H]."""
+
+
+LayersMade = dict[str, jax.Array]
+"""Keys and values that a layer, or all layers stacked, made in one call: [(L,) B, K, T, H]."""
 
 
 class BlockContext(NamedTuple):
@@ -54,7 +58,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(
         self, x: jax.Array, context: BlockContext, cache: LayerCache | None
-    ) -> tuple[jax.Array, dict[str, jax.Array] | None]:
+    ) -> tuple[jax.Array, LayersMade]:
         made: dict[str, jax.Array] = {}
         name = self.spec.self_attention_name
 
@@ -74,7 +78,7 @@ class Block(nn.Module):
                 )
             x = self._sublayer("mlp", mlp, x)
         x = constrain(x, ("batch", "length", "embed"))
-        return x, made if self.emit_cache or cache is not None else None
+        return x, made if self.emit_cache or cache is not None else {}
 
     def _self_attention(
         self,
@@ -114,10 +118,12 @@ class Block(nn.Module):
         )
         query = attention.queries(h, None)
         if cache is None:
+            assert context.encoded is not None
             key, value = attention.keys_and_values(context.encoded, None)
             made |= {"cross_key": key, "cross_value": value}
         else:
             key, value = cache["cross_key"], cache["cross_value"]
+        assert context.cross_mask is not None
         return attention(query, (key,), (value,), context.cross_mask)
 
     def _sublayer(

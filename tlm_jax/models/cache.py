@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from tlm_jax.models.block import BlockContext
+from tlm_jax.models.block import BlockContext, LayersMade
 
 Cache = dict[str, jax.Array]
 """What `prefill` returns and `decode_step` updates.
@@ -18,9 +18,6 @@ Cache = dict[str, jax.Array]
 - `next_position` int32 [B], `next_slot` int32 []: of the token that comes next.
 - encoder-decoder: `cross_key`, `cross_value` [L, B, K, S', H], `cross_mask` bool [B, S'].
 """
-
-LayersMade = dict[str, jax.Array]
-"""Keys and values made by the layers in one call, stacked over layers: [L, B, K, T, H]."""
 
 _LAYERED = ("key", "value", "cross_key", "cross_value")
 

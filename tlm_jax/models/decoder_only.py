@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from tlm_jax.models import cache as caches
 from tlm_jax.models import masks
-from tlm_jax.models.block import BlockContext
+from tlm_jax.models.block import BlockContext, LayersMade
 from tlm_jax.models.config import DecoderOnlyConfig
 from tlm_jax.models.norms import Norm
 from tlm_jax.models.projections import Embedder
@@ -33,6 +33,7 @@ class LanguageModel(nn.Module):
             dtype=config.dtype,
         )
         if config.position == "learned":
+            assert config.max_positions is not None
             self.position_embedder = Embedder(
                 config.max_positions,
                 config.embed_dim,
@@ -56,7 +57,7 @@ class LanguageModel(nn.Module):
 
     def __call__(
         self, tokens: jax.Array, context: BlockContext, cache: caches.Cache | None = None
-    ) -> tuple[jax.Array, caches.LayersMade | None]:
+    ) -> tuple[jax.Array, LayersMade]:
         x = self.token_embedder(tokens) * self.config.embedding_scale
         if self.config.position == "learned":
             x += self.position_embedder(context.positions)
@@ -87,17 +88,17 @@ class DecoderOnly(nn.Module):
 
     def prefill(
         self, batch: Batch, valid: jax.Array, positions: jax.Array
-    ) -> tuple[jax.Array, caches.LayersMade | None]:
+    ) -> tuple[jax.Array, LayersMade]:
         """Returns hidden states [B, T, D] of the prompt, and the layers' keys and values."""
         return self._forward(batch, valid.astype(jnp.int32), positions)
 
-    def step(self, tokens: jax.Array, cache: caches.Cache) -> tuple[jax.Array, caches.LayersMade]:
+    def step(self, tokens: jax.Array, cache: caches.Cache) -> tuple[jax.Array, LayersMade]:
         """Returns the hidden states [B, 1, D] of one more token a row, and its keys and values."""
         return self.decoder(tokens[:, None], caches.step_context(cache), cache)
 
     def _forward(
         self, batch: Batch, segments: jax.Array, positions: jax.Array
-    ) -> tuple[jax.Array, caches.LayersMade | None]:
+    ) -> tuple[jax.Array, LayersMade]:
         tokens = batch["decoder_input_tokens"]
         prefix = batch.get("decoder_causal_attention") if self.config.prefix_lm else None
         mask = masks.same_segment(segments, segments) & masks.causal(tokens.shape[1], prefix)

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from tlm_jax.models import cache as caches
 from tlm_jax.models import masks
-from tlm_jax.models.block import BlockContext
+from tlm_jax.models.block import BlockContext, LayersMade
 from tlm_jax.models.config import EncoderDecoderConfig
 from tlm_jax.models.projections import Embedder
 from tlm_jax.models.stack import DecoderStack, Stack
@@ -67,7 +67,7 @@ class EncoderDecoder(nn.Module):
         segments: jax.Array,
         encoded: jax.Array,
         encoder_segments: jax.Array,
-    ) -> tuple[jax.Array, caches.LayersMade | None]:
+    ) -> tuple[jax.Array, LayersMade]:
         """Returns the hidden states of all decoder positions, and the cache made if asked for."""
         mask = masks.same_segment(segments, segments) & masks.causal(tokens.shape[1])
         context = BlockContext(
@@ -78,7 +78,7 @@ class EncoderDecoder(nn.Module):
         )
         return self.decoder(self._embed(tokens), context)
 
-    def prefill(self, batch: Batch) -> tuple[jax.Array, caches.LayersMade | None, jax.Array]:
+    def prefill(self, batch: Batch) -> tuple[jax.Array, LayersMade, jax.Array]:
         """Encodes, and decodes BOS. Returns hidden [B, 1, D], layers' cache, encoder segments."""
         encoded, segments = self.encode(batch)
         # Inputs are one example a row here: every token that is no padding belongs to it.
@@ -87,7 +87,7 @@ class EncoderDecoder(nn.Module):
         hidden, made = self.decode(tokens, jnp.ones_like(tokens), encoded, segments)
         return hidden, made, segments
 
-    def step(self, tokens: jax.Array, cache: caches.Cache) -> tuple[jax.Array, caches.LayersMade]:
+    def step(self, tokens: jax.Array, cache: caches.Cache) -> tuple[jax.Array, LayersMade]:
         """Returns the hidden states [B, 1, D] of one more token a row, and its keys and values."""
         context = caches.step_context(cache)._replace(cross_mask=cache["cross_mask"][:, None])
         return self.decoder(self._embed(tokens[:, None]), context, caches.layers(cache))

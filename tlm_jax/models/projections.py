@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import jax
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
@@ -84,6 +85,6 @@ def parameter(
     init: nn.initializers.Initializer,
     shape: tuple[int, ...],
     axes: LogicalAxes,
-) -> jax.Array:
+) -> Any:
     """Declares a float32 parameter of a module, with its logical axes."""
     return module.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)

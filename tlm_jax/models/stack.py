@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from tlm_jax.models.block import Block, BlockContext
+from tlm_jax.models.block import Block, BlockContext, LayersMade
 from tlm_jax.models.norms import Norm
 from tlm_jax.models.positions import AlibiBias, RelativeBias
 from tlm_jax.models.projections import LogitsDense
@@ -33,7 +33,7 @@ class Stack(nn.Module):
     @nn.compact
     def __call__(
         self, x: jax.Array, context: BlockContext, cache: Mapping[str, jax.Array] | None = None
-    ) -> tuple[jax.Array, dict[str, jax.Array] | None]:
+    ) -> tuple[jax.Array, LayersMade]:
         """Returns normalised hidden states [B, T, D], and the cache made, stacked [L, ...]."""
         spec = self.spec
         context = context._replace(bias=self._shared_bias(x.shape[1], context))
@@ -56,12 +56,12 @@ class Stack(nn.Module):
 
     def _scan(
         self, x: jax.Array, context: BlockContext, cache: Mapping[str, jax.Array] | None
-    ) -> tuple[jax.Array, dict[str, jax.Array] | None]:
+    ) -> tuple[jax.Array, LayersMade]:
         scanned = nn.scan(
             self._block_class(),
             variable_axes={"params": LAYERS_AXIS},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, 0),
+            in_axes=(nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
             length=self.spec.num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
@@ -69,7 +69,7 @@ class Stack(nn.Module):
 
     def _unroll(
         self, x: jax.Array, context: BlockContext, cache: Mapping[str, jax.Array] | None
-    ) -> tuple[jax.Array, dict[str, jax.Array] | None]:
+    ) -> tuple[jax.Array, LayersMade]:
         block_class = self._block_class()
         made = []
         for index in range(self.spec.num_layers):
@@ -102,7 +102,7 @@ class DecoderStack(Stack):
     @nn.compact
     def __call__(
         self, x: jax.Array, context: BlockContext, cache: Mapping[str, jax.Array] | None = None
-    ) -> tuple[jax.Array, dict[str, jax.Array] | None]:
+    ) -> tuple[jax.Array, LayersMade]:
         """As `Stack`."""
         if self.logits_kernel or self.logits_bias:
             LogitsDense(self.vocab_size, self.logits_kernel, self.logits_bias, name="logits_dense")(
