@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,12 +96,29 @@ def read_dicts(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @functools.cache
 def orbax() -> Any:
-    """Imports Orbax, whose log (on absl's logger) is dropped: we say ourselves what went wrong."""
+    """Imports Orbax, and keeps it from the terminal: we say ourselves what went wrong."""
     import orbax.checkpoint as ocp
 
     marker = str(Path(ocp.__file__).parent)
     logging.getLogger("absl").addFilter(lambda record: not record.pathname.startswith(marker))
+    sys.unraisablehook = _without_late_callbacks(sys.unraisablehook)
     return ocp
+
+
+def _without_late_callbacks(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Returns a hook for unraisable exceptions that drops TensorStore's after a failed save.
+
+    When one array cannot be written, Orbax closes its event loop while other writes still run,
+    and each of these then fails to report its end to the closed loop.
+    """
+
+    def filtered(unraisable: Any) -> None:
+        trace = unraisable.exc_traceback
+        late = trace is not None and trace.tb_frame.f_code.co_name == "call_soon_threadsafe"
+        if not (late and str(unraisable.exc_value) == "Event loop is closed"):
+            hook(unraisable)
+
+    return filtered
 
 
 @functools.cache
