@@ -46,7 +46,7 @@ class Layout:
         return np.repeat(first, self.lengths) + ranges(self.lengths)
 
     def place(
-        self, values: Shaped[np.ndarray, "total ..."], fill: float = 0
+        self, values: Shaped[np.ndarray, "total ..."], fill: float = 0.0
     ) -> Shaped[np.ndarray, "rows length ..."]:
         """Puts the elements of a Ragged of these lengths into rows; `fill` is put elsewhere."""
         shape = (self.num_rows * self.row_length, *values.shape[1:])
@@ -152,7 +152,7 @@ def pack(
     for axis, features in axes.items():
         layout = lay_out(lengths[axis], rows, num_rows, row_lengths[axis])
         for name, feature in features.items():
-            packed[name] = layout.place(feature.values, (fills or {}).get(name, 0))
+            packed[name] = layout.place(feature.values, (fills or {}).get(name, 0.0))
         packed[f"{axis}_segment_ids"] = layout.segment_ids()
         packed[f"{axis}_positions"] = layout.positions()
     return packed

@@ -226,3 +226,16 @@ def find(name: str) -> seqio.Task | seqio.Mixture:
             "`python -m tlm_jax.inspect --list` shows all of them."
         )
     return seqio.get_mixture_or_task(name)
+
+
+def task_rates(name: str) -> dict[str, float]:
+    """Returns each SeqIO task below a SeqIO task or mixture with its share; they sum to one.
+
+    Raises:
+      UserError: SeqIO knows no such name.
+    """
+    found = find(name)
+    if isinstance(found, seqio.Task):
+        return {name: 1.0}
+    rates = {task.name: float(found.get_rate(task)) for task in found.tasks}
+    return {task: rate / sum(rates.values()) for task, rate in rates.items()}

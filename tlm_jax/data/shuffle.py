@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Int, Integer, UInt64
 
 _ROUNDS = 6
 _MASK_64 = (1 << 64) - 1
@@ -51,20 +51,23 @@ def _feistel(
     return (left << shift) | right
 
 
-def _hash_key(key: tuple[int | np.ndarray, ...]) -> np.ndarray:
-    hashed = np.uint64(0x243F6A8885A308D3)  # the first 64 bits of pi's fraction
+def _hash_key(key: tuple[int | np.ndarray, ...]) -> UInt64[np.ndarray, "keys"]:
+    """Returns one 64-bit number for each position, or a single one for all."""
+    hashed = np.array([0x243F6A8885A308D3], np.uint64)  # the first 64 bits of pi's fraction
     for part in key:
-        if isinstance(part, np.ndarray):
-            hashed = _mix(hashed ^ part.astype(np.uint64))
-        else:
-            hashed = _mix(hashed ^ np.uint64(part & _MASK_64))
-    return np.asarray(hashed)
+        word = part.astype(np.uint64) if isinstance(part, np.ndarray) else _as_word(part)
+        hashed = _mix(hashed ^ word)
+    return hashed
 
 
-def _mix(values: np.ndarray | np.uint64) -> np.ndarray:
+def _as_word(number: int) -> UInt64[np.ndarray, "1"]:
+    return np.array([number & _MASK_64], np.uint64)
+
+
+def _mix(values: UInt64[np.ndarray, "n"]) -> UInt64[np.ndarray, "n"]:
     """SplitMix64's output function (Steele, Lea, Flood 2014): a bijection of 64-bit numbers."""
-    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
-        values = np.asarray(values) + np.uint64(0x9E3779B97F4A7C15)
-        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return values ^ (values >> np.uint64(31))
+    # Array arithmetic modulo 2**64 is meant; NumPy warns of overflow for scalars only.
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Int, Integer
 
 from tlm_jax.data import tasks
+from tlm_jax.data.mixing import ExampleOrder
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
 from tlm_jax.data.sources import Example
 from tlm_jax.data.vocabularies import Vocabulary
@@ -132,6 +133,62 @@ class MaterializedReader(Reader):
         return TokenizedExamples(features, ids, records)
 
 
+class OrderedReader:
+    """Reads the tokenized examples at positions of a global order."""
+
+    def __init__(self, order: ExampleOrder, readers: Mapping[str, Reader]):
+        self._order = order
+        self._readers = [readers[name] for name in order.names]
+
+    def __call__(self, positions: Int[np.ndarray, "n"]) -> TokenizedExamples:
+        """Returns the examples at `positions`, in that order."""
+        numbers, indices = self._order.locate(positions)
+        parts, places = [], []
+        for number, reader in enumerate(self._readers):
+            here = np.flatnonzero(numbers == number)
+            if here.size:
+                parts.append(reader.read(indices[here]))
+                places.append(here)
+        if len(parts) == 1:
+            return parts[0]
+        back = np.argsort(np.concatenate(places), kind="stable")
+        return TokenizedExamples.concatenate(parts).take(back)
+
+
+def open_readers(
+    mixture_or_task: str,
+    split: str,
+    *,
+    feature_lengths: Mapping[str, int],
+    vocabulary: Vocabulary | None = None,
+    cache_dir: str | None = None,
+) -> tuple[dict[str, float], dict[str, Reader]]:
+    """Opens every task of a mixture (ours or SeqIO's); returns their shares and readers by name.
+
+    Raises:
+      UserError: as `open_reader`.
+    """
+    if mixture_or_task not in tasks.registered():
+        tasks.load_tasks()
+    if mixture_or_task in tasks.registered():
+        rates = tasks.task_rates(mixture_or_task)
+    else:
+        from tlm_jax.data import seqio_bridge
+
+        rates = seqio_bridge.task_rates(mixture_or_task)
+    readers = {
+        name: open_reader(
+            name,
+            split,
+            feature_lengths=feature_lengths,
+            vocabulary=vocabulary,
+            cache_dir=cache_dir,
+        )
+        for name in rates
+    }
+    return rates, readers
+
+
 def open_reader(
     name: str,
     split: str,
@@ -146,11 +203,8 @@ def open_reader(
       UserError: no such task or split, or a SeqIO task is asked to use another vocabulary.
     """
     if name in tasks.registered():
-        task = tasks.get(name)
-        if not isinstance(task, tasks.Task):
-            raise UserError(f"{name!r} is a mixture; expected a task.")
         try:
-            return RecordReader(task, split, vocabulary)
+            return RecordReader(tasks.get_task(name), split, vocabulary)
         except UserError as error:
             raise UserError(f"task {name!r}: {error}") from error
     from tlm_jax.data import seqio_bridge
@@ -177,8 +231,9 @@ def tokenize(
     features = {}
     for name in task.features:
         values = [_field(record, name, task.name) for record in records]
-        if all(isinstance(value, str) for value in values):
-            features[name] = Ragged.from_arrays(vocabulary.encode_batch(values), np.int32)
+        texts = [value for value in values if isinstance(value, str)]
+        if len(texts) == len(values):
+            features[name] = Ragged.from_arrays(vocabulary.encode_batch(texts), np.int32)
             if name in task.eos_features:
                 features[name] = features[name].append(vocabulary.eos_id)
         else:
@@ -192,10 +247,10 @@ def tokenize(
         differs = np.flatnonzero(features[name].lengths != features["targets"].lengths)
         if differs.size:
             first = int(differs[0])
+            steps, tokens = features[name].lengths[first], features["targets"].lengths[first]
             raise UserError(
-                f"task {task.name!r}, example {records[first].get('id')!r}: {name} has "
-                f"{features[name].lengths[first]} steps but targets {len(features['targets'][first])}"
-                " tokens, EOS included; expected equal lengths."
+                f"task {task.name!r}, example {records[first].get('id')!r}: {name} has {steps} "
+                f"steps but targets {tokens} tokens, EOS included; expected equal lengths."
             )
     ids = tuple(str(record.get("id", "")) for record in records)
     return TokenizedExamples(features, ids, tuple(records))
@@ -225,7 +280,8 @@ def _run_through_seqio(
     examples = itertools.islice(dataset.as_numpy_iterator(), _MAX_MATERIALIZED_EXAMPLES + 1)
     names = tuple(task.output_features)
     count = 0
-    for count, example in enumerate(examples, start=1):
+    for example in examples:
+        count += 1
         for name in names:
             arrays.setdefault(name, []).append(np.asarray(example[name]))
     if count > _MAX_MATERIALIZED_EXAMPLES:

@@ -93,7 +93,10 @@ def register_task(
 
 
 def register_mixture(
-    name: str, rates: Mapping[str, float] | Iterable[tuple[str, float]], *, description: str = ""
+    name: str,
+    rates: Mapping[str, float | int] | Iterable[tuple[str, float | int]],
+    *,
+    description: str = "",
 ) -> Mixture:
     """Registers a mixture of tasks or mixtures, by name and rate.
 
@@ -129,6 +132,15 @@ def get(name: str) -> Task | Mixture:
             "`python -m tlm_jax.inspect --list` shows all of them."
         )
     return _registry[name]
+
+
+def get_task(name: str) -> Task:
+    """Returns the registered task; as `get`, and UserError where the name is a mixture's."""
+    found = get(name)
+    if isinstance(found, Mixture):
+        members = ", ".join(member for member, _ in found.rates)
+        raise UserError(f"{name!r} is a mixture (of {members}); expected a task.")
+    return found
 
 
 def registered() -> dict[str, Task | Mixture]:

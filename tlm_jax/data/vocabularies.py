@@ -332,15 +332,16 @@ _CUSTOMARY_TOKENS = {
 @functools.lru_cache(maxsize=16)
 def _load_sentencepiece(path: str, extra_ids: int) -> tuple[Any, bytes]:
     import sentencepiece
-    from sentencepiece import sentencepiece_model_pb2
+    from sentencepiece import sentencepiece_model_pb2 as proto
 
     model_bytes = _read_file(path)
     processor = sentencepiece.SentencePieceProcessor()
     try:
         if extra_ids:
-            model = sentencepiece_model_pb2.ModelProto.FromString(model_bytes)
+            model_proto: Any = vars(proto)["ModelProto"]  # made at run time, unknown to checkers
+            model = model_proto.FromString(model_bytes)
+            piece_type = model_proto.SentencePiece.USER_DEFINED
             for i in reversed(range(extra_ids)):
-                piece_type = sentencepiece_model_pb2.ModelProto.SentencePiece.USER_DEFINED
                 model.pieces.add(piece=f"▁<extra_id_{i}>", score=0.0, type=piece_type)
             model_bytes = model.SerializeToString()
         processor.LoadFromSerializedProto(model_bytes)
