@@ -1,15 +1,13 @@
 """The four formats: how a record, with demonstrations or without, becomes inputs and targets.
 
-| format            | inputs                                        | targets                       |
-|-------------------|-----------------------------------------------|-------------------------------|
-| answer_zero_shot  | `Q: {q} A:`                                   | `The answer is {n}`           |
-| cot_zero_shot     | `Q: {q}\\nLet's think step by step`            | `{cot}\\nThe answer is {n}`    |
-| answer_in_context | k × `Q: {q'}\\nA: The answer is {n'}\\n\\n`      | `The answer is {n}`           |
-|                   | + `Q: {q}\\nA:`                                |                               |
-| cot_in_context    | k × `Q: {q'}\\nLet's think step by step\\n`     | `{cot}\\nThe answer is {n}`    |
-|                   | `{cot'}\\nThe answer is {n'}\\n\\n`              |                               |
-|                   | + `Q: {q}\\nLet's think step by step`          |                               |
+    answer_zero_shot   Q: {q} A:
+    cot_zero_shot      Q: {q}\\nLet's think step by step
+    answer_in_context  k times Q: {q'}\\nA: The answer is {n'}
+                       \\n\\n, then Q: {q}\\nA:
+    cot_in_context     k times Q: {q'}\\nLet's think step by step\\n{cot'}\\nThe answer is {n'}
+                       \\n\\n, then Q: {q}\\nLet's think step by step
 
+are the inputs; targets are `The answer is {n}`, after `{cot}\\n` in the chain-of-thought formats.
 They are those of FlanT5 specialization (Fu et al. 2023, its code's `data_utils.py`). Departures:
 text that holds ': ' stays whole (the official code loses it), and choices, which the paper does not
 treat, put their options inline as TeacherLM does, `{question} (A) x (B) y`, and are answered by the

@@ -230,12 +230,8 @@ def _is_list_of_text(value: object) -> bool:
 @contextmanager
 def _open_text(path: Path, mode: Literal["r", "w"]) -> Iterator[TextIO]:
     if mode == "r":
-        opened = (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8")
-        )
-        with opened as text:
+        open_any = gzip.open if path.suffix == ".gz" else open
+        with open_any(path, "rt", encoding="utf-8") as text:
             yield cast("TextIO", text)
     elif path.suffix == ".gz":
         # No time stamp and no name inside: equal content gives equal bytes.

@@ -11,7 +11,8 @@ FARM = Scenario(
     ),
     openings=(
         part(
-            "On the farm of {name} there are {n} {animal}. Each of the {animal} gives {m} {things}.",
+            "On the farm of {name} there are {n} {animal}. "
+            "Each of the {animal} gives {m} {things}.",
             steps=["n * m: The {animal} give {eq} {things}."],
         ),
         part("The farm of {name} brings in {n} {things}."),

@@ -1,0 +1,141 @@
+"""The answer in a model's output, by the strict rules: one for each kind of question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tlm_jax.data.official_math import last_boxed
+from tlm_jax.data.records import LETTERS
+from tlm_jax.evaluation.numbers import evaluate, find_numbers, format_number
+
+
+def extract(kind: str, text: str, options: Sequence[str] | None = None) -> str | None:
+    """Returns the answer in a text, written as records write answers, or None.
+
+    Where the text holds a marker (`the answer is`, in any case, or `####`), only what follows the
+    last one counts: a marker without an answer behind it gives None.
+
+    Args:
+      kind: 'numeric', 'choice', 'boolean' or 'text'.
+      text: what the model wrote.
+      options: texts of the options of a choice.
+    """
+    if kind == "numeric":
+        value = extract_number(text)
+        return None if value is None else format_number(value)
+    if kind == "choice":
+        return extract_choice(text, options or ())
+    if kind == "boolean":
+        return extract_boolean(text)
+    if kind == "text":
+        return extract_text(text)
+    raise ValueError(f"unknown kind of question {kind!r}")
+
+
+def extract_number(text: str) -> float | None:
+    """Returns the number after the last marker, or the last number of a text without a marker.
+
+    Behind a marker, what follows the last `=` on that line counts, and an expression such as
+    `48 / 2` is calculated.
+    """
+    marked = after_marker(text)
+    if marked is None:
+        numbers = find_numbers(text)
+        return numbers[-1] if numbers else None
+    line = next((line for line in marked.split("\n") if line.strip(" :*$")), "")
+    right_side = line.rpartition("=")[2]
+    for candidate in (right_side, line, marked):
+        expression = _EXPRESSION_START.match(candidate)
+        value = evaluate(expression.group().rstrip(" .,")) if expression else None
+        if value is not None:
+            return value
+        numbers = find_numbers(candidate)
+        if numbers:
+            return numbers[0]
+    return None
+
+
+def extract_choice(text: str, options: Sequence[str]) -> str | None:
+    """Returns the letter of the option that a text chooses.
+
+    In this order: a letter in parentheses (behind a marker the first, else the last); a letter at
+    the start, `C`, `C.`, `C) bank`, `option C`; the text of exactly one option. A letter beyond the
+    options is no answer.
+    """
+    letters = LETTERS[: len(options)] if options else LETTERS
+    marked = after_marker(text)
+    segment = text if marked is None else marked.strip().split("\n")[0]
+    in_parentheses = re.findall(r"\(([A-Za-z])\)", segment)
+    if in_parentheses:
+        letter = in_parentheses[-1 if marked is None else 0].upper()
+        return letter if letter in letters else None
+    if marked is None:
+        lines = [line for line in text.split("\n") if line.strip()]
+        segment = lines[-1] if lines else ""
+    bare = _BARE_LETTER.match(segment)
+    if bare:
+        letter = (bare["alone"] or bare["large"]).upper()
+        return letter if letter in letters else None
+    said = _plain(segment)
+    matching = [LETTERS[i] for i, option in enumerate(options) if _plain(option) == said]
+    return matching[0] if len(matching) == 1 else None
+
+
+def extract_boolean(text: str) -> str | None:
+    """Returns 'yes' or 'no'; `true` and `correct` mean yes, `false` and `not ...` no.
+
+    Behind a marker the first such word counts; without one, the text must begin or end with it.
+    """
+    marked = after_marker(text)
+    if marked is not None:
+        match = _TRUTH.search(marked)
+    else:
+        plain = text.strip()
+        matches = list(_TRUTH.finditer(plain))
+        ends = [m for m in matches if not re.search(r"\w", plain[m.end() :])]
+        starts = [m for m in matches if not re.search(r"\w", plain[: m.start()])]
+        match = (ends or starts or [None])[0]
+    if match is None:
+        return None
+    affirmed = match["word"].lower() in ("yes", "true", "correct")
+    return "yes" if affirmed != bool(match["negated"]) else "no"
+
+
+def extract_text(text: str) -> str | None:
+    """Returns the line after the last marker, else the last box, else the last line.
+
+    White space at both ends and one final full stop are dropped.
+    """
+    marked = after_marker(text)
+    if marked is None:
+        boxed = last_boxed(text)
+        lines = [line for line in text.split("\n") if line.strip()]
+        found = boxed if boxed is not None else lines[-1] if lines else ""
+    else:
+        found = marked.strip().split("\n")[0]
+    return found.strip().removesuffix(".").strip() or None
+
+
+def after_marker(text: str) -> str | None:
+    """Returns what follows the last `the answer is` or `####`, or None where there is neither."""
+    last = None
+    for last in _MARKER.finditer(text):
+        pass
+    return None if last is None else text[last.end() :]
+
+
+_MARKER = re.compile(r"the answer is[ \t]*:?|####", re.IGNORECASE)
+_EXPRESSION_START = re.compile(
+    r"[^\w=]*?[-−(0-9.$£€¥]+[0-9.,)]*(?:[ )(]*[-+*/×÷−][ (]*[$£€¥]?[0-9.,]+[ )]*)+"
+)
+_BARE_LETTER = re.compile(
+    r"\W*(?:(?:option|choice|answer)\W+)?"
+    r"(?:(?P<alone>[A-Za-z])\W*$|(?P<large>[A-Z])(?:[).:]|$))",
+    re.IGNORECASE,
+)
+_TRUTH = re.compile(r"\b(?P<negated>not\s+)?(?P<word>yes|no|true|false|correct)\b", re.IGNORECASE)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\W_]+", " ", text).strip().lower()
