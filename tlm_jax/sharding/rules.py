@@ -102,8 +102,8 @@ def batch_divisor(mesh: Mesh, rules: Rules = LOGICAL_AXIS_RULES) -> int:
 
 
 def is_logical_axes(value: Any) -> bool:
-    """Tells the tuples of a tree of logical axes from its containers."""
-    return isinstance(value, tuple) and all(name is None or isinstance(name, str) for name in value)
+    """Tells the tuples of a tree of logical axes from its containers, named tuples among them."""
+    return type(value) is tuple and all(name is None or isinstance(name, str) for name in value)
 
 
 @contextlib.contextmanager
