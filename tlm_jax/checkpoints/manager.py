@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from tlm_jax.checkpoints.write_failure import not_written
 from tlm_jax.types import UserError
 
 SAVING, DELETING, DAMAGED = ".saving", ".deleting", ".damaged"
+_REMOVAL_TRIES, _REMOVAL_PAUSE_SECONDS = 20, 0.05
 _OTHER_MODEL = (
     "Train with the configuration that made it (config.gin beside the checkpoints), "
     "or choose another MODEL_DIR."
@@ -281,8 +283,15 @@ class CheckpointManager:
 
     def _failed(self, step: int, error: Exception) -> UserError:
         """Explains a failed save, after freeing what it had written."""
-        for path in self.directory.glob(f"{step}{SAVING}*"):
-            shutil.rmtree(path, ignore_errors=True)
+        # Writes of other arrays may still be under way and add files while these are removed; what
+        # stays in spite of the tries goes at the next start.
+        for _ in range(_REMOVAL_TRIES):
+            unfinished = list(self.directory.glob(f"{step}{SAVING}*"))
+            if not unfinished:
+                break
+            for path in unfinished:
+                shutil.rmtree(path, ignore_errors=True)
+            time.sleep(_REMOVAL_PAUSE_SECONDS)
         if self._last_saved == step:
             self._last_saved = None
         return not_written(step, self.directory, self.latest_step(), error)

@@ -101,8 +101,15 @@ def orbax() -> Any:
 
     marker = str(Path(ocp.__file__).parent)
     logging.getLogger("absl").addFilter(lambda record: not record.pathname.startswith(marker))
+    logging.getLogger("asyncio").addFilter(_is_not_a_second_failure)
     sys.unraisablehook = _without_late_callbacks(sys.unraisablehook)
     return ocp
+
+
+def _is_not_a_second_failure(record: logging.LogRecord) -> bool:
+    """Drops asyncio's note of a failed write of which Orbax has already raised another."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not ("never retrieved" in record.getMessage() and "os_error_code=" in str(error))
 
 
 def _without_late_callbacks(hook: Callable[[Any], object]) -> Callable[[Any], object]:
