@@ -88,11 +88,12 @@ def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> t
     for path in [".", str(_REPOSITORY), *filter(None, known.gin_search_paths.split(","))]:
         gin.add_config_file_search_path(path)
     with gin_errors.one_line(), _quiet_logging():
+        texts: list[str] = []
         for path in known.gin_file:
-            gin.parse_config_file(path)
+            texts += gin_errors.texts_of(gin.parse_config_file(path))
         for binding in bindings:
-            gin_errors.parse_binding(binding)
-        gin_errors.check_macros(bindings)
+            gin_errors.parse_binding(binding, texts)
+        gin_errors.check_macros(texts, bindings)
         built = gin.get_configurable(root)()
     validation.check_types(built, where=root.__name__)
     return built, gin.operative_config_str()

@@ -19,7 +19,8 @@ class DataConfig:
     """Where examples come from and how they become rows.
 
     Attributes:
-      vocabulary: replaces the vocabulary that the task names.
+      vocabulary: replaces the vocabulary that the task names; an object or a name such as
+        "byte", "asset:word_problems", "path/to/spiece.model+100" or "path/to/tokenizer.json".
       data_dir: folder with the data sets' files; else the environment's TLM_JAX_DATA_DIR.
       modules: further Python modules that register tasks, imported before the task is looked up.
       split: of the training task.
@@ -27,7 +28,7 @@ class DataConfig:
       prefetch_batches: how many batches are made ahead of the loop.
     """
 
-    vocabulary: Vocabulary | None = None
+    vocabulary: Vocabulary | str | None = None
     data_dir: str | None = None
     modules: Sequence[str] = ()
     split: str = "train"

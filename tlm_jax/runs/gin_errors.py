@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import inspect
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
-
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 import gin
 from gin import config as gin_config
 
 from tlm_jax.types import UserError, nearest
 
 _MACRO = "gin.macro"
+_REQUIRED = "gin.REQUIRED"
 
 
 @contextlib.contextmanager
@@ -29,8 +29,8 @@ def one_line() -> Iterator[None]:
         raise UserError(_message(error)) from error
 
 
-def parse_binding(binding: str) -> None:
-    """Parses one `NAME=VALUE` of the command line.
+def parse_binding(binding: str, texts: Iterable[str]) -> None:
+    """Parses one `NAME=VALUE` of the command line, which may name all that the files import.
 
     Raises:
       UserError: when the value is no Python literal, reference or macro; a bare word is most often
@@ -47,48 +47,47 @@ def parse_binding(binding: str) -> None:
                     f"--gin.{name}={value}: {value!r} is no Python value; a string keeps its "
                     f"quotes: --gin.{name}='\"{value}\"'"
                 ) from None
-    gin.parse_config(binding)
+    imports = [line for text in texts for line in re.findall(r"^(?:from|import) .*", text, re.M)]
+    gin.parse_config("\n".join([*dict.fromkeys(imports), binding]))
 
 
-def check_macros(bindings: Sequence[str]) -> None:
+def check_macros(texts: Iterable[str], bindings: Sequence[str]) -> None:
     """Checks that every macro that is set is used, and that every one used or required is set.
 
     Gin (and T5X) take a macro that nothing reads in silence, so a misspelled
     `--gin.TRAIN_STEP=5` would be ignored.
 
+    Args:
+      texts: the text of every gin file read.
+      bindings: the command line's.
+
     Raises:
       UserError: names the macro and the nearest right name.
     """
-    defined = {scope for scope, name in gin_config._CONFIG if name == _MACRO}
-    used: set[str] = set()
-    for values in gin_config._CONFIG.values():
-        for value in values.values():
-            used.update(_macros_in(value))
-    from_command_line = [binding.partition("=")[0] for binding in bindings]
-    for name in sorted(defined - used, key=lambda n: n not in from_command_line):
+    used = {name for text in (*texts, *bindings) for name in re.findall(r"%([\w./]+)", text)}
+    used.discard(_REQUIRED)
+    values = {scope: v["value"] for (scope, name), v in gin_config._CONFIG.items() if name == _MACRO}
+    from_command_line = [binding.partition("=")[0].strip() for binding in bindings]
+    for name in sorted(values.keys() - used, key=lambda n: (n not in from_command_line, n)):
         where = f"--gin.{name}" if name in from_command_line else f"macro {name}"
         raise UserError(f"{where} is set but nothing uses it.{nearest(name, used)}")
-    for name in sorted(used - defined):
-        raise UserError(f"macro %{name} is used but never set.{nearest(name, defined)}")
-    for name in sorted(defined):
-        value = gin_config._CONFIG[(name, _MACRO)].get("value")
-        if value is gin.REQUIRED or _macros_in(value) == {"gin.REQUIRED"}:
+    for name in sorted(used - values.keys()):
+        raise UserError(f"macro %{name} is used but never set.{nearest(name, values)}")
+    for name in sorted(values):
+        if str(values[name]) == f"%{_REQUIRED}":
             raise UserError(f"{name} is required: set it in a gin file or with --gin.{name}=VALUE")
 
 
-def _macros_in(value: Any) -> set[str]:
-    """Returns the names of the macros that a gin value refers to."""
-    if isinstance(value, gin_config.ConfigurableReference):
-        scoped = value.scoped_configurable_name if hasattr(value, "scoped_configurable_name") else ""
-        name = str(value)
-        if name.startswith("%"):
-            return {name[1:]}
-        return {scoped} if scoped.endswith(_MACRO) else set()
-    if isinstance(value, dict):
-        return set().union(*(_macros_in(v) for pair in value.items() for v in pair))
-    if isinstance(value, list | tuple | set):
-        return set().union(*(_macros_in(v) for v in value))
-    return set()
+def texts_of(parsed: gin_config.ParsedConfigFileIncludesAndImports) -> Iterator[str]:
+    """Yields the text of a parsed gin file and of those that it includes."""
+    directories = ["", *gin_config._LOCATION_PREFIXES]
+    for directory in directories:
+        path = Path(directory, parsed.filename)
+        if path.is_file():
+            yield path.read_text(encoding="utf-8")
+            break
+    for included in parsed.includes:
+        yield from texts_of(included)
 
 
 def _message(error: Exception) -> str:
@@ -98,10 +97,16 @@ def _message(error: Exception) -> str:
     if match := re.search(r"Configurable '([^']+)' doesn't have a parameter named '([^']+)'", text):
         selector, parameter = match.groups()
         return f"{where}{selector} has no parameter {parameter!r}.{_parameter_hint(selector, parameter)}"
-    if match := re.search(r"No configurable matching '([^']+)'", text):
+    if match := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", text):
         return f"{where}nothing is named {match[1]!r}.{_configurable_hint(match[1])}"
-    if match := re.search(r"Unable to open file: (\S+?)\.? Searched config paths: (.*?)\.\s", text):
-        return f"{where}no gin file {match[1]!r} in the current folder, the project, or --gin_search_paths"
+    if match := re.search(r"resolve selector ([\w.]+); <module '([\w.]+)'.* no attribute (\w+)", text):
+        known = [name for name in vars(sys.modules[match[2]]) if not name.startswith("_")]
+        return f"{where}{match[2]} has no {match[3]!r}.{nearest(match[3], known)}"
+    if match := re.search(r"Unable to open file: (\S+)\. Searched", text):
+        return (
+            f"{where}no gin file {match[1]!r} in the current folder, the project, or the folders "
+            "of --gin_search_paths"
+        )
     if match := re.search(r"Failed to parse token '([^']+)'", text):
         return f"{where}{match[1]!r} is no Python value; if it is a string, put it in quotes"
     if isinstance(error, ImportError):
@@ -136,7 +141,5 @@ def _parameter_hint(selector: str, parameter: str) -> str:
 
 
 def _configurable_hint(name: str) -> str:
-    known = [str(selector) for selector in gin_config._REGISTRY]
-    short = {".".join(selector.split(".")[-2:]): selector for selector in known}
-    close = difflib.get_close_matches(name, short, n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    known = gin_config._REGISTRY._selector_map
+    return nearest(name, [".".join(selector.split(".")[-2:]) for selector in known])

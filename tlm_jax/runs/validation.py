@@ -63,4 +63,9 @@ def _matches(value: Any, hint: Any) -> bool:
 def _name(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(repr, typing.get_args(hint)))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_name(option) for option in typing.get_args(hint))
+    if typing.get_args(hint):
+        inner = ", ".join(_name(argument) for argument in typing.get_args(hint))
+        return f"{hint.__name__}[{inner}]"
     return getattr(hint, "__name__", str(hint)).replace("NoneType", "None")

@@ -8,7 +8,7 @@ import jax
 
 from tlm_jax import models
 from tlm_jax.losses import fused
-from tlm_jax.losses.reduction import LossOutput
+from tlm_jax.losses.reduction import LossOutput, loss_weights_and_normalizer
 from tlm_jax.training.step import Objective
 from tlm_jax.types import Batch, Params
 
@@ -20,27 +20,41 @@ class CrossEntropy:
     Attributes:
       label_smoothing: mass taken from the target and spread over the other tokens.
       z_loss: weight of log²Z, which keeps the log-normaliser near zero.
+      normalization: what divides the batch's sum, by T5X's names; see
+        `losses.reduction.loss_weights_and_normalizer`.
       chunk_tokens: how many tokens' logits exist at a time.
     """
 
     label_smoothing: float = 0.0
     z_loss: float = 1e-4
+    normalization: str | float | None = "NUM_REAL_TARGET_TOKENS"
     chunk_tokens: int = 1024
 
 
-def cross_entropy(config: models.ModelConfig, loss: CrossEntropy) -> Objective:
-    """Returns the supervised objective for a model; logits never exist as [B, T, V]."""
+def cross_entropy(
+    config: models.ModelConfig, loss: CrossEntropy, *, batch_rows: int | None = None
+) -> Objective:
+    """Returns the supervised objective for a model; logits never exist as [B, T, V].
+
+    Args:
+      config: the model.
+      loss: the settings.
+      batch_rows: rows of the whole batch, where the objective sees micro-batches of it.
+    """
 
     def objective(params: Params, batch: Batch, dropout_rng: jax.Array | None) -> LossOutput:
-        hidden = models.hidden_states(params, batch, config, dropout_rng=dropout_rng)
-        return fused.cross_entropy_from_hidden(
-            hidden,
+        weights, normalizer = loss_weights_and_normalizer(
+            loss.normalization, batch, batch_rows=batch_rows
+        )
+        output = fused.cross_entropy_from_hidden(
+            models.hidden_states(params, batch, config, dropout_rng=dropout_rng),
             models.unembedding(params, config),
             batch["decoder_target_tokens"],
-            batch["decoder_loss_weights"],
+            weights,
             label_smoothing=loss.label_smoothing,
             z_loss=loss.z_loss,
             chunk_tokens=loss.chunk_tokens,
         )
+        return output.with_normalizer(normalizer)
 
     return objective

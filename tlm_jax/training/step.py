@@ -108,17 +108,30 @@ def _accumulate(
         gradient, output = gradient_of(params, batch, rng)
         return output, gradient
 
-    def body(carry: Any, inputs: tuple[jax.Array, Mapping[str, jax.Array]]) -> tuple[Any, None]:
-        index, micro = inputs
-        gradient, output = gradient_of(params, micro, jax.random.fold_in(rng, index))
-        return jax.tree.map(jnp.add, carry, (gradient, output)), None
+    def leaves_of(params: Params, batch: Batch, rng: jax.Array) -> list[jax.Array]:
+        leaves, structure.value = jax.tree.flatten(gradient_of(params, batch, rng))
+        return leaves
 
+    def body(
+        sums: list[jax.Array], inputs: tuple[jax.Array, Batch]
+    ) -> tuple[list[jax.Array], None]:
+        index, micro = inputs
+        leaves = leaves_of(params, micro, jax.random.fold_in(rng, index))
+        return [a + b for a, b in zip(sums, leaves, strict=True)], None
+
+    structure = _Structure()
     split = {name: _split_rows(value, micro_batches) for name, value in batch.items()}
     first = {name: value[0] for name, value in split.items()}
-    shapes = jax.eval_shape(gradient_of, params, first, rng)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    (gradient, output), _ = jax.lax.scan(body, zeros, (jnp.arange(micro_batches), split))
+    zeros = [jnp.zeros(s.shape, s.dtype) for s in jax.eval_shape(leaves_of, params, first, rng)]
+    sums, _ = jax.lax.scan(body, zeros, (jnp.arange(micro_batches), split))
+    gradient, output = jax.tree.unflatten(structure.value, sums)
     return output, gradient
+
+
+class _Structure:
+    """Carries a tree structure out of a traced function."""
+
+    value: Any = None
 
 
 def _split_rows(array: Array, parts: int) -> Array:

@@ -1,0 +1,93 @@
+"""The train step: one division, whatever the micro-batches; nothing applied when non-finite."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tlm_jax.losses.reduction import LossOutput, WeightedSum
+from tlm_jax.training.state import TrainState, initial_state
+from tlm_jax.training.step import make_train_step
+
+
+def _objective(params, batch, dropout_rng):
+    """Weighted squared error of a linear model; ignores dropout."""
+    residual = batch["x"] @ params["w"] - batch["y"]
+    total = jnp.sum(batch["weight"] * residual**2)
+    weight = jnp.sum(batch["weight"])
+    return LossOutput(WeightedSum(total, weight), {"error": WeightedSum(total, weight)})
+
+
+def _batch(rows=8, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "x": jnp.asarray(rng.normal(size=(rows, 3)), jnp.float32),
+        "y": jnp.asarray(rng.normal(size=rows), jnp.float32),
+        "weight": jnp.asarray(rng.uniform(size=rows), jnp.float32),
+    }
+
+
+def _state(optimizer) -> TrainState:
+    return initial_state(lambda rng: {"w": jnp.array([1.0, -2.0, 0.5])}, optimizer, seed=0)
+
+
+def test_gradient_is_of_the_weighted_mean():
+    optimizer = optax.sgd(0.1)
+    batch = _batch()
+    state = _state(optimizer)
+    step = make_train_step(_objective, optimizer, optax.constant_schedule(0.1))
+    new, metrics = jax.jit(step)(state, batch)
+
+    x, y, weight = (np.asarray(batch[k], np.float64) for k in ("x", "y", "weight"))
+    w = np.array([1.0, -2.0, 0.5])
+    gradient = 2 * x.T @ (weight * (x @ w - y)) / weight.sum()
+    np.testing.assert_allclose(new.params["w"], w - 0.1 * gradient, rtol=1e-6)
+    np.testing.assert_allclose(
+        metrics.scalars["gradient_norm"], np.linalg.norm(gradient), rtol=1e-6
+    )
+    assert int(new.step) == 1
+    assert float(metrics.scalars["learning_rate"]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("micro_batches", [2, 4, 8])
+def test_micro_batches_change_nothing(micro_batches):
+    optimizer = optax.sgd(0.1)
+    schedule = optax.constant_schedule(0.1)
+    whole, whole_metrics = jax.jit(make_train_step(_objective, optimizer, schedule))(
+        _state(optimizer), _batch()
+    )
+    parts, parts_metrics = jax.jit(
+        make_train_step(_objective, optimizer, schedule, micro_batches=micro_batches)
+    )(_state(optimizer), _batch())
+    np.testing.assert_allclose(parts.params["w"], whole.params["w"], rtol=1e-6)
+    for name, value in whole_metrics.sums.items():
+        np.testing.assert_allclose(parts_metrics.sums[name].total, value.total, rtol=1e-6)
+        np.testing.assert_allclose(parts_metrics.sums[name].weight, value.weight, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_step_applies_nothing(bad):
+    optimizer = optax.adam(0.1)
+    state = _state(optimizer)
+    batch = dict(_batch())
+    batch["y"] = batch["y"].at[3].set(bad)
+    step = make_train_step(_objective, optimizer, optax.constant_schedule(0.1))
+    new, metrics = jax.jit(step)(state, batch)
+    assert not bool(metrics.finite)
+    assert int(new.step) == 1
+    for after, before in zip(
+        jax.tree.leaves((new.params, new.opt_state)),
+        jax.tree.leaves((state.params, state.opt_state)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_batch_of_padding_only_changes_nothing_under_sgd():
+    optimizer = optax.sgd(0.1)
+    batch = _batch() | {"weight": jnp.zeros(8)}
+    step = make_train_step(_objective, optimizer, optax.constant_schedule(0.1))
+    new, metrics = jax.jit(step)(_state(optimizer), batch)
+    assert bool(metrics.finite)
+    np.testing.assert_array_equal(new.params["w"], [1.0, -2.0, 0.5])

@@ -1,0 +1,87 @@
+"""Opens a run's training data and evaluation sets, and checks that they fit the model."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from tlm_jax.data import location, tasks
+from tlm_jax.data.pipeline import Pipeline, PipelineConfig
+from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
+from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
+from tlm_jax.runs.config import RunConfig
+from tlm_jax.runs.parts import architecture
+from tlm_jax.training.batches import HostRows
+
+
+def open_pipeline(run: RunConfig, rows: HostRows) -> Pipeline:
+    """Opens the training data at its beginning.
+
+    Raises:
+      UserError: unknown task, absent file, missing feature length, or a vocabulary larger than the
+        model's embedding.
+    """
+    _prepare(run)
+    config = PipelineConfig(
+        mixture_or_task_name=run.mixture_or_task_name,
+        feature_lengths=run.feature_lengths,
+        batch_size=run.batch_size,
+        split=run.data.split,
+        architecture=architecture(run.model),
+        vocabulary=_vocabulary(run),
+        seed=run.seed,
+        pack=run.data.pack,
+    )
+    pipeline = Pipeline(
+        config,
+        host_index=rows.index,
+        num_hosts=rows.count,
+        all_gather=_all_gather(rows),
+        prefetch_batches=run.data.prefetch_batches,
+    )
+    check_vocabulary_fits(pipeline.vocabulary, run.model.vocab_size)
+    return pipeline
+
+
+def open_eval_sets(run: RunConfig) -> list[EvalSet]:
+    """Opens the held-out tasks of the configuration; the same on every host."""
+    _prepare(run)
+    found = [
+        eval_set
+        for name in run.evaluation.tasks
+        for eval_set in load_eval_sets(
+            name,
+            run.evaluation.split,
+            feature_lengths=run.feature_lengths,
+            num_examples=run.evaluation.num_examples,
+            vocabulary=_vocabulary(run),
+        )
+    ]
+    for eval_set in found:
+        check_vocabulary_fits(eval_set.vocabulary, run.model.vocab_size)
+    return found
+
+
+def _prepare(run: RunConfig) -> None:
+    if run.data.data_dir is not None:
+        location.set_data_dir(run.data.data_dir)
+    tasks.load_tasks(run.data.modules)
+
+
+def _vocabulary(run: RunConfig) -> Vocabulary | None:
+    named = run.data.vocabulary
+    return vocabulary_from_name(named) if isinstance(named, str) else named
+
+
+def _all_gather(rows: HostRows):
+    """Returns how packing positions are collected: one from each block of rows."""
+
+    def gather(places: np.ndarray) -> np.ndarray:
+        from jax.experimental import multihost_utils
+
+        everywhere = multihost_utils.process_allgather((np.array(rows.index), places))
+        indices, gathered = (np.asarray(part) for part in everywhere)
+        _, first = np.unique(indices, return_index=True)  # hosts may hold replicas of a block
+        return gathered[first]
+
+    return gather if jax.process_count() > 1 else None

@@ -1,0 +1,52 @@
+"""The text files that a run leaves in MODEL_DIR beside its checkpoints and metrics."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+from tlm_jax.types import UserError
+
+
+def open_model_dir(model_dir: str) -> Path:
+    """Makes MODEL_DIR.
+
+    Raises:
+      UserError: it cannot be made or written to.
+    """
+    path = Path(model_dir).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"MODEL_DIR {path} cannot be made: {error.strerror}") from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f"MODEL_DIR {path} is not writable; choose another or change its mode")
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all; process 0 only.
+
+    Raises:
+      UserError: the disk is full or refuses.
+    """
+    if jax.process_index() != 0:
+        return
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def write_configuration(model_dir: Path, text: str) -> None:
+    """Writes `config.gin`; an earlier run's different one stays as `config.gin.N`."""
+    path = model_dir / "config.gin"
+    if path.exists() and path.read_text(encoding="utf-8") != text and jax.process_index() == 0:
+        taken = len(list(model_dir.glob("config.gin.*")))
+        path.replace(path.with_name(f"config.gin.{taken + 1}"))
+    write_text(path, text)
