@@ -1,1 +1,1 @@
-"""Generation with a key/value cache."""
+"""Turns a model's prefill and decode steps into generated tokens with their log-probabilities."""
