@@ -45,7 +45,7 @@ class DemonstrationPool:
     """Draws demonstrations from a split of a record set.
 
     A draw is a pure function of seed and question, uniform without repetition. A record is never
-    its own demonstration, and neither is another one with the same question text. (The official
+    its own demonstration, and neither is another one with the same question and options. (The official
     code of FlanT5 specialization has no such exclusion.)
 
     Args:
@@ -125,11 +125,7 @@ _ENDLESS_POOL_SIZE = 1 << 20
 
 def _differ(one: Record, other: Record) -> bool:
     same_id = (one.dataset, one.id) == (other.dataset, other.id)
-    return not same_id and _squeezed(one.question) != _squeezed(other.question)
-
-
-def _squeezed(text: str) -> str:
-    return " ".join(text.lower().split())
+    return not same_id and one.content_key() != other.content_key()
 
 
 @functools.lru_cache(maxsize=8)

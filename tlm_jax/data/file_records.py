@@ -44,7 +44,7 @@ def file_records(
       splits: by split, the accepted files in order of preference.
       unreadable: splits that must not be read, with the reason.
       hold_out_validation: for a source without a development split: 'validation' is 5 % of the
-        training records, chosen by a hash of the question, 'train' is the rest, and 'train_full'
+        training records, chosen by a hash of question and options, 'train' is the rest, and 'train_full'
         is all of them.
     """
     loaders: dict[str, Callable[[], Iterable[Record]]] = {
@@ -65,8 +65,7 @@ def file_records(
 
 def is_held_out(record: Record) -> bool:
     """Whether a training record belongs to the validation split made by hash (5 %)."""
-    question = " ".join(record.question.lower().split())
-    return split_of(("question", question)) == "validation"
+    return split_of(("question", record.content_key())) == "validation"
 
 
 def _load(name: str, split: str, origin: str, candidates: Sequence[Candidate]) -> Iterable[Record]:

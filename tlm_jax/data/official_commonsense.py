@@ -188,6 +188,14 @@ def read_esnli(path: Path, split: str) -> Iterator[Record]:
             )
 
 
+def read_esnli_train(path: Path, split: str) -> Iterator[Record]:
+    """Yields records of e-SNLI's training split, `esnli_train_1.csv` and `..._2.csv` beside it."""
+    for part in (path, path.with_name(path.name.replace("_1.csv", "_2.csv"))):
+        if not part.exists():
+            raise UserError(f"{part}: this second part of e-SNLI's training split is missing.")
+        yield from read_esnli(part, split)
+
+
 def esnli_record(
     *,
     name: str,

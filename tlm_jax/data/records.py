@@ -76,6 +76,13 @@ class Record:
             )
         return value
 
+    def content_key(self) -> str:
+        """Returns question and options, without differences of case and white space.
+
+        Records with the same key ask the same.
+        """
+        return " ".join(" ".join([self.question, *(self.options or ())]).lower().split())
+
     def answer_text(self) -> str:
         """Returns the answer in words: the option's text for a choice, else the answer itself."""
         if self.kind == "choice":

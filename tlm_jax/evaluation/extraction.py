@@ -119,10 +119,8 @@ def extract_text(text: str) -> str | None:
 
 def after_marker(text: str) -> str | None:
     """Returns what follows the last `the answer is` or `####`, or None where there is neither."""
-    last = None
-    for last in _MARKER.finditer(text):
-        pass
-    return None if last is None else text[last.end() :]
+    parts = _MARKER.split(text)
+    return parts[-1] if len(parts) > 1 else None
 
 
 _MARKER = re.compile(r"the answer is[ \t]*:?|####", re.IGNORECASE)

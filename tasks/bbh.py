@@ -1,0 +1,97 @@
+"""BIG-Bench Hard: 27 tasks for evaluation only (Suzgun et al. 2022).
+
+Every record carries the BIG-bench canary. Demonstrations are the three of the published prompt of
+the same task; `bbh_published_prompt` is that prompt to the byte.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from tlm_jax.data.demonstrations import DemonstrationPool
+from tlm_jax.data.file_records import file_records, official, uniform
+from tlm_jax.data.formatted import EMBEDDED_VOCABULARY, MappedRecords, register_formats
+from tlm_jax.data.location import find_file
+from tlm_jax.data.official_collections import read_bbh, read_bbh_prompts
+from tlm_jax.data.records import Record
+from tlm_jax.data.tasks import register_task
+from tlm_jax.types import UserError
+
+ORIGIN = "the GitHub project suzgunmirac/BIG-Bench-Hard"
+EVALUATION_ONLY = (
+    "it is for evaluation only (its rows carry the BIG-bench canary); it must not be trained on."
+)
+
+RECORDS = file_records(
+    "bbh",
+    f"{ORIGIN}, folder bbh",
+    {"test": [uniform("bbh"), *official(read_bbh, "test", "bbh", "BIG-Bench-Hard/bbh")]},
+    unreadable={"train": EVALUATION_ONLY, "validation": EVALUATION_ONLY},
+)
+
+
+class PublishedDemonstrations(DemonstrationPool):
+    """The demonstrations of a record's task in the published prompt, in their order."""
+
+    def draw(self, record: Record, *, with_rationale: bool) -> tuple[Record, ...]:
+        return _demonstrations(record.meta["task"])
+
+
+def published_prompt(record: Record) -> tuple[str, str]:
+    """Returns the authors' prompt for a question, and the line that ends its gold answer."""
+    prompt = _prompts()[record.meta["task"]]
+    query = f"Q: {record.question}\nA: Let's think step by step.\n"
+    return f"{prompt}\n\n{query}", f"So the answer is {record.answer}."
+
+
+@functools.lru_cache(maxsize=1)
+def _prompts() -> dict[str, str]:
+    names = ["bbh_cot_prompts.jsonl", "cot-prompts", "BIG-Bench-Hard/cot-prompts"]
+    _, path = find_file("bbh, the prompts", names, f"{ORIGIN}, folder cot-prompts")
+    return read_bbh_prompts(path)
+
+
+@functools.lru_cache(maxsize=64)
+def _demonstrations(task: str) -> tuple[Record, ...]:
+    """Returns the solved questions of a prompt as records."""
+    if task not in _prompts():
+        raise UserError(f"bbh: there is no published prompt for the task {task!r}.")
+    _, *blocks = re.split(r"\n\nQ: ", _prompts()[task])
+    return tuple(_demonstration(task, i, block) for i, block in enumerate(blocks))
+
+
+def _demonstration(task: str, index: int, block: str) -> Record:
+    match = re.fullmatch(
+        r"(?P<question>.*?)\nA: Let's think step by step\.\n(?P<rationale>.*?)\s*"
+        r"[Ss]o the answer is (?P<answer>.+?)\.?\s*",
+        block,
+        re.DOTALL,
+    )
+    if match is None:
+        raise UserError(f"bbh: demonstration {index} of the prompt of {task!r} is not understood.")
+    return Record(
+        id=f"bbh-prompt-{task}-{index}",
+        dataset="bbh_cot_prompts",
+        split="prompt",
+        kind="text",
+        question=match["question"],
+        options=None,
+        answer=match["answer"],
+        rationale=match["rationale"],
+        meta={"task": task},
+    )
+
+
+register_formats(
+    "bbh",
+    RECORDS,
+    pool=PublishedDemonstrations(RECORDS, "test"),
+    description="BIG-Bench Hard, evaluation only",
+)
+register_task(
+    "bbh_published_prompt",
+    MappedRecords(RECORDS, published_prompt),
+    vocabulary=EMBEDDED_VOCABULARY,
+    description="BIG-Bench Hard with the authors' chain-of-thought prompts, evaluation only",
+)

@@ -1,0 +1,73 @@
+"""GSM8K: grade-school arithmetic with human rationales (Cobbe et al. 2021)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from tlm_jax.data.file_records import file_records, official, uniform
+from tlm_jax.data.formatted import register_formats
+from tlm_jax.data.location import find_file
+from tlm_jax.data.official_math import read_gsm8k
+from tlm_jax.data.record_sets import LoadedRecords
+from tlm_jax.data.records import Record, read_json_lines
+from tlm_jax.data.tfds_records import tfds_records
+from tlm_jax.types import UserError
+
+ORIGIN = "the GitHub project openai/grade-school-math, folder grade_school_math/data"
+
+
+def _files(split: str) -> list[str]:
+    return [f"gsm8k/{split}.jsonl", f"grade_school_math/data/{split}.jsonl"]
+
+
+_FROM_FILES = file_records(
+    "gsm8k",
+    ORIGIN,
+    {
+        "train": [uniform("gsm8k_train"), *official(read_gsm8k, "train", *_files("train"))],
+        "test": [uniform("gsm8k_test"), *official(read_gsm8k, "test", *_files("test"))],
+    },
+    hold_out_validation=True,
+)
+
+
+def _flant5_rows(develop: bool) -> Sequence[Record]:
+    """Returns the 200 rows that FlanT5 specialization develops on, or the other 7,273."""
+    indices = _flant5_indices()
+    records = _FROM_FILES.records("train_full")
+    if max(indices) >= len(records):
+        raise UserError(f"gsm8k: the development indices go beyond the {len(records)} train rows.")
+    return [r for i, r in enumerate(records) if (i in indices) == develop]
+
+
+def _flant5_indices() -> set[int]:
+    name, path = find_file(
+        "gsm8k, the 200 development rows of FlanT5 specialization",
+        ["flant5_prompts.jsonl", "gsm8k_validation_index.json"],
+        "the GitHub project FranxYao/FlanT5-CoT-Specialization, folder lib_prompt, "
+        "its validation_index.npy written as a JSON list",
+    )
+    if name.endswith(".json"):
+        return set(json.loads(path.read_text(encoding="utf-8")))
+    for _, row in read_json_lines(path):
+        if row.get("name") == "gsm8k_validation_index":
+            return set(json.loads(row["text"]))
+    raise UserError(f"{path}: no row is named gsm8k_validation_index.")
+
+
+RECORDS = LoadedRecords(
+    "gsm8k",
+    {
+        **{split: lambda s=split: _FROM_FILES.records(s) for split in _FROM_FILES.splits},
+        "train_flant5": lambda: _flant5_rows(develop=False),
+        "validation_flant5": lambda: _flant5_rows(develop=True),
+    },
+)
+
+register_formats("gsm8k", RECORDS, description="Grade-school arithmetic")
+register_formats(
+    "gsm8k_tfds",
+    tfds_records("gsm8k", {"train": "train", "test": "test"}),
+    description="Grade-school arithmetic, from TFDS",
+)
