@@ -11,10 +11,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jaxtyping
 
-_hook = jaxtyping.install_import_hook("tlm_jax", "beartype.beartype")
+# Not `runs`: gin binds any value to a configuration, and the check there says it better.
+CHECKED = (
+    *("checkpoints", "data", "decoding", "evaluation", "losses", "metrics", "models", "optim"),
+    *("sharding", "training", "trees", "types", "html"),
+)
+_hook = jaxtyping.install_import_hook([f"tlm_jax.{name}" for name in CHECKED], "beartype.beartype")
 
-import jax
-import pytest
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

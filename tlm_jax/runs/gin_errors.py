@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
 import gin
 from gin import config as gin_config
 
@@ -66,7 +67,9 @@ def check_macros(texts: Iterable[str], bindings: Sequence[str]) -> None:
     """
     used = {name for text in (*texts, *bindings) for name in re.findall(r"%([\w./]+)", text)}
     used.discard(_REQUIRED)
-    values = {scope: v["value"] for (scope, name), v in gin_config._CONFIG.items() if name == _MACRO}
+    values = {
+        scope: v["value"] for (scope, name), v in gin_config._CONFIG.items() if name == _MACRO
+    }
     from_command_line = [binding.partition("=")[0].strip() for binding in bindings]
     for name in sorted(values.keys() - used, key=lambda n: (n not in from_command_line, n)):
         where = f"--gin.{name}" if name in from_command_line else f"macro {name}"
@@ -96,10 +99,13 @@ def _message(error: Exception) -> str:
     where = _where(text)
     if match := re.search(r"Configurable '([^']+)' doesn't have a parameter named '([^']+)'", text):
         selector, parameter = match.groups()
-        return f"{where}{selector} has no parameter {parameter!r}.{_parameter_hint(selector, parameter)}"
+        hint = _parameter_hint(selector, parameter)
+        return f"{where}{selector} has no parameter {parameter!r}.{hint}"
     if match := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", text):
         return f"{where}nothing is named {match[1]!r}.{_configurable_hint(match[1])}"
-    if match := re.search(r"resolve selector ([\w.]+); <module '([\w.]+)'.* no attribute (\w+)", text):
+    if match := re.search(
+        r"resolve selector ([\w.]+); <module '([\w.]+)'.* no attribute (\w+)", text
+    ):
         known = [name for name in vars(sys.modules[match[2]]) if not name.startswith("_")]
         return f"{where}{match[2]} has no {match[3]!r}.{nearest(match[3], known)}"
     if match := re.search(r"Unable to open file: (\S+)\. Searched", text):
@@ -111,9 +117,10 @@ def _message(error: Exception) -> str:
         return f"{where}{match[1]!r} is no Python value; if it is a string, put it in quotes"
     if isinstance(error, ImportError):
         return f"{where}{_first_line(error)}"
-    if match := re.search(r"missing \d+ required (?:positional |keyword-only )?arguments?: (.*)", text):
+    if match := re.search(r"missing (?:a|\d+) required [\w\- ]*arguments?: (.*)", text):
         owner = re.search(r"In call to configurable '([^']+)'", text)
-        return f"{owner[1] if owner else 'configuration'} needs {match[1].strip()}: set it in a gin file"
+        name = owner[1] if owner else "the configuration"
+        return f"{name} needs {match[1].strip()}: set it in a gin file"
     return f"{where}{_first_line(error)}"
 
 

@@ -103,7 +103,9 @@ def create_state(run: RunConfig, parts: Parts) -> TrainState:
 def abstract_batch(run: RunConfig, sharding: NamedSharding) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns shapes, types and sharding of the features of one global batch."""
     return {
-        name: jax.ShapeDtypeStruct((run.batch_size, *value.shape[1:]), value.dtype, sharding=sharding)
+        name: jax.ShapeDtypeStruct(
+            (run.batch_size, *value.shape[1:]), value.dtype, sharding=sharding
+        )
         for name, value in _padding_row(run).items()
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -18,13 +19,14 @@ class Fed(NamedTuple):
     Attributes:
       arrays: global arrays.
       example_ids: the ids of the examples in each of this host's rows.
-      data_state: the pipeline's position after this batch.
+      data_state: returns the pipeline's position after this batch; call it before the next one
+        is fetched, on all hosts together.
       wait_seconds: how long the loop waited for it.
     """
 
     arrays: Batch
     example_ids: Sequence[Sequence[str]]
-    data_state: dict
+    data_state: Callable[[], dict]
     wait_seconds: float
 
 
@@ -70,7 +72,9 @@ def run_loop(
       The final state and the number of steps taken in all.
     """
     step = first_step
-    try:
+    with contextlib.ExitStack() as closing:
+        for hook in reversed(hooks):
+            closing.callback(hook.close)
         while step < train_steps:
             fed = next(batches)
             state, metrics = train_step(state, fed.arrays)
@@ -81,14 +85,11 @@ def run_loop(
                 hook.after_step(event)
             if stopping:
                 break
-    finally:
-        for hook in hooks:
-            hook.close()
     return state, step
 
 
 def feed(
-    next_batch: Callable[[], tuple[Batch, Sequence[Sequence[str]], dict]],
+    next_batch: Callable[[], tuple[Batch, Sequence[Sequence[str]], Callable[[], dict]]],
 ) -> Iterator[Fed]:
     """Yields batches with the time that each made the loop wait."""
     while True:

@@ -1,8 +1,8 @@
-"""The train step: gradients over micro-batches, one division, one update, one jit for all objectives."""
+"""The train step, one for all objectives: micro-batches, one division, one update."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +24,7 @@ class StepMetrics(NamedTuple):
     Attributes:
       sums: the objective's metrics and `loss`, each a sum and a weight over the whole batch.
       scalars: `gradient_norm` (before clipping), `parameter_norm` (after the update),
-        `learning_rate`.
+        `learning_rate`, and `tokens`, how many of the batch's tokens are real.
       finite: whether loss and gradient were finite; where not, the update was not applied.
     """
 
@@ -80,6 +80,7 @@ def make_train_step(
             "gradient_norm": gradient_norm,
             "parameter_norm": optax.global_norm(params),
             "learning_rate": jnp.asarray(learning_rate(state.step), jnp.float32),
+            "tokens": _real_tokens(batch),
         }
         sums = {"loss": output.loss, **output.metrics}
         return new_state, StepMetrics(sums, scalars, finite)
@@ -92,6 +93,16 @@ def jit_train_step(
 ) -> Any:
     """Jits a train step: the state is donated and keeps its shardings, metrics are replicated."""
     return jax.jit(train_step, out_shardings=(state_shardings, replicated), donate_argnums=0)
+
+
+def _real_tokens(batch: Batch) -> Float[Array, ""]:
+    """Counts the tokens of a batch that are not padding, inputs and targets."""
+    total = jnp.zeros((), jnp.float32)
+    for side, tokens in (("encoder", "encoder_input_tokens"), ("decoder", "decoder_target_tokens")):
+        real = batch.get(f"{side}_segment_ids", batch.get(tokens))
+        if real is not None:
+            total += jnp.sum(real > 0, dtype=jnp.float32)
+    return total
 
 
 def _accumulate(

@@ -1,0 +1,105 @@
+"""A faulty configuration is one line: the binding, its place, the nearest right name."""
+
+import textwrap
+
+import pytest
+
+from tlm_jax.runs import command_line
+from tlm_jax.runs.config import RunConfig
+from tlm_jax.types import UserError
+
+RUN = """
+    from __gin__ import dynamic_registration
+    from tlm_jax.optim import optimizers
+    from tlm_jax.optim import schedules
+    include 'gin_configs/runs/train.gin'
+    include 'gin_configs/models/t5_1_1_tiny.gin'
+    MIXTURE_OR_TASK_NAME = 'word_problems_easy_cot_zero_shot'
+    TASK_FEATURE_LENGTHS = {'inputs': 96, 'targets': 64}
+    TRAIN_STEPS = 20
+    OPTIMIZER = @optimizers.AdamW()
+    optimizers.AdamW.learning_rate = @schedules.Constant()
+    schedules.Constant.value = 0.001
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(*bindings: str, text: str = RUN, model_dir: bool = True):
+        file = tmp_path / "run.gin"
+        file.write_text(textwrap.dedent(text))
+        argv = [f"--gin_file={file}", *bindings]
+        if model_dir:
+            argv.append('--gin.MODEL_DIR="somewhere"')
+        known, rest = command_line.parse(command_line.parser("train", ""), argv)
+        return command_line.load(RunConfig, known, rest)
+
+    return load
+
+
+def test_bindings_override_files(load):
+    run, text = load("--gin.TRAIN_STEPS=7", "--gin.run.RunConfig.seed=3")
+    assert (run.train_steps, run.seed, run.model.embed_dim) == (7, 3, 128)
+    assert "TRAIN_STEPS = 7" in text
+
+
+def test_operative_configuration_loads_to_the_same_run(load):
+    run, text = load("--gin.BATCH_SIZE=16")
+    assert load(text=text, model_dir=False)[0] == run
+
+
+def test_command_line_may_name_what_files_import(load):
+    with pytest.raises(UserError, match="DecoderOnlyConfig needs 'vocab_size'"):
+        load("--gin.MODEL=@models.DecoderOnlyConfig()")
+
+
+# Binding, and what the message must hold.
+FAULTY = {
+    "--gin.TRAIN_STEP=5": "--gin.TRAIN_STEP is set but nothing uses it. Did you mean 'TRAIN_STEPS'?",
+    "--gin.DATA_DIR=data": "'data' is no Python value; a string keeps its quotes: --gin.DATA_DIR='\"data\"'",
+    "--gin.BATCH_SIZE=": "--gin.BATCH_SIZE=: '' is no Python value",
+    "--gin.BATCH_SIZE='8'": "RunConfig.batch_size is '8' (str), expected int",
+    "--gin.BATCH_SIZE=0": "RunConfig.batch_size is 0, expected at least 1",
+    "--gin.run.RunConfig.sed=1": "run.RunConfig has no parameter 'sed'. Did you mean 'seed'?",
+    "--gin.run.RunConfg.seed=1": "tlm_jax.runs.config has no 'RunConfg'. Did you mean 'RunConfig'?",
+    "--gin.BATCH_SIZE=%BATCH": "macro %BATCH is used but never set. Did you mean 'BATCH_SIZE'?",
+    "--gin.run.RunConfig.mesh=3": "RunConfig.mesh is 3 (int), expected MeshShape",
+    "--gin.TASK_FEATURE_LENGTHS={'inputs': 'a'}": "expected Mapping[str, int]",
+    "--gin.ON_NON_FINITE='ignore'": "expected one of 'skip', 'stop'",
+    "--gin.OPTIMIZER=3": "RunConfig.optimizer is 3 (int), expected Adafactor or AdamW",
+    "--gin.DROPOUT_RATE=2.0": "EncoderDecoderConfig.dropout_rate is 2.0: expected at least 0",
+    "--gin.PACK": "--gin.PACK: expected --gin.NAME=VALUE",
+    "--gin_fil=x": "unknown argument '--gin_fil=x'. Did you mean '--gin_file'?",
+    "--gin_file=nowhere.gin": "no gin file 'nowhere.gin' in the current folder",
+}
+
+
+@pytest.mark.parametrize(("binding", "message"), FAULTY.items())
+def test_faulty_binding(load, binding, message):
+    with pytest.raises(UserError) as caught:
+        load(binding)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_required_macro(load):
+    with pytest.raises(UserError, match=r"^MODEL_DIR is required: set it in a gin file or with"):
+        load(model_dir=False)
+
+
+def test_unquoted_string_in_a_file_names_the_file_and_line(load):
+    with pytest.raises(UserError) as caught:
+        load(text=RUN + "    EVAL_SPLIT = test\n")
+    assert "'test' is no Python value; if it is a string, put it in quotes" in str(caught.value)
+    assert "line 13" in str(caught.value)
+
+
+def test_misspelled_module_in_a_file(load):
+    with pytest.raises(UserError, match="optimiser"):
+        load(text=RUN + "    from tlm_jax.optim import optimisers\n")
+
+
+def test_no_gin_file():
+    known, bindings = command_line.parse(command_line.parser("train", ""), [])
+    with pytest.raises(UserError, match="no configuration: give --gin_file=FILE"):
+        command_line.load(RunConfig, known, bindings)

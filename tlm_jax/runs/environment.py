@@ -1,0 +1,48 @@
+"""Sets up JAX for a main: compilation cache, several hosts, no chatter."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tlm_jax.types import UserError
+
+
+def prepare() -> None:
+    """Prepares JAX; call it before the first array is made.
+
+    - Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, by default
+      `~/.cache/tlm_jax/compilation`, so that a second start compiles nothing.
+    - With JAX_COORDINATOR_ADDRESS set (and JAX_NUM_PROCESSES, JAX_PROCESS_ID where the cluster
+      does not tell), the hosts of a run find each other.
+
+    Raises:
+      UserError: the hosts do not find each other.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import jax
+
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if cache is None:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(base, "tlm_jax", "compilation")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if os.environ.get("JAX_COORDINATOR_ADDRESS"):
+        _join_hosts()
+
+
+def _join_hosts() -> None:
+    import jax
+
+    count, index = (os.environ.get(f"JAX_{name}") for name in ("NUM_PROCESSES", "PROCESS_ID"))
+    try:
+        jax.distributed.initialize(
+            num_processes=int(count) if count else None,
+            process_id=int(index) if index else None,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"cannot join the run at {os.environ['JAX_COORDINATOR_ADDRESS']} as process {index} of "
+            f"{count}: {str(error).splitlines()[0]}"
+        ) from error

@@ -1,0 +1,190 @@
+"""A training run from its configuration to its report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from tlm_jax import models
+from tlm_jax.checkpoints.keep import KeepPolicy
+from tlm_jax.checkpoints.manager import CheckpointManager
+from tlm_jax.checkpoints.parameters import restore_params
+from tlm_jax.data.pipeline import Pipeline
+from tlm_jax.evaluation.evaluator import EvalResult, Evaluator
+from tlm_jax.metrics.progress import Progress
+from tlm_jax.metrics.throughput import Throughput, peak_flops
+from tlm_jax.metrics.writers import MetricsWriter
+from tlm_jax.runs import console, data, files, parts
+from tlm_jax.runs.config import RunConfig
+from tlm_jax.training import batches, hooks, loop
+from tlm_jax.training.state import TrainState
+from tlm_jax.training.stopping import StopRequest
+from tlm_jax.types import Batch
+
+
+def run_training(run: RunConfig, configuration: str) -> int:
+    """Trains until `train_steps`, or until SIGTERM or Ctrl-C; a second call there continues.
+
+    Args:
+      run: the configuration.
+      configuration: the same as gin text, for MODEL_DIR.
+
+    Returns:
+      The number of steps taken in all.
+    """
+    started = time.perf_counter()
+    with StopRequest() as stop:
+        session = _Session(run, configuration)
+        if session.first_step >= run.train_steps:
+            console.say(
+                f"{session.model_dir} has had {session.first_step} of {run.train_steps} steps: "
+                "nothing to do. Raise TRAIN_STEPS to go on."
+            )
+            session.close()
+            return session.first_step
+        step = session.train(stop)
+    if step < run.train_steps:
+        console.say(
+            f"Stopped by {stop.signal_name or 'another host'} after step {step}; everything is "
+            "saved. The same command goes on from there."
+        )
+    console.finish(
+        session.model_dir,
+        session.results,
+        show_examples=run.evaluation.show_examples,
+        seconds=time.perf_counter() - started,
+    )
+    return step
+
+
+class _Session:
+    """The parts of one run, made in the order in which they depend on each other."""
+
+    def __init__(self, run: RunConfig, configuration: str):
+        self.run = run
+        self.model_dir: Path = files.open_model_dir(run.model_dir)
+        self.parts = parts.build_parts(run)
+        self.rows = batches.host_rows(run.batch_size, self.parts.batch_sharding)
+        self.pipeline: Pipeline = data.open_pipeline(run, self.rows)
+        self.eval_sets = data.open_eval_sets(run)
+        self.manager = CheckpointManager(
+            self.model_dir / "checkpoints",
+            keep=KeepPolicy(run.checkpoints.keep, run.checkpoints.keep_period_steps),
+            announce=console.say,
+        )
+        self.results: list[EvalResult] = []
+        self.first_step, self.state, self._metrics_state, origin = self._starting_point()
+        files.write_configuration(self.model_dir, configuration)
+        info = models.model_info(run.model, self.parts.mesh)
+        files.write_text(self.model_dir / "model-info.txt", info)
+        console.start(run, self.parts.mesh, origin)
+
+    def train(self, stop: StopRequest) -> int:
+        """Runs the loop; returns the number of steps taken in all."""
+        run = self.run
+        self.progress = Progress(self.first_step, run.train_steps)
+        self.writer = MetricsWriter(
+            self.model_dir, resumed_step=self.first_step if self.first_step else None
+        )
+        throughput = Throughput(peak_flops_per_second=_peak_flops_per_second())
+        metrics = hooks.MetricsHook(
+            writer=self.writer,
+            progress=self.progress,
+            throughput=throughput,
+            period_steps=run.log_period_steps,
+            on_non_finite=run.on_non_finite,
+            step_flops=models.train_flops(run.model, _shapes(run, self.parts)),
+            host_count=self.rows.count,
+        )
+        metrics.restore(self._metrics_state)
+        after_steps: list[loop.Hook] = [
+            metrics,
+            hooks.CheckpointHook(self.manager, metrics, run.checkpoints.period_steps),
+        ]
+        if self.eval_sets:
+            after_steps.append(
+                hooks.EvaluationHook(
+                    self._evaluator(),
+                    metrics,
+                    throughput,
+                    run.evaluation.period_steps,
+                    run.train_steps,
+                )
+            )
+        try:
+            _, step = loop.run_loop(
+                state=self.state,
+                train_step=self.parts.train_step,
+                batches=loop.feed(self._next_batch),
+                first_step=self.first_step,
+                train_steps=run.train_steps,
+                hooks=after_steps,
+                stop=stop,
+            )
+        finally:
+            self.pipeline.close()
+        console.say_truncation(self.pipeline.statistics, run.feature_lengths)
+        return step
+
+    def close(self) -> None:
+        """Lets go of what was opened, when there is nothing to train."""
+        self.manager.close()
+        self.pipeline.close()
+
+    def _starting_point(self) -> tuple[int, TrainState, dict[str, Any], str]:
+        """Returns the step, state, metrics in flight and a phrase for where they come from.
+
+        1. The newest whole checkpoint of MODEL_DIR, with the data position and metrics it holds.
+        2. Parameters of INITIAL_CHECKPOINT_PATH; a new optimizer state; data from the start.
+        3. New parameters from the seed.
+        """
+        restored = self.manager.restore(self.parts.abstract_state)
+        if restored is not None:
+            step, items = restored
+            self.pipeline.restore(items.data)
+            return step, items.state, dict(items.metrics), f"going on from checkpoint {step}"
+        state = parts.create_state(self.run, self.parts)
+        initial = self.run.initial_checkpoint_path
+        if initial is None:
+            return 0, state, {}, f"new parameters from seed {self.run.seed}"
+        params = restore_params(initial, self.parts.abstract_state.params, announce=console.say)
+        return 0, state._replace(params=params), {}, f"parameters from {initial}"
+
+    def _next_batch(self) -> tuple[Batch, Sequence[Sequence[str]], Any]:
+        batch = next(self.pipeline)
+        arrays = batches.to_global(batch.arrays, self.parts.batch_sharding, self.rows)
+        return arrays, batch.example_ids, self.pipeline.state
+
+    def _evaluator(self):
+        """Returns the function that evaluates a state and reports what it finds."""
+        evaluation = self.run.evaluation
+        evaluator = Evaluator(
+            self.eval_sets,
+            self.run.model,
+            max_decode_steps=evaluation.max_decode_tokens or self.run.feature_lengths["targets"],
+            batch_size=evaluation.batch_size,
+            output_dir=self.model_dir / "eval",
+            mesh=self.parts.mesh,
+        )
+
+        def evaluate(state: TrainState, step: int) -> None:
+            self.results = evaluator.evaluate(state.params, step)
+            for result in self.results:
+                self.writer.write(step, f"eval/{result.task}", result.metrics())
+                self.progress.line(console.evaluation_line(result))
+
+        return evaluate
+
+
+def _peak_flops_per_second() -> float | None:
+    """Returns the peak of all devices together, where their kind is known."""
+    peaks = [peak_flops(device) for device in jax.devices()]
+    return sum(peak for peak in peaks if peak) if all(peaks) else None
+
+
+def _shapes(run: RunConfig, built: parts.Parts) -> dict[str, Any]:
+    return parts.abstract_batch(run, built.batch_sharding)
