@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from tlm_jax.data.vocabularies import (
     Vocabulary,
 )
 from tlm_jax.types import UserError, nearest
+
+# What a vocabulary makes of this tells it from others of the same kind and size.
+_PROBE = "3 apples cost $1,200 (or 50 %); so: 3 × 4 = 12. ünïcödé ☃"
 
 
 class SeqioSource(seqio.DataSource):
@@ -103,9 +107,11 @@ class SeqioVocabulary(seqio.Vocabulary):
         return self.vocabulary.decode(ids)
 
     def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
-        ids = tf.numpy_function(
-            lambda text: self.vocabulary.encode(text.decode("utf-8")), [s], tf.int32, stateful=False
-        )
+        def encode(text: np.ndarray | bytes) -> np.ndarray:
+            # Eager calls give a 0-d array of objects, graphs give bytes.
+            return self.vocabulary.encode(np.asarray(text, dtype=object).item().decode("utf-8"))
+
+        ids = tf.numpy_function(encode, [s], tf.int32, stateful=False)
         return tf.ensure_shape(ids, [None])
 
     def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
@@ -149,7 +155,13 @@ class ForeignVocabulary(Vocabulary):
 
     @property
     def fingerprint(self) -> str:
-        return str(self.vocabulary)
+        vocabulary = self.vocabulary
+        model = (
+            vocabulary.sp_model if isinstance(vocabulary, seqio.SentencePieceVocabulary) else b""
+        )
+        ids = self.encode(_PROBE).tolist()
+        facts = (type(vocabulary).__name__, self.size, self.eos_id, self.unk_id, ids)
+        return hashlib.sha256(repr(facts).encode() + (model or b"")).hexdigest()[:16]
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         return [np.asarray(self.vocabulary.encode(text), dtype=np.int32) for text in texts]
@@ -179,14 +191,21 @@ def _(vocabulary: SentencePieceVocabulary) -> seqio.Vocabulary:
     return seqio.SentencePieceVocabulary(vocabulary.path, extra_ids=vocabulary.extra_ids)
 
 
-def publish(entries: Iterable[tasks.Task | tasks.Mixture] | None = None) -> None:
-    """Enters our tasks and mixtures (all that are registered, if None) into SeqIO's registries."""
-    for entry in tasks.registered().values() if entries is None else entries:
-        if isinstance(entry, tasks.Task):
-            if entry.name not in seqio.TaskRegistry.names():
+def publish() -> None:
+    """Enters our tasks into SeqIO's registries, and the mixtures whose members are all there."""
+    waiting = [e for e in tasks.registered().values() if e.name not in _names()]
+    while waiting:
+        left = []
+        for entry in waiting:
+            if isinstance(entry, tasks.Task):
                 seqio.TaskRegistry.add_provider(entry.name, as_seqio_task(entry))
-        elif entry.name not in seqio.MixtureRegistry.names():
-            seqio.MixtureRegistry.add(entry.name, list(entry.rates))
+            elif _names().issuperset(name for name, _ in entry.rates):
+                seqio.MixtureRegistry.add(entry.name, list(entry.rates))
+            else:
+                left.append(entry)
+        if len(left) == len(waiting):
+            return
+        waiting = left
 
 
 def withdraw(name: str) -> None:
@@ -219,13 +238,20 @@ def find(name: str) -> seqio.Task | seqio.Mixture:
       UserError: SeqIO knows no such name.
     """
     publish()
-    known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
-    if name not in known:
+    if name not in _names():
         raise UserError(
-            f"no task or mixture named {name!r}.{nearest(name, known)} "
+            f"no task or mixture named {name!r}.{nearest(name, _names())} "
             "`python -m tlm_jax.inspect --list` shows all of them."
         )
     return seqio.get_mixture_or_task(name)
+
+
+def find_task(name: str) -> seqio.Task:
+    """Returns the SeqIO task of that name; as `find`, and UserError where it is a mixture."""
+    found = find(name)
+    if not isinstance(found, seqio.Task):
+        raise UserError(f"{name!r} is a mixture; expected a task.")
+    return found
 
 
 def task_rates(name: str) -> dict[str, float]:
@@ -239,3 +265,7 @@ def task_rates(name: str) -> dict[str, float]:
         return {name: 1.0}
     rates = {task.name: float(found.get_rate(task)) for task in found.tasks}
     return {task: rate / sum(rates.values()) for task, rate in rates.items()}
+
+
+def _names() -> set[str]:
+    return {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}

@@ -212,4 +212,4 @@ def _add(entry: Task | Mixture) -> None:
     if "seqio" in sys.modules:
         from tlm_jax.data import seqio_bridge
 
-        seqio_bridge.publish([entry])
+        seqio_bridge.publish()
