@@ -1,0 +1,126 @@
+"""Batches for evaluation: every example once, prompts of like length together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from tlm_jax import models
+from tlm_jax.data.converters import Converter, PreparedExamples, make_converter
+from tlm_jax.data.ragged import TokenizedExamples
+from tlm_jax.decoding.buckets import bucket_length
+from tlm_jax.evaluation.eval_set import EvalSet
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """Examples to be decoded and scored together.
+
+    Attributes:
+      indices: which examples of the set stand in the first rows.
+      prompts: what decoding reads, [B, S]. Rows beyond the examples repeat the first one, so that
+        they cannot make decoding last longer.
+      targets: a batch for teacher forcing; rows beyond the examples have weight zero.
+    """
+
+    indices: tuple[int, ...]
+    prompts: Mapping[str, np.ndarray]
+    targets: Mapping[str, np.ndarray]
+
+
+def eval_batches(
+    eval_set: EvalSet, config: models.ModelConfig, batch_size: int
+) -> Iterator[EvalBatch]:
+    """Yields batches of `batch_size` rows that hold every example exactly once.
+
+    Prompts are sorted by length and padded to few lengths (`decoding.buckets`); each batch for
+    teacher forcing is as long as the set's longest example needs.
+
+    Raises:
+      UserError: the feature lengths do not fit the task.
+    """
+    converter = _converter(eval_set, config)
+    prompt_lengths = _prompt_lengths(eval_set.examples, converter)
+    order = np.argsort(prompt_lengths, kind="stable")
+    num_positions = _longest(converter.prepare(eval_set.examples), converter)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        prepared = converter.prepare(eval_set.examples.take(chosen))
+        arrays = converter.convert(prepared, np.arange(len(chosen)), batch_size, packed=False)
+        rows = np.arange(batch_size)
+        rows[len(chosen) :] = 0
+        yield EvalBatch(
+            indices=tuple(int(i) for i in chosen),
+            prompts=_prompts(arrays, rows, int(prompt_lengths[chosen].max())),
+            targets=_cut(arrays, num_positions),
+        )
+
+
+def count_truncated_prompts(eval_set: EvalSet) -> int:
+    """Returns how many prompts lose their end to the feature length."""
+    if "inputs" not in eval_set.examples.features:
+        return 0
+    lengths = eval_set.examples.features["inputs"].lengths
+    return int(np.count_nonzero(lengths > eval_set.feature_lengths["inputs"]))
+
+
+def _converter(eval_set: EvalSet, config: models.ModelConfig) -> Converter:
+    encoder_decoder = isinstance(config, models.EncoderDecoderConfig)
+    converter = make_converter(
+        "encoder_decoder" if encoder_decoder else "decoder_only",
+        feature_lengths=eval_set.feature_lengths,
+        bos_id=eval_set.vocabulary.bos_id,
+        mark_padding=not eval_set.vocabulary.zero_is_padding,
+    )
+    features = [name for name in ("inputs", "targets") if name in eval_set.examples.features]
+    converter.check_features(features, eval_set.task)
+    return converter
+
+
+def _prompt_lengths(examples: TokenizedExamples, converter: Converter) -> Int[np.ndarray, "n"]:
+    """Returns the tokens of each prompt that the model gets."""
+    if "inputs" not in examples.features:
+        return np.zeros(len(examples), np.int64)
+    return np.minimum(examples.features["inputs"].lengths, converter.feature_lengths["inputs"])
+
+
+def _longest(prepared: PreparedExamples, converter: Converter) -> dict[str, int]:
+    """Returns the positions to keep along each side of a batch for teacher forcing."""
+    longest = dict(zip(_SIDES[len(converter.row_lengths)], prepared.axes.max(axis=0)))
+    limits = dict(zip(_SIDES[len(converter.row_lengths)], converter.row_lengths))
+    return {side: bucket_length(int(longest[side]), limits[side]) for side in longest}
+
+
+def _prompts(
+    arrays: Mapping[str, np.ndarray], rows: Int[np.ndarray, "B"], longest: int
+) -> dict[str, np.ndarray]:
+    """Returns the features that decoding reads, cut to the bucket of the longest prompt."""
+    if "encoder_input_tokens" in arrays:
+        names = ("encoder_input_tokens", "encoder_segment_ids", "encoder_positions")
+        limit = arrays["encoder_input_tokens"].shape[1]
+        length = bucket_length(longest, limit)
+        prompts = {name: arrays[name][rows, :length] for name in names if name in arrays}
+        # The decoder starts with BOS, which is not 0 in every vocabulary.
+        return prompts | {"decoder_input_tokens": arrays["decoder_input_tokens"][rows, :1]}
+    tokens = arrays["decoder_input_tokens"]
+    length = bucket_length(longest + 1, tokens.shape[1])  # BOS comes first
+    attended = arrays.get("decoder_causal_attention")
+    if attended is None:
+        attended = np.zeros_like(tokens)
+        attended[:, 0] = 1
+    return {
+        "decoder_input_tokens": (tokens * (attended > 0))[rows, :length],
+        "decoder_causal_attention": attended[rows, :length],
+    }
+
+
+def _cut(arrays: Mapping[str, np.ndarray], positions: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Drops the columns of each side beyond those that hold something."""
+    return {name: array[:, : positions[name.split("_")[0]]] for name, array in arrays.items()}
+
+
+_SIDES = {1: ("decoder",), 2: ("encoder", "decoder")}
+"""What the axes of a converter are called in the names of batch features."""
