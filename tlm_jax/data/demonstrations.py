@@ -45,8 +45,8 @@ class DemonstrationPool:
     """Draws demonstrations from a split of a record set.
 
     A draw is a pure function of seed and question, uniform without repetition. A record is never
-    its own demonstration, and neither is another one with the same question and options. (The official
-    code of FlanT5 specialization has no such exclusion.)
+    its own demonstration, and neither is another one with the same question and options. (The
+    official code of FlanT5 specialization has no such exclusion.)
 
     Args:
       records: where demonstrations come from.

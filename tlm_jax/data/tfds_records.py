@@ -109,7 +109,7 @@ def _load(builder: str, split: str, theirs: str) -> Iterator[Record]:
     convert = _CONVERSIONS[builder]
     directory = _prepared_directory(builder)
     if directory is None:
-        prepared = tfds.builder(builder)
+        prepared: Any = tfds.builder(builder)
         missing = not prepared.data_path.exists()
     else:
         prepared = tfds.builder_from_directory(directory)

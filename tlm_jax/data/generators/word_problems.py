@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from tlm_jax.data.generators import scenarios_held_out, scenarios_people, scenarios_things
 from tlm_jax.data.generators.draws import SPLITS, Draws, split_of
 from tlm_jax.data.generators.stories import VARIABLES, Part, Scenario, Step
 from tlm_jax.data.records import Record
 from tlm_jax.types import UserError, nearest
-
-Split = Literal["train", "validation", "test", "ood"]
 
 
 SCENARIOS = (
@@ -90,7 +87,7 @@ EASY = WordProblems(
 """Small numbers and few situations: what a tiny model learns in minutes, given rationales."""
 
 
-def word_problem(problems: WordProblems, split: Split, index: int) -> Record:
+def word_problem(problems: WordProblems, split: str, index: int) -> Record:
     """Returns problem `index` of a split, the same one always.
 
     The splits share no problem: the scenario, its parts and all its numbers decide the split, so a
@@ -133,7 +130,7 @@ class _Plan:
         return sum(len(part.steps) for part in self.parts)
 
 
-def _plan(problems: WordProblems, split: Split, draws: Draws) -> _Plan:
+def _plan(problems: WordProblems, split: str, draws: Draws) -> _Plan:
     """Draws plans until one can be calculated and belongs to the split."""
     if split == "ood":
         scenarios = HELD_OUT
