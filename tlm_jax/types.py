@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from tlm_jax.errors import UserError, nearest
+
+__all__ = ["Batch", "Params", "Unembedding", "UserError", "nearest"]
 
 Params = Any
 """A nested dict of arrays; leaves are named by their '/'-joined path, as in T5X."""
@@ -56,16 +59,3 @@ class Unembedding(NamedTuple):
         if self.soft_cap is None:
             return product
         return self.soft_cap * jnp.tanh(product / self.soft_cap)
-
-
-class UserError(Exception):
-    """Something the user can mend; mains print the message as one line and exit with 1.
-
-    The message says what is wrong, where, what was expected, and the remedy.
-    """
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns ' Did you mean X?' for the known name closest to `name`, or an empty string."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {matches[0]!r}?" if matches else ""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import gin
 from gin import config as gin_config
 
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 _MACRO = "gin.macro"
 _REQUIRED = "gin.REQUIRED"

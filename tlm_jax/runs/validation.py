@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def check_types(config: Any, where: str) -> None:

@@ -13,7 +13,7 @@ from tlm_jax.metrics.accumulators import Accumulator, InFlight
 from tlm_jax.metrics.progress import Progress
 from tlm_jax.metrics.throughput import Throughput
 from tlm_jax.metrics.writers import MetricsWriter
-from tlm_jax.training.loop import StepEvent
+from tlm_jax.training.loop import Hook, StepEvent
 from tlm_jax.training.state import TrainState
 from tlm_jax.training.step import StepMetrics
 from tlm_jax.types import UserError
@@ -27,7 +27,7 @@ class _Dispatched:
     wait_seconds: float
 
 
-class MetricsHook:
+class MetricsHook(Hook):
     """Reads each step's metrics once the next is dispatched; writes means at multiples of a period.
 
     Raises UserError (policy "stop") or prints a line (policy "skip") for a step whose loss or
@@ -140,7 +140,7 @@ class MetricsHook:
         self._progress.line(message)
 
 
-class CheckpointHook:
+class CheckpointHook(Hook):
     """Saves at multiples of a period, at the end, and when a stop was asked for."""
 
     def __init__(self, manager: CheckpointManager, metrics: MetricsHook, period_steps: int):
@@ -157,7 +157,7 @@ class CheckpointHook:
         self._manager.close()
 
 
-class EvaluationHook:
+class EvaluationHook(Hook):
     """Evaluates at multiples of a period and at the end, with the clock of training stopped."""
 
     def __init__(
@@ -177,6 +177,3 @@ class EvaluationHook:
             self._throughput.pause()
             self._evaluate(event.state, event.step)
             self._throughput.resume()
-
-    def close(self) -> None:
-        pass

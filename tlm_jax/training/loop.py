@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from tlm_jax.training.state import TrainState
 from tlm_jax.training.step import StepMetrics, TrainStep
@@ -48,12 +49,15 @@ class StepEvent(NamedTuple):
     last: bool
 
 
-class Hook(Protocol):
+class Hook(abc.ABC):
     """Something that happens after steps; hooks are called in the order of their list."""
 
-    def after_step(self, event: StepEvent) -> None: ...
+    @abc.abstractmethod
+    def after_step(self, event: StepEvent) -> None:
+        """Is called when a step has been dispatched."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:  # noqa: B027 (most hooks have nothing to close)
+        """Is called when the loop ends, whatever ends it."""
 
 
 def run_loop(

@@ -1,0 +1,155 @@
+"""`python -m tlm_jax.train` as a user meets it: a process that prints, stops and goes on."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from tlm_jax.checkpoints.choice import complete_steps
+from tlm_jax.checkpoints.parameters import restore_params
+
+REPOSITORY = Path(__file__).parents[1]
+
+RUN = """
+    from __gin__ import dynamic_registration
+    from tlm_jax.models import config as models
+    from tlm_jax.optim import optimizers
+    from tlm_jax.optim import schedules
+    include 'gin_configs/runs/train.gin'
+    MODEL = @models.EncoderDecoderConfig()
+    models.EncoderDecoderConfig:
+      vocab_size = 264
+      embed_dim = 16
+      num_heads = 2
+      head_dim = 8
+      mlp_dim = 32
+      num_encoder_layers = 1
+      num_decoder_layers = 1
+    VOCABULARY = 'byte'
+    MIXTURE_OR_TASK_NAME = 'addition_direct'
+    TASK_FEATURE_LENGTHS = {'inputs': 32, 'targets': 16}
+    TRAIN_STEPS = 6
+    BATCH_SIZE = 4
+    LOG_PERIOD = 2
+    OPTIMIZER = @optimizers.AdamW()
+    optimizers.AdamW.learning_rate = @schedules.Constant()
+    schedules.Constant.value = 0.001
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    file = tmp_path / "run.gin"
+    file.write_text(textwrap.dedent(RUN))
+
+    def command(*bindings: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "tlm_jax.train", f"--gin_file={file}"),
+            *(f"--gin.{binding}" for binding in (f'MODEL_DIR="{tmp_path / "run"}"', *bindings)),
+        ]
+
+    return command
+
+
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def _wait_for_step(path: Path, step: int, process: subprocess.Popen[str]) -> None:
+    """Returns when the metrics show `step`, which is earlier than its checkpoint is complete."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and re.search(rf'"step": (\d+)', path.read_text()):
+            steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+            if steps and max(steps) >= step:
+                return
+        time.sleep(0.02)
+    pytest.fail(f"step {step} never came: {process.communicate()[0]}")
+
+
+def test_six_steps_print_a_screenful(command):
+    process = _start(command())
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    lines = output.splitlines()
+    assert len(lines) <= 24, output
+    assert [line for line in lines if line.startswith("step 6/6")]
+    assert "report" in output
+
+
+def test_user_error_is_one_line_and_status_1(command):
+    process = _start(command("TRAIN_STEP=5"))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output == (
+        "error: --gin.TRAIN_STEP is set but nothing uses it. Did you mean 'TRAIN_STEPS'?\n"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_the_next_run_goes_on(command, tmp_path, number):
+    many = command("TRAIN_STEPS=1000000")
+    process = _start(many)
+    _wait_for_step(tmp_path / "run/metrics.jsonl", 4, process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    stopped_at = int(re.search(rf"Stopped by {number.name} after step (\d+)", output)[1])
+    assert complete_steps(tmp_path / "run/checkpoints") == [stopped_at]
+
+    output, _ = _start(command(f"TRAIN_STEPS={stopped_at + 2}")).communicate(timeout=120)
+    assert f"going on from checkpoint {stopped_at}" in output
+    assert f"step {stopped_at + 2}/{stopped_at + 2}" in output or stopped_at % 2
+
+
+@pytest.mark.slow
+def test_kill_at_any_moment_loses_at_most_the_steps_since_a_checkpoint(command, tmp_path):
+    metrics, checkpoints = tmp_path / "run/metrics.jsonl", tmp_path / "run/checkpoints"
+    chance = random.Random(0)
+    step = 0
+    for _ in range(8):
+        process = _start(command("TRAIN_STEPS=1000000", "CHECKPOINT_PERIOD=10"))
+        _wait_for_step(metrics, step + 12, process)
+        time.sleep(chance.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+        steps = complete_steps(checkpoints)
+        written = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+        assert steps[-1] > step
+        # One checkpoint may have been under way when the next ten steps were taken.
+        assert max(written) - steps[-1] <= 20
+        restore_params(checkpoints)
+        step = steps[-1]
+
+
+def test_dry_run_prints_the_whole_configuration(command):
+    process = _start([*command(), "--dry_run"])
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "BATCH_SIZE = 4" in output
+    assert "models.EncoderDecoderConfig.embed_dim = 16" in output
+
+
+def test_help_needs_neither_jax_nor_tensorflow():
+    code = (
+        "import sys\nfrom tlm_jax import train\n"
+        "try:\n    train.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('jax', 'flax', 'tensorflow', 'seqio') if m in sys.modules])"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    assert "--gin_file" in output
+    assert output.splitlines()[-1] == "[]"
