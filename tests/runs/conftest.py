@@ -1,0 +1,48 @@
+"""A tiny real run: byte vocabulary, one layer a stack, embedded addition."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tlm_jax.data.vocabularies import ByteVocabulary
+from tlm_jax.models.config import EncoderDecoderConfig
+from tlm_jax.optim.optimizers import AdamW
+from tlm_jax.optim.schedules import Constant
+from tlm_jax.runs.config import CheckpointConfig, DataConfig, RunConfig
+from tlm_jax.sharding.mesh import MeshShape
+
+TINY = EncoderDecoderConfig(
+    vocab_size=264,
+    embed_dim=16,
+    num_heads=2,
+    head_dim=8,
+    mlp_dim=32,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+    dropout_rate=0.1,
+)
+
+
+@pytest.fixture
+def tiny_run(tmp_path: Path) -> Callable[..., RunConfig]:
+    """Returns a function that makes a run's configuration; keywords replace fields of it."""
+
+    def make(name: str = "run", **fields) -> RunConfig:
+        run = RunConfig(
+            model_dir=str(tmp_path / name),
+            model=TINY,
+            mixture_or_task_name="addition_direct",
+            feature_lengths={"inputs": 32, "targets": 32},
+            batch_size=8,
+            train_steps=6,
+            optimizer=AdamW(learning_rate=Constant(0.01)),
+            mesh=MeshShape(),
+            data=DataConfig(vocabulary=ByteVocabulary()),
+            checkpoints=CheckpointConfig(period_steps=100, keep=None),
+            log_period_steps=4,
+        )
+        return dataclasses.replace(run, **fields)
+
+    return make
