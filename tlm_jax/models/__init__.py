@@ -14,6 +14,8 @@ from tlm_jax.models.api import (
 )
 from tlm_jax.models.cache import Cache, select_rows
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.flops import train_flops
+from tlm_jax.models.info import model_info, num_params
 
 __all__ = [
     "Cache",
@@ -27,8 +29,11 @@ __all__ = [
     "init",
     "logical_axes",
     "logits",
+    "model_info",
+    "num_params",
     "prefill",
     "select_rows",
+    "train_flops",
     "unembed",
     "unembedding",
 ]

@@ -1,0 +1,60 @@
+"""Counts the floating-point operations that a model needs, for model-FLOPs utilisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
+
+
+def train_flops(config: ModelConfig, batch: Mapping[str, Any]) -> float:
+    """Returns the FLOPs of forward and backward pass over one batch.
+
+    3 x 2 x the multiply-adds of all matrix products of the forward pass: the backward pass has two
+    products for each, and recomputation (remat) is not counted. Attention scores count in full, not
+    half for causality; embedding lookups, norms and softmax count nothing (Chowdhery et al. 2022,
+    PaLM, appendix B).
+
+    Args:
+      config: the model.
+      batch: arrays or shapes; padding counts, because it is computed.
+    """
+    rows, target_length = batch["decoder_target_tokens"].shape
+    targets = rows * target_length
+    if isinstance(config, EncoderDecoderConfig):
+        source_length = batch["encoder_input_tokens"].shape[1]
+        sources = rows * source_length
+        encoder = sources * (_self_attention(config, source_length) + _mlp(config))
+        cross = targets * (_queries(config) + _scores(config, source_length))
+        cross += sources * _keys_and_values(config)
+        decoder = targets * (_self_attention(config, target_length) + _mlp(config)) + cross
+        layers = config.num_encoder_layers * encoder + config.num_decoder_layers * decoder
+    else:
+        layers = (
+            config.num_layers * targets * (_self_attention(config, target_length) + _mlp(config))
+        )
+    return 3.0 * 2.0 * (layers + targets * config.embed_dim * config.vocab_size)
+
+
+def _self_attention(config: ModelConfig, length: int) -> int:
+    """Returns multiply-adds a token and layer; so do the following."""
+    return _queries(config) + _keys_and_values(config) + _scores(config, length)
+
+
+def _queries(config: ModelConfig) -> int:
+    """The query and the output projection."""
+    return 2 * config.embed_dim * config.num_heads * config.head_dim
+
+
+def _keys_and_values(config: ModelConfig) -> int:
+    return 2 * config.embed_dim * config.kv_heads * config.head_dim
+
+
+def _scores(config: ModelConfig, length: int) -> int:
+    """Scores against `length` keys, and the sum of as many values."""
+    return 2 * length * config.num_heads * config.head_dim
+
+
+def _mlp(config: ModelConfig) -> int:
+    return (len(config.mlp_activations) + 1) * config.embed_dim * config.mlp_dim
