@@ -106,6 +106,9 @@ def from_dict(fields: Mapping[str, Any], where: str = "record") -> Record:
         if not isinstance(fields[name], str):
             raise UserError(f"{named}: the field {name!r} must be text, got {fields[name]!r}.")
     answer, options = fields["answer"], fields.get("options")
+    if fields["kind"] not in get_args(Kind):
+        known = ", ".join(get_args(Kind))
+        raise UserError(f"{named}: kind must be one of {known}, got {fields['kind']!r}.")
     if not isinstance(answer, str | None):
         raise UserError(f"{named}: the field 'answer' must be text, got {answer!r}.")
     if options is not None and not _is_list_of_text(options):
@@ -206,8 +209,6 @@ _SOURCE_FIELDS = (
 
 def _problem(record: Record) -> str:
     """Returns what is wrong with a record, or an empty string."""
-    if record.kind not in get_args(Kind):
-        return f"kind must be one of {', '.join(get_args(Kind))}, got {record.kind!r}."
     if record.options is not None and len(record.options) > len(LETTERS):
         return f"{len(record.options)} options, but there are only {len(LETTERS)} letters."
     if record.kind == "choice":

@@ -1,0 +1,110 @@
+"""Demonstrations."""
+
+from collections import Counter
+
+import pytest
+
+from tlm_jax.data import demonstrations
+from tlm_jax.data.demonstrations import (
+    DemonstrationPool,
+    DemonstrationSettings,
+    demonstration_settings,
+    set_demonstrations,
+)
+from tlm_jax.data.record_sets import GeneratedRecords, LoadedRecords
+from tlm_jax.data.records import Record, write_records
+from tlm_jax.types import UserError
+
+
+def record(i, question=None, rationale="r", dataset="pool", answer="1"):
+    question = f"question {i}" if question is None else question
+    return Record(str(i), dataset, "train", "text", question, None, answer, rationale)
+
+
+def pool_of(records, **settings):
+    loaded = LoadedRecords("pool", {"train": lambda: records})
+    return DemonstrationPool(loaded, settings=DemonstrationSettings(**settings))
+
+
+@pytest.fixture
+def restored_settings():
+    before = demonstration_settings()
+    yield
+    set_demonstrations(before)
+
+
+def test_a_record_is_never_its_own_demonstration_nor_one_that_asks_the_same():
+    records = [record(i) for i in range(6)]
+    twin = record("twin", question="Question   3")
+    pool = pool_of([*records, twin], num=4)
+    for asked in records:
+        drawn = pool.draw(asked, with_rationale=True)
+        assert asked.id not in {d.id for d in drawn}
+        assert len({d.content_key() for d in drawn}) == 4
+    assert "twin" not in {d.id for d in pool.draw(records[3], with_rationale=True)}
+
+
+def test_draws_are_uniform_over_the_others_and_a_function_of_seed_and_question():
+    records = [record(i) for i in range(10)]
+    pool = pool_of(records, num=3)
+    counts = Counter(
+        d.id
+        for i in range(600)
+        for d in pool.draw(record(f"new{i}", f"other {i}", dataset="x"), with_rationale=False)
+    )
+    assert all(abs(counts[r.id] - 180) < 60 for r in records)
+    asked = record("asked", "?", dataset="x")
+    assert pool.draw(asked, with_rationale=True) == pool.draw(asked, with_rationale=True)
+    reseeded = pool_of(records, num=3, seed=1)
+    draws = [
+        (pool.draw(r, with_rationale=True), reseeded.draw(r, with_rationale=True)) for r in records
+    ]
+    assert any(one != other for one, other in draws)
+
+
+def test_only_records_with_what_is_needed_are_drawn():
+    records = [record(0, rationale=None), record(1, answer=""), record(2), record(3)]
+    pool = pool_of(records, num=2)
+    asked = record("asked", "?")
+    assert {d.id for d in pool.draw(asked, with_rationale=True)} == {"2", "3"}
+    without = {d.id for _ in range(30) for d in pool.draw(asked, with_rationale=False)}
+    assert without <= {"0", "2", "3"}
+
+
+def test_too_small_a_pool_says_how_small():
+    pool = pool_of([record(0), record(1)], num=2)
+    with pytest.raises(UserError, match=r"too few records with a rationale for 2 .* \(1 usable"):
+        pool.draw(record(0), with_rationale=True)
+
+
+def test_demonstrations_can_be_named_and_stay_in_order():
+    pool = pool_of([record(i) for i in range(5)], ids=("3", "1"))
+    assert [d.id for d in pool.draw(record(0), with_rationale=True)] == ["3", "1"]
+    missing = pool_of([record(0)], ids=("9",))
+    with pytest.raises(UserError, match="no record '9' in the train split"):
+        missing.draw(record(1), with_rationale=True)
+
+
+def test_an_endless_pool_needs_no_scan():
+    endless = GeneratedRecords("endless", ("train",), lambda split, i: record(i))
+    pool = DemonstrationPool(endless, settings=DemonstrationSettings(num=4))
+    assert len({d.id for d in pool.draw(record(0), with_rationale=True)}) == 4
+    named = DemonstrationPool(endless, settings=DemonstrationSettings(ids=("1",)))
+    with pytest.raises(UserError, match="endless"):
+        named.draw(record(0), with_rationale=True)
+
+
+@pytest.mark.usefixtures("restored_settings")
+def test_a_run_sets_number_seed_and_pool(tmp_path):
+    pool = DemonstrationPool(
+        LoadedRecords("pool", {"train": lambda: [record(i) for i in range(9)]})
+    )
+    asked = record("asked", "?")
+    assert len(pool.draw(asked, with_rationale=True)) == 4
+    set_demonstrations(DemonstrationSettings(num=2))
+    assert len(pool.draw(asked, with_rationale=True)) == 2
+    path = tmp_path / "mine.jsonl"
+    write_records(path, [record(i, f"mine {i}", dataset="mine") for i in range(3)])
+    set_demonstrations(DemonstrationSettings(num=3, pool_file=str(path)))
+    assert {d.dataset for d in pool.draw(asked, with_rationale=True)} == {"mine"}
+    assert demonstrations.demonstration_settings().num == 3
