@@ -254,6 +254,14 @@ def find_task(name: str) -> seqio.Task:
     return found
 
 
+def foreign_names() -> list[tuple[str, str]]:
+    """Returns (name, "task" or "mixture") of what is in SeqIO's registries and not in ours."""
+    ours = tasks.registered()
+    found = [(name, "task") for name in seqio.TaskRegistry.names()]
+    found += [(name, "mixture") for name in seqio.MixtureRegistry.names()]
+    return [(name, kind) for name, kind in found if name not in ours]
+
+
 def task_rates(name: str) -> dict[str, float]:
     """Returns each SeqIO task below a SeqIO task or mixture with its share; they sum to one.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -90,7 +91,8 @@ def open_readers(
     """
     if mixture_or_task not in tasks.registered():
         tasks.load_tasks()
-    if mixture_or_task in tasks.registered():
+    # Where SeqIO is not imported, nobody can have registered anything with it.
+    if mixture_or_task in tasks.registered() or "seqio" not in sys.modules:
         rates = tasks.task_rates(mixture_or_task)
     else:
         from tlm_jax.data import seqio_bridge

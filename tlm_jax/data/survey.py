@@ -1,0 +1,356 @@
+"""Looks at a task or mixture as the pipeline would read it: what `tlm_jax.inspect` shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from tlm_jax.data import tasks
+from tlm_jax.data.converters import Converter, PreparedExamples, make_converter
+from tlm_jax.data.formats import FORMATS
+from tlm_jax.data.mixing import ExampleOrder
+from tlm_jax.data.packing import assign_rows
+from tlm_jax.data.ragged import TokenizedExamples
+from tlm_jax.data.shuffle import permute
+from tlm_jax.data.store import OrderedReader, Reader, open_readers
+from tlm_jax.data.vocabularies import Vocabulary
+
+_FORMAT_SEARCH = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class SurveyConfig:
+    """What to look at.
+
+    Attributes:
+      name: a task or mixture.
+      split: of it.
+      num_examples: shown whole.
+      sample: examples over which lengths and fill are measured.
+      feature_lengths: None for the longest of the sample.
+      vocabulary: None for the task's own.
+      architecture: "encoder_decoder" or "decoder_only"; None for the former where there are inputs.
+      seed: which examples are drawn.
+    """
+
+    name: str
+    split: str = "train"
+    num_examples: int = 3
+    sample: int = 1000
+    feature_lengths: Mapping[str, int] | None = None
+    vocabulary: Vocabulary | None = None
+    architecture: str | None = None
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Token:
+    """One position as the model sees it.
+
+    Attributes:
+      piece: how the vocabulary writes it.
+      token_id: its id.
+      weight: in the loss; None on the encoder's side.
+      cut: beyond the feature length, so the model does not see it.
+      prompt: part of the inputs of a decoder-only model.
+    """
+
+    piece: str
+    token_id: int
+    weight: float | None = None
+    cut: bool = False
+    prompt: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ShownExample:
+    """One example as text in every format and as tokens.
+
+    Attributes:
+      task: where it comes from.
+      example_id: its name.
+      texts: (format or task name, inputs or None, targets); the surveyed task's own comes first.
+      carried: further strings for evaluation, such as the gold answer.
+      sequences: by axis ("encoder", "decoder"), the tokens.
+    """
+
+    task: str
+    example_id: str
+    texts: tuple[tuple[str, str | None, str], ...]
+    carried: Mapping[str, str]
+    sequences: Mapping[str, tuple[Token, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class LengthSummary:
+    """Tokens of one feature over the sample, EOS included.
+
+    Attributes:
+      lengths: of every example, int64 [sample].
+      limit: the feature length.
+      truncated: examples that lose tokens.
+      lost_tokens: tokens beyond the limit, as a share of all.
+    """
+
+    lengths: Int[np.ndarray, "sample"]
+    limit: int
+    truncated: int
+    lost_tokens: float
+
+    def histogram(self, bins: int) -> tuple[Int[np.ndarray, "bins"], np.ndarray]:
+        """Returns counts, and the `bins` + 1 edges."""
+        top = max(int(self.lengths.max()), 1)
+        return np.histogram(self.lengths, bins=min(bins, top), range=(0, top))
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedRow:
+    """Who shares a row.
+
+    Attributes:
+      example_ids: in the order of their segments.
+      lengths: tokens of each along each axis, int64 [segments, axes].
+    """
+
+    example_ids: tuple[str, ...]
+    lengths: Int[np.ndarray, "segments axes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """Everything the views draw.
+
+    Attributes:
+      name, split, description: of the task or mixture.
+      vocabulary: used for the tokens.
+      architecture: of the model.
+      rates: share of each task.
+      sizes: examples of each task; None if endless.
+      lengths_given: whether the feature lengths were chosen by the user.
+      examples: those shown whole.
+      lengths: by feature.
+      axes: of the rows, with the positions each has.
+      unpacked_fill: share of positions with a token, by axis, one example a row.
+      packed_fill: the same with packing, over the sample.
+      rows: the packed rows.
+      arrays: the model features of the packed rows drawn, [rows, length].
+    """
+
+    name: str
+    split: str
+    description: str
+    vocabulary: Vocabulary
+    architecture: str
+    rates: Mapping[str, float]
+    sizes: Mapping[str, int | None]
+    lengths_given: bool
+    examples: tuple[ShownExample, ...]
+    lengths: Mapping[str, LengthSummary]
+    axes: Mapping[str, int]
+    unpacked_fill: Mapping[str, float]
+    packed_fill: Mapping[str, float]
+    rows: tuple[PackedRow, ...]
+    arrays: Mapping[str, np.ndarray]
+
+
+def survey(config: SurveyConfig) -> Survey:
+    """Reads, tokenizes, converts and packs a sample of a task or mixture.
+
+    Raises:
+      UserError: an unknown name or split, absent data, or lengths that do not fit the features.
+    """
+    rates, readers = open_readers(
+        config.name,
+        config.split,
+        feature_lengths=config.feature_lengths or {},
+        vocabulary=config.vocabulary,
+    )
+    sizes = {name: reader.num_examples for name, reader in readers.items()}
+    order = ExampleOrder(rates, sizes, seed=config.seed)
+    count = max(config.sample, config.num_examples, 1)
+    if None not in sizes.values() and len(sizes) == 1:
+        count = min(count, sum(size or 0 for size in sizes.values()))
+    positions = np.arange(count)
+    examples = OrderedReader(order, readers)(positions)
+    first = next(iter(readers.values()))
+    architecture = config.architecture or (
+        "encoder_decoder" if "inputs" in first.features else "decoder_only"
+    )
+    lengths = {name: examples.features[name].lengths for name in first.features}
+    limits = config.feature_lengths or {name: int(n.max()) for name, n in lengths.items()}
+    converter = make_converter(
+        architecture,
+        feature_lengths=dict(limits),
+        bos_id=first.vocabulary.bos_id,
+    )
+    converter.check_features(first.features, config.name)
+    prepared = converter.prepare(examples)
+    row_of = assign_rows(prepared.axes, converter.row_lengths)
+    # As in the pipeline: otherwise the rows of the longest examples would all come first.
+    row_of = permute(row_of, int(row_of.max()) + 1, config.seed)
+    drawn = _first_rows(prepared, row_of, 4)
+    return Survey(
+        name=config.name,
+        split=config.split,
+        description=_description(config.name),
+        vocabulary=first.vocabulary,
+        architecture=architecture,
+        rates=rates,
+        sizes=sizes,
+        lengths_given=config.feature_lengths is not None,
+        examples=tuple(
+            _show(config, order, readers, converter, examples, position)
+            for position in range(min(config.num_examples, count))
+        ),
+        lengths={name: _summary(n, limits[name]) for name, n in lengths.items()},
+        axes=dict(zip(converter.axes, converter.row_lengths)),
+        unpacked_fill=_fill(prepared, converter, len(prepared)),
+        packed_fill=_fill(prepared, converter, int(row_of.max()) + 1),
+        rows=_packed_rows(prepared, row_of),
+        arrays=converter.convert(*drawn, packed=True),
+    )
+
+
+def listing() -> list[tuple[str, str, str, str]]:
+    """Returns (name, kind, splits or members, description) of everything registered so far.
+
+    Besides our own tasks these are SeqIO's, where some module has imported SeqIO.
+    """
+    rows, mixtures = [], []
+    for name, entry in tasks.registered().items():
+        if isinstance(entry, tasks.Task):
+            rows.append((name, "task", ", ".join(entry.source.splits), entry.description))
+        else:
+            members = ", ".join(f"{member} {rate:g}" for member, rate in entry.rates)
+            mixtures.append((name, "mixture", members, entry.description))
+    rows += mixtures
+    if "seqio" in sys.modules:
+        from tlm_jax.data import seqio_bridge
+
+        rows += [
+            (name, f"SeqIO {kind}", "", "registered in SeqIO by a module of yours")
+            for name, kind in seqio_bridge.foreign_names()
+        ]
+    return rows
+
+
+def format_siblings(name: str) -> dict[str, tasks.Task]:
+    """Returns, by format, the tasks that show the same data set as `name` in another format."""
+    for form in FORMATS:
+        if name.endswith(f"_{form}"):
+            stem = name.removesuffix(form)
+            known = tasks.registered()
+            found = {other: known.get(stem + other) for other in FORMATS}
+            return {other: task for other, task in found.items() if isinstance(task, tasks.Task)}
+    return {}
+
+
+def _show(
+    config: SurveyConfig,
+    order: ExampleOrder,
+    readers: Mapping[str, Reader],
+    converter: Converter,
+    examples: TokenizedExamples,
+    position: int,
+) -> ShownExample:
+    numbers, indices = order.locate(np.array([position]))
+    task, index = order.names[int(numbers[0])], int(indices[0])
+    one = examples.take(np.array([position]))
+    record = one.records[0]
+    own = next((form for form in FORMATS if task.endswith(f"_{form}")), task)
+    inputs = record.get("inputs")
+    texts = [(own, None if inputs is None else str(inputs), str(record["targets"]))]
+    for form, sibling in format_siblings(task).items():
+        if form != own:
+            found = _same_example(sibling, config.split, index, one.ids[0])
+            if found is not None:
+                texts.append((form, str(found["inputs"]), str(found["targets"])))
+    carried = {
+        name: value
+        for name, value in record.items()
+        if isinstance(value, str) and name not in ("id", "inputs", "targets")
+    }
+    vocabulary = readers[task].vocabulary
+    sequences = _sequences(converter, one, vocabulary)
+    return ShownExample(task, one.ids[0], tuple(texts), carried, sequences)
+
+
+def _same_example(task: tasks.Task, split: str, index: int, example_id: str):
+    """Returns the example of that id from a task that may leave out a few others, or None."""
+    size = task.source.num_examples(split)
+    for distance in range(_FORMAT_SEARCH):
+        for place in {index + distance, index - distance}:
+            if place >= 0 and (size is None or place < size):
+                found = task.source.example(split, place)
+                if found["id"] == example_id:
+                    return found
+    return None
+
+
+def _sequences(
+    converter: Converter, one: TokenizedExamples, vocabulary: Vocabulary
+) -> dict[str, tuple[Token, ...]]:
+    """Returns the tokens that the converter makes of one example, and those it cuts off."""
+    batch = converter.convert(converter.prepare(one), np.zeros(1, np.int64), 1, packed=False)
+    sequences = {}
+    for axis in converter.axes:
+        features = ("inputs",) if axis == "encoder" else ("targets",)
+        if converter.axes == ("decoder",) and "inputs" in one.features:
+            features = ("inputs", "targets")
+        tokens: list[Token] = []
+        place = 0
+        for name in features:
+            ids = one.features[name][0]
+            kept = min(len(ids), converter.feature_lengths[name])
+            weights = [None] * kept
+            if axis == "decoder":
+                weights = batch["decoder_loss_weights"][0, place : place + kept].tolist()
+            place += kept
+            for number, token_id in enumerate(ids.tolist()):
+                cut = number >= kept
+                weight = None if cut else weights[number]
+                prompt = axis == "decoder" and name == "inputs"
+                tokens.append(Token(vocabulary.piece(token_id), token_id, weight, cut, prompt))
+        sequences[axis] = tuple(tokens)
+    return sequences
+
+
+def _summary(lengths: Int[np.ndarray, "n"], limit: int) -> LengthSummary:
+    lost = int(np.maximum(lengths - limit, 0).sum())
+    return LengthSummary(
+        lengths, limit, int(np.count_nonzero(lengths > limit)), lost / max(int(lengths.sum()), 1)
+    )
+
+
+def _fill(prepared: PreparedExamples, converter: Converter, num_rows: int) -> dict[str, float]:
+    used = prepared.axes.sum(axis=0)
+    return {
+        axis: float(tokens / (num_rows * length))
+        for axis, tokens, length in zip(converter.axes, used, converter.row_lengths)
+    }
+
+
+def _first_rows(
+    prepared: PreparedExamples, row_of: Int[np.ndarray, "n"], count: int
+) -> tuple[PreparedExamples, Int[np.ndarray, "m"], int]:
+    members = np.flatnonzero(row_of < count)
+    rows = row_of[members]
+    return prepared.take(members), rows, int(rows.max()) + 1
+
+
+def _packed_rows(prepared: PreparedExamples, row_of: Int[np.ndarray, "n"]) -> tuple[PackedRow, ...]:
+    ends = np.cumsum(np.bincount(row_of))
+    groups: Sequence[np.ndarray] = np.split(np.argsort(row_of, kind="stable"), ends[:-1])
+    return tuple(
+        PackedRow(tuple(prepared.examples.ids[i] for i in members), prepared.axes[members])
+        for members in groups
+    )
+
+
+def _description(name: str) -> str:
+    found = tasks.registered().get(name)
+    return found.description if found else "a SeqIO task or mixture registered elsewhere"
