@@ -102,7 +102,7 @@ def test_falls_back_to_the_previous_checkpoint_and_says_so(saved, damage):
         rf"\(the damaged one is now .*/3\.damaged\)",
         line,
     )
-    assert sorted(p.name for p in saved.iterdir()) == ["1", "2", "3.damaged"]
+    assert sorted(p.name for p in saved.glob("[!.]*")) == ["1", "2", "3.damaged"]
     # Training goes on over the lost step.
     manager.save(3, Items(state(30)))
     step, items = manager.restore(state(0))
@@ -162,16 +162,16 @@ def test_unfinished_saves_are_never_read_and_are_removed(saved):
     step, _ = manager.restore(state(0))
     assert step == 1
     assert lines == []
-    assert [p.name for p in saved.iterdir()] == ["1"]
+    assert [p.name for p in saved.glob("[!.]*")] == ["1"]
 
 
 def test_restore_params_passes_over_damage_without_touching_the_disk(saved, tmp_path):
     problem = flip_a_bit(saved / "3")
-    before = sorted(p.name for p in saved.iterdir())
+    before = sorted(p.name for p in saved.glob("[!.]*"))
     lines = []
     params = restore_params(saved, announce=lines.append)
     np.testing.assert_array_equal(params["w"], np.full((64, 64), 2.0))
-    assert sorted(p.name for p in saved.iterdir()) == before
+    assert sorted(p.name for p in saved.glob("[!.]*")) == before
     assert len(lines) == 1
     assert lines[0].endswith("using checkpoint 2")
     with pytest.raises(UserError, match=problem):

@@ -47,7 +47,7 @@ def test_no_space_while_sealing(tmp_path, monkeypatch):
         r"\([\d,]+ MB free, without the unfinished files\)\. Make room first\. "
         r"Checkpoint 1 is intact: run again to go on from it\.$"
     )
-    assert [p.name for p in tmp_path.iterdir()] == ["1"]
+    assert [p.name for p in tmp_path.glob("[!.]*")] == ["1"]
     # The run may go on when there is room again.
     manager.save(2, Items(state(2.0)))
     step, items = manager.restore(state(0.0))
@@ -77,7 +77,7 @@ def test_files_may_not_grow(tmp_path):
         [sys.executable, WORKER, tmp_path, "4"], capture_output=True, text=True, env=ENVIRONMENT
     )
     assert (again.returncode, again.stdout, again.stderr) == (0, "4\n", "")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["3", "4"]
+    assert sorted(p.name for p in tmp_path.glob("[!.]*")) == ["3", "4"]
 
 
 def test_a_disk_that_is_really_full(tmp_path):
@@ -97,7 +97,7 @@ def test_a_disk_that_is_really_full(tmp_path):
     assert full.stdout == "1\n2\n1\n2\n"
 
 
-def test_a_directory_that_cannot_be_made(tmp_path):
+def test_a_directory_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"checkpoint directory .*/file/checkpoints cannot be made"):
+    with pytest.raises(UserError, match=r"checkpoint directory .*/file/checkpoints cannot be used"):
         CheckpointManager(tmp_path / "file" / "checkpoints")

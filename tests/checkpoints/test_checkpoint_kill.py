@@ -63,6 +63,7 @@ def check_survivors(directory, at_least):
     newest, _ = manager.restore(state_of(0))
     assert newest == steps[-1]
     assert lines == []
+    manager.close()
     return newest
 
 
@@ -84,6 +85,22 @@ def test_kill_at_many_random_moments(tmp_path):
     kill_repeatedly(tmp_path, kills=60, seed=1)
 
 
+def test_two_runs_may_not_share_a_directory(tmp_path):
+    manager = CheckpointManager(tmp_path)
+    manager.save(1, Items(state_of(1), {"position": 1}))
+    manager.wait()
+    command = [sys.executable, WORKER, tmp_path, "2"]
+    second = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert second.returncode == 1
+    assert second.stderr == (
+        f"error: {tmp_path} is in use by another run (process {os.getpid()} on "
+        f"{os.uname().nodename}): wait for it, stop it, or choose another MODEL_DIR\n"
+    )
+    manager.close()
+    after = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert (after.returncode, after.stdout, after.stderr) == (0, "2\n", "")
+
+
 def test_kill_while_deleting_superseded_checkpoints(tmp_path, monkeypatch):
     # The moment between two deletions is short, so it is made by hand here.
     manager = CheckpointManager(tmp_path)
@@ -100,4 +117,4 @@ def test_kill_while_deleting_superseded_checkpoints(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert complete_steps(tmp_path) == []
     CheckpointManager(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("[!.]*")) == []

@@ -160,7 +160,7 @@ def test_policy_on_disk(tmp_path):
         manager.save(step, Items({"params": {"w": jnp.full(2, step)}}), score=score)
     manager.close()
     assert manager.all_steps() == [3, 4, 8, 9]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["3", "4", "8", "9"]
+    assert sorted(p.name for p in tmp_path.glob("[!.]*")) == ["3", "4", "8", "9"]
     _, items = manager.restore({"params": {"w": jnp.zeros(2, int)}}, step=3)
     np.testing.assert_array_equal(items.state["params"]["w"], [3, 3])
 

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from tlm_jax.checkpoints.choice import (
     read_manifest,
 )
 from tlm_jax.checkpoints.keep import KeepPolicy
+from tlm_jax.checkpoints.lock import lock_directory
 from tlm_jax.checkpoints.manifest import Damaged
 from tlm_jax.checkpoints.processes import gather, is_primary
 from tlm_jax.checkpoints.structure import array_specs, check_same
@@ -86,7 +89,8 @@ class CheckpointManager:
           announce: is given one line when a checkpoint had to be passed over.
 
         Raises:
-          UserError: `directory` is an object-store address, or cannot be written.
+          UserError: `directory` is an object-store address, cannot be written, or is in use by
+            another process.
         """
         if "://" in str(directory):
             raise UserError(
@@ -101,14 +105,17 @@ class CheckpointManager:
         self._thread: threading.Thread | None = None
         self._failure: UserError | None = None
         self._last_saved: int | None = None
+        self._unlock: Callable[[], object] | None = None
         if is_primary():
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
+                # Closed, and so unlocked, when this object goes.
+                self._unlock = weakref.finalize(self, os.close, lock_directory(self.directory))
+                self._remove_leftovers()
             except OSError as error:
                 raise UserError(
-                    f"checkpoint directory {self.directory} cannot be made: {error.strerror}"
+                    f"checkpoint directory {self.directory} cannot be used: {error.strerror}"
                 ) from error
-            self._remove_leftovers()
         gather(None)
 
     def save(self, step: int, items: Items, *, score: float | None = None) -> None:
@@ -193,11 +200,13 @@ class CheckpointManager:
         gather(None)
 
     def close(self) -> None:
-        """Waits, and releases Orbax's threads."""
+        """Waits, releases Orbax's threads, and lets other processes use the directory."""
         self.wait()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self._unlock is not None:
+            self._unlock()
 
     def _finish(
         self, step: int, arrays: Mapping[str, manifest.ArraySpec], score: float | None

@@ -66,7 +66,8 @@ def _equal(text: str, start: int, extracted: str) -> Iterator[Iterator[Span]]:
 
 
 _NUMBER = re.compile(
-    r"(?<![\w.,])[-−]?[$£€¥]?[-−]?(?:\d+(?:,\d+)*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?:(?: \d+)?/\d+)?"
+    r"(?<![\w.,])[-−]?[$£€¥]?[-−]?(?:\d+(?:,\d+)*(?:\.\d+)?|\.\d+)"
+    r"(?:[eE][-+]?\d+)?(?:(?: \d+)?/\d+)?"
 )
 _TRUTH_WORDS = {
     "yes": re.compile(r"\b(?:yes|true|correct)\b", re.IGNORECASE),
