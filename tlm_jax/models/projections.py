@@ -34,7 +34,10 @@ class Projection(nn.Module):
         kernel = parameter(
             self, "kernel", self.kernel_init, (x.shape[-1], self.features), self.axes
         )
-        y = jnp.einsum("...i,io->...o", x.astype(self.dtype), kernel.astype(self.dtype))
+        # A plain matrix product: with leading dimensions XLA on CPU transposes the gradient of the
+        # activations on the way to that of the kernel, which costs a fifth of a T5 step.
+        rows = x.reshape(-1, x.shape[-1]).astype(self.dtype)
+        y = (rows @ kernel.astype(self.dtype)).reshape(*x.shape[:-1], self.features)
         if self.use_bias:
             bias = parameter(self, "bias", nn.initializers.zeros, (self.features,), self.axes[1:])
             y += bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
