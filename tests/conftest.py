@@ -23,6 +23,12 @@ import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Many tests build the same tiny program anew; each is compiled once a machine.
+_cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "tlm_jax", "tests")
+jax.config.update("jax_compilation_cache_dir", str(_cache))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
