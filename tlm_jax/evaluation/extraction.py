@@ -47,7 +47,7 @@ def extract_number(text: str) -> float | None:
     right_side = line.rpartition("=")[2]
     for candidate in (right_side, line, marked):
         expression = _EXPRESSION_START.match(candidate)
-        value = evaluate(expression.group().rstrip(" .,")) if expression else None
+        value = evaluate(expression.group(1).rstrip(".,")) if expression else None
         if value is not None:
             return value
         numbers = find_numbers(candidate)
@@ -124,9 +124,8 @@ def after_marker(text: str) -> str | None:
 
 
 _MARKER = re.compile(r"the answer is[ \t]*:?|####", re.IGNORECASE)
-_EXPRESSION_START = re.compile(
-    r"[^\w=]*?[-−(0-9.$£€¥]+[0-9.,)]*(?:[ )(]*[-+*/×÷−][ (]*[$£€¥]?[0-9.,]+[ )]*)+"
-)
+_OPERAND = r"(?:[-−(]\s*)*[$£€¥]?[0-9.][0-9.,]*(?:\s*\))*"
+_EXPRESSION_START = re.compile(rf"[\s*:$£€¥]*({_OPERAND}(?:\s*[-+*/×÷−]\s*{_OPERAND})+)")
 _BARE_LETTER = re.compile(
     r"\W*(?:(?:option|choice|answer)\W+)?"
     r"(?:(?P<alone>[A-Za-z])\W*$|(?P<large>[A-Z])(?:[).:]|$))",

@@ -1,0 +1,59 @@
+"""Grading, against people's own labels of real model output."""
+
+import pytest
+
+from tlm_jax.data.records import read_json_lines, read_records
+from tlm_jax.evaluation.grading import Graded, grade, same_answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "gold", "graded"),
+    [
+        ("numeric", "The answer is 1,000.", "1000", Graded("1000", True)),
+        ("numeric", "The answer is 1,000.", "2000", Graded("1000", False)),
+        ("numeric", "The answer is 0.3333333", "1/3", Graded("0.3333333", True)),
+        ("numeric", "The answer is 0", "0", Graded("0", True)),
+        ("numeric", "The answer is none", "0", Graded(None, False)),
+        ("choice", "the answer is (b)", "B", Graded("B", True)),
+        ("boolean", "The answer is false", "no", Graded("no", True)),
+        ("text", "The answer is  new   york.", "new york", Graded("new   york", True)),
+        ("text", "The answer is New York", "new york", Graded("New York", False)),
+        ("text", "The answer is invalid", "valid", Graded("invalid", False)),
+    ],
+)
+def test_grading(kind, text, gold, graded):
+    assert grade(kind, text, gold, ("x", "y")) == graded
+
+
+def test_an_unreadable_gold_number_is_never_equal():
+    assert not same_answer("numeric", "5", "five")
+
+
+def test_the_strict_rule_agrees_with_the_labels_of_published_solutions(shared_dir):
+    disagreements, total = [], 0
+    for record in read_records(shared_dir / "data/gsm8k_model_solutions.jsonl.gz"):
+        for solution in record.meta["solutions"]:
+            graded = grade("numeric", solution["solution"], record.answer)
+            total += 1
+            if graded.correct != solution["is_correct"]:
+                disagreements.append((record.id, graded.extracted))
+    assert total == 2640
+    assert disagreements == []
+
+
+def test_gold_rationales_grade_as_right(shared_dir):
+    for record in read_records(shared_dir / "data/gsm8k_test.jsonl.gz"):
+        text = f"{record.rationale}\n#### {record.meta['answer_raw']}"
+        assert grade("numeric", text, record.answer).correct, record.id
+
+
+def test_published_bbh_accuracies_are_reproduced(shared_dir):
+    right, count, published = {}, {}, {}
+    for _, row in read_json_lines(shared_dir / "data/bbh_codex_cot_outputs.jsonl.gz"):
+        task = row["task"]
+        graded = grade("text", row["prediction"], row["target"])
+        right[task] = right.get(task, 0) + graded.correct
+        count[task] = count.get(task, 0) + 1
+        published[task] = row["task_accuracy"]
+    for task, accuracy in published.items():
+        assert 100 * right[task] / count[task] == pytest.approx(float(accuracy), abs=1e-6), task
