@@ -16,6 +16,7 @@ from tlm_jax.models.cache import Cache, select_rows
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
 from tlm_jax.models.flops import train_flops
 from tlm_jax.models.info import model_info, num_params
+from tlm_jax.models.layouts import check_shapes, to_layout
 
 __all__ = [
     "Cache",
@@ -23,6 +24,7 @@ __all__ = [
     "EncoderDecoderConfig",
     "ModelConfig",
     "abstract_params",
+    "check_shapes",
     "decode_step",
     "encode",
     "hidden_states",
@@ -33,6 +35,7 @@ __all__ = [
     "num_params",
     "prefill",
     "select_rows",
+    "to_layout",
     "train_flops",
     "unembed",
     "unembedding",

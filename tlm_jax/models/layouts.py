@@ -73,7 +73,7 @@ def check_shapes(params: Params, config: ModelConfig) -> None:
 
 
 def stack_layers(params: Params) -> Params:
-    """Turns `encoder/layers_0/...`, `layers_1`, ... into `encoder/encoder/...`, stacked at axis 1."""
+    """Stacks `encoder/layers_0/...`, `layers_1`, ... at axis 1, as `encoder/encoder/...`."""
     stacked: dict[str, Any] = {}
     groups: dict[str, dict[int, Any]] = {}
     for name, leaf in trees.flatten(params).items():
