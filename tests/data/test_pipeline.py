@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tlm_jax.data import tasks
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
@@ -275,6 +277,71 @@ def test_vocabularies_without_a_padding_id_get_explicit_lengths(tmp_path):
     assert lengths.tolist() == [2, 3, 4, 5, 6, 7, 8, 2]
     assert batch["encoder_input_tokens"][6].tolist() == [0] * 7 + [2] + [0] * 16
     assert batch["decoder_input_tokens"][:, 0].tolist() == [3] * 8
+
+
+def test_aligned_features_are_packed_with_their_targets():
+    class Teacher(RecordSource):
+        splits = ("train",)
+
+        def num_examples(self, split):
+            return 20
+
+        def example(self, split, index):
+            steps = index % 5 + 1
+            return {
+                "id": str(index),
+                "inputs": "x",
+                "targets": np.arange(steps) + 10 * index,
+                "teacher_logprobs": -np.arange(2 * steps, dtype=np.float32).reshape(steps, 2) - 0.7,
+            }
+
+    tasks.register_task("pipe_teacher", Teacher())
+    aligned = {"teacher_logprobs": -np.inf}
+    try:
+        with make("pipe_teacher", aligned_features=aligned, num_epochs=1) as pipeline:
+            for batch in pipeline:
+                values = batch.arrays["teacher_logprobs"]
+                assert values.shape == (8, 12, 2)
+                assert values.dtype == np.float32
+                positions = batch.arrays["decoder_positions"].astype(np.float32)
+                real = batch.arrays["decoder_segment_ids"] > 0
+                np.testing.assert_allclose(values[real][:, 0], -2 * positions[real] - 0.7)
+                assert np.all(values[~real] == -np.inf)
+    finally:
+        tasks.unregister("pipe_teacher")
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    size=st.integers(1, 60),
+    batch_size=st.sampled_from([4, 8, 12]),
+    window=st.integers(1, 20),
+    before=st.sampled_from([1, 2, 4]),
+    after=st.sampled_from([1, 2, 4]),
+    stop=st.integers(0, 6),
+    seed=st.integers(0, 9),
+)
+def test_nothing_is_lost_or_repeated(size, batch_size, window, before, after, stop, seed):
+    """One epoch, packed, stopped anywhere and continued on another number of hosts."""
+    tasks.register_task("pipe_drawn", finite(size, "d"))
+    options = {
+        "batch_size": batch_size,
+        "packing_window": window,
+        "num_epochs": 1,
+        "seed": seed,
+        "feature_lengths": {"inputs": 12, "targets": 6},
+    }
+    try:
+        with make("pipe_drawn", **options) as pipeline:
+            whole = [batch.example_ids for batch in pipeline]
+        stop = min(stop, len(whole))
+        head = global_batches("pipe_drawn", before, stop, **options)
+        tail = global_batches("pipe_drawn", after, len(whole) - stop, head[2], **options)
+    finally:
+        tasks.unregister("pipe_drawn")
+    assert head[1] + tail[1] == whole
+    seen = [i for batch in whole for row in batch for i in row]
+    assert sorted(seen) == sorted(f"d{i}" for i in range(size))
 
 
 def test_packed_rows_are_full():

@@ -172,6 +172,15 @@ def test_equal_vocabularies_are_equal_and_fingerprints_tell_others(sentencepiece
     assert len(fingerprints) == 3
 
 
+def test_the_embedded_vocabulary_is_seqios_own_class_too():
+    ours = SentencePieceVocabulary("asset:word_problems")
+    theirs = as_seqio_vocabulary(ours)
+    assert isinstance(theirs, seqio.SentencePieceVocabulary)
+    text = "Mia has 12 apples and 3 pears.\nThe answer is 15"
+    assert theirs.encode_tf(text).numpy().tolist() == ours.encode(text).tolist()
+    assert ours.decode(ours.encode(text)) == text
+
+
 def test_names():
     assert vocabulary_from_name("byte") == ByteVocabulary()
     assert vocabulary_from_name("byte+7") == ByteVocabulary(extra_ids=7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Integer
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
 from tlm_jax.data.seqio_bridge import ForeignVocabulary
 from tlm_jax.data.store import Reader
+from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.types import UserError
 
 _MAX_MATERIALIZED_EXAMPLES = 20_000_000
@@ -79,16 +80,35 @@ class MaterializedReader(Reader):
     def read(self, indices: Integer[np.ndarray, "n"]) -> TokenizedExamples:
         features = {name: feature.take(indices) for name, feature in self._features.items()}
         ids = tuple(f"{self.name}-{i}" for i in indices)
-        # The text is only known as tokens here; give it back for showing and grading.
-        texts = {
-            name: [self.vocabulary.decode(row) for row in _rows(features[name])]
-            for name in self.features
-        }
         records = tuple(
-            {"id": ids[i], **{name: text[i] for name, text in texts.items()}}
-            for i in range(len(ids))
+            _DecodedRecord(
+                example_id,
+                {name: features[name][i] for name in self.features},
+                self.vocabulary,
+            )
+            for i, example_id in enumerate(ids)
         )
         return TokenizedExamples(features, ids, records)
+
+
+class _DecodedRecord(Mapping[str, str]):
+    """The text of an example known by its tokens; decoded when somebody asks, to show or grade."""
+
+    def __init__(self, example_id: str, tokens: Mapping[str, np.ndarray], vocabulary: Vocabulary):
+        self._id = example_id
+        self._tokens = tokens
+        self._vocabulary = vocabulary
+
+    def __getitem__(self, name: str) -> str:
+        if name == "id":
+            return self._id
+        return self._vocabulary.decode(self._tokens[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("id", *self._tokens))
+
+    def __len__(self) -> int:
+        return 1 + len(self._tokens)
 
 
 def _run_through_seqio(
@@ -124,10 +144,6 @@ def _run_through_seqio(
         )
         for name, values in arrays.items()
     }
-
-
-def _rows(feature: Ragged) -> list[list[int]]:
-    return [row.tolist() for row in np.split(feature.values, np.cumsum(feature.lengths)[:-1])]
 
 
 def _cache_folder(cache_dir: Path, key: Mapping[str, object]) -> Path:

@@ -136,9 +136,8 @@ class Pipeline:
         return self
 
     def __next__(self) -> HostBatch:
-        if self._prefetcher is None:
-            made = self._make_batches(self._step, self._places)
-            self._prefetcher = Prefetcher(made, self._prefetch_batches)
+        self.start()
+        assert self._prefetcher is not None
         waited_before = self._prefetcher.wait_seconds
         try:
             batch, source = next(self._prefetcher)
@@ -154,6 +153,12 @@ class Pipeline:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def start(self) -> None:
+        """Starts making batches, if that has not begun; useful while the step is compiled."""
+        if self._prefetcher is None:
+            made = self._make_batches(self._step, self._places)
+            self._prefetcher = Prefetcher(made, self._prefetch_batches)
 
     def state(self) -> dict[str, Any]:
         """Returns where the next batch stands, ready for JSON; the same on every host.

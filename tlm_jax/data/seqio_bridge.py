@@ -19,6 +19,7 @@ from tlm_jax.data.vocabularies import (
     SentencePieceVocabulary,
     Vocabulary,
 )
+from tlm_jax.data.vocabularies.base import vocabulary_file
 from tlm_jax.types import UserError, nearest
 
 # What a vocabulary makes of this tells it from others of the same kind and size.
@@ -186,9 +187,8 @@ def _(vocabulary: ByteVocabulary) -> seqio.Vocabulary:
 
 @as_seqio_vocabulary.register
 def _(vocabulary: SentencePieceVocabulary) -> seqio.Vocabulary:
-    if vocabulary.path.startswith("asset:"):
-        return SeqioVocabulary(vocabulary)
-    return seqio.SentencePieceVocabulary(vocabulary.path, extra_ids=vocabulary.extra_ids)
+    file = vocabulary_file(vocabulary.path)
+    return seqio.SentencePieceVocabulary(str(file), extra_ids=vocabulary.extra_ids)
 
 
 def publish() -> None:

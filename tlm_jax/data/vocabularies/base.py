@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlm_jax.types import UserError
+from tlm_jax.types import UserError, nearest
 
 PAD_ID = 0
 """Fills rows after their last token, in every vocabulary, as in SeqIO and T5X."""
@@ -82,20 +82,29 @@ class Vocabulary(abc.ABC):
         return self.decode_text(kept)
 
 
+def vocabulary_file(path: str) -> Path:
+    """Returns the file that `path` names, where `asset:NAME` is one that comes with the library.
+
+    Raises:
+      UserError: the library has no such file.
+    """
+    if not path.startswith("asset:"):
+        return Path(path).expanduser()
+    assets = Path(__file__).parents[1] / "assets"
+    file = assets / (path.removeprefix("asset:") + ".model")
+    if not file.is_file():
+        known = [f"asset:{asset.stem}" for asset in sorted(assets.glob("*.model"))]
+        raise UserError(
+            f"no vocabulary {path!r} comes with the library.{nearest(path, known)} "
+            f"There is {', '.join(known) or 'none'}."
+        )
+    return file
+
+
 def read_vocabulary_file(path: str) -> bytes:
-    """Returns a vocabulary file, or UserError; `asset:NAME` is one that comes with the library."""
-    if path.startswith("asset:"):
-        assets = Path(__file__).parents[1] / "assets"
-        file = assets / (path.removeprefix("asset:") + ".model")
-        if not file.is_file():
-            known = [asset.stem for asset in sorted(assets.glob("*.model"))]
-            raise UserError(
-                f"no vocabulary {path!r} comes with the library; there is "
-                f"{', '.join('asset:' + stem for stem in known) or 'none'}."
-            )
-        return file.read_bytes()
+    """Returns the contents of `vocabulary_file(path)`, or UserError where it cannot be read."""
     try:
-        return Path(path).expanduser().read_bytes()
+        return vocabulary_file(path).read_bytes()
     except OSError as error:
         raise UserError(
             f"cannot read the vocabulary file {path!r}: {error.strerror}; give the path of a "
