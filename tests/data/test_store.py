@@ -84,6 +84,10 @@ def test_a_foreign_mixture_goes_through_the_pipeline():
 
 
 def test_a_foreign_task_keeps_its_vocabulary():
+    _, readers = open_readers(
+        "store_plain", "train", feature_lengths={}, vocabulary=ByteVocabulary()
+    )
+    assert readers["store_plain"].vocabulary == ByteVocabulary()
     with pytest.raises(UserError, match="'store_plain' has its own vocabulary"):
         open_readers(
             "store_plain", "train", feature_lengths={}, vocabulary=ByteVocabulary(extra_ids=1)

@@ -11,7 +11,11 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlm_jax.data.seqio_bridge import ForeignVocabulary, as_seqio_vocabulary
+from tlm_jax.data.seqio_bridge import (
+    ForeignVocabulary,
+    as_seqio_vocabulary,
+    from_seqio_vocabulary,
+)
 from tlm_jax.data.vocabularies import (
     ByteVocabulary,
     HuggingFaceVocabulary,
@@ -151,6 +155,17 @@ def test_behind_seqio_interface(tokenizer_file, sentencepiece_file):
         assert shown.decode(ids) == vocabulary.decode(ids)
         assert shown.decode_tf(tf.constant([ids])).numpy()[0].decode() == vocabulary.decode(ids)
         assert (shown.vocab_size, shown.eos_id) == (vocabulary.size, vocabulary.eos_id)
+
+
+def test_seqios_vocabularies_become_ours_where_the_ids_agree(sentencepiece_file):
+    assert from_seqio_vocabulary(seqio.ByteVocabulary(extra_ids=3)) == ByteVocabulary(extra_ids=3)
+    theirs = seqio.SentencePieceVocabulary(sentencepiece_file, extra_ids=4)
+    assert from_seqio_vocabulary(theirs) == SentencePieceVocabulary(sentencepiece_file, 4)
+    ascending = seqio.SentencePieceVocabulary(
+        sentencepiece_file, extra_ids=4, reverse_extra_ids=False
+    )
+    assert isinstance(from_seqio_vocabulary(ascending), ForeignVocabulary)
+    assert from_seqio_vocabulary(as_seqio_vocabulary(ByteVocabulary())) == ByteVocabulary()
 
 
 def test_a_foreign_vocabulary_is_like_our_own():

@@ -13,7 +13,7 @@ import seqio
 from jaxtyping import Integer
 
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
-from tlm_jax.data.seqio_bridge import ForeignVocabulary
+from tlm_jax.data.seqio_bridge import from_seqio_vocabulary
 from tlm_jax.data.store import Reader
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.types import UserError
@@ -58,13 +58,13 @@ class MaterializedReader(Reader):
             if name in ("inputs", "targets")
         }
         self.features = tuple(vocabularies)
-        self.vocabulary = ForeignVocabulary(vocabularies["targets"])
+        self.vocabulary = from_seqio_vocabulary(vocabularies["targets"])
         key = {
             "task": task.name,
             "split": split,
             "lengths": dict(feature_lengths),
             "vocabularies": {
-                name: ForeignVocabulary(vocabulary).fingerprint
+                name: from_seqio_vocabulary(vocabulary).fingerprint
                 for name, vocabulary in vocabularies.items()
             },
         }

@@ -191,6 +191,22 @@ def _(vocabulary: SentencePieceVocabulary) -> seqio.Vocabulary:
     return seqio.SentencePieceVocabulary(str(file), extra_ids=vocabulary.extra_ids)
 
 
+def from_seqio_vocabulary(vocabulary: seqio.Vocabulary) -> Vocabulary:
+    """Returns our own class where it gives the same ids, else an adapter."""
+    if isinstance(vocabulary, SeqioVocabulary):
+        return vocabulary.vocabulary
+    if type(vocabulary) is seqio.ByteVocabulary:
+        return ByteVocabulary(extra_ids=vocabulary.extra_ids)
+    if type(vocabulary) is seqio.SentencePieceVocabulary:
+        ours = SentencePieceVocabulary(
+            vocabulary.sentencepiece_model_file, extra_ids=vocabulary.extra_ids
+        )
+        # Options of SeqIO's class (other sentinels, another normalizer) change the model's bytes.
+        if ours.model_bytes == vocabulary.sp_model:
+            return ours
+    return ForeignVocabulary(vocabulary)
+
+
 def publish() -> None:
     """Enters our tasks into SeqIO's registries, and the mixtures whose members are all there."""
     waiting = [e for e in tasks.registered().values() if e.name not in _names()]

@@ -122,7 +122,8 @@ def open_reader(
     """Opens a split of a task of ours, or of any SeqIO task, for reading by index.
 
     Raises:
-      UserError: no such task or split, or a SeqIO task is asked to use another vocabulary.
+      UserError: no such task or split, or a SeqIO task from elsewhere is asked to use another
+        vocabulary than its own.
     """
     if name in tasks.registered():
         try:
@@ -130,15 +131,16 @@ def open_reader(
         except UserError as error:
             raise UserError(f"task {name!r}: {error}") from error
     from tlm_jax.data import seqio_bridge
-
-    if vocabulary is not None:
-        raise UserError(
-            f"the SeqIO task {name!r} has its own vocabulary; leave the vocabulary unset, or "
-            "register the task through tlm_jax.data.tasks.register_task."
-        )
     from tlm_jax.data.materialized import MaterializedReader
 
-    return MaterializedReader(seqio_bridge.find_task(name), split, feature_lengths, cache_dir)
+    task = seqio_bridge.find_task(name)
+    reader = MaterializedReader(task, split, feature_lengths, cache_dir)
+    if vocabulary is not None and vocabulary.fingerprint != reader.vocabulary.fingerprint:
+        raise UserError(
+            f"the SeqIO task {name!r} has its own vocabulary, {reader.vocabulary!r}; leave the "
+            "vocabulary unset, or register the task through tlm_jax.data.tasks.register_task."
+        )
+    return reader
 
 
 def tokenize(
