@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -280,4 +279,4 @@ def _choices(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 def _sentence(text: str) -> str:
     """Returns a fact with its first letter large and a full stop."""
-    return re.sub(r"[.\s]*$", ".", text[:1].upper() + text[1:])
+    return f"{text[:1].upper()}{text[1:].rstrip('. ')}."

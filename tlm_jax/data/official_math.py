@@ -68,7 +68,7 @@ def read_asdiv(path: Path, split: str) -> Iterator[Record]:
         texts = {child.tag: (child.text or "").strip() for child in problem}
         for name in ("Body", "Question", "Answer"):
             field(texts, name, where)
-        number = re.sub(r"\s*\(.*\)\s*$", "", texts["Answer"])
+        number = without_unit(texts["Answer"])
         numeric = is_number(number)
         with wrap(where):
             yield Record(
@@ -158,6 +158,11 @@ def plain_number(value: object) -> str:
     """Returns a number as records write it: `39` for 39.0, no commas."""
     text = str(value).strip().replace(",", "")
     return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text
+
+
+def without_unit(answer: str) -> str:
+    """Returns an ASDiv answer without the one unit behind it: `9` for `9 (apples)`."""
+    return re.sub(r"\s*\([^()]*\)\s*$", "", answer)
 
 
 def is_number(text: str) -> bool:
