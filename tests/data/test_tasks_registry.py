@@ -1,5 +1,6 @@
 """The registry mirrors SeqIO's, gives the same tokens, and explains wrong names."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -181,3 +182,32 @@ def test_fields_are_checked(registered):
     wrong = {"id": "r", "inputs": "x", "targets": "yz", "teacher": np.zeros((2, 1), np.float32)}
     with pytest.raises(UserError, match="teacher has 2 steps but targets 3 tokens, EOS included"):
         tokenize([wrong], task, task.vocabulary)
+
+
+def test_tasks_load_and_feed_a_run_without_tensorflow():
+    code = (
+        "import sys\n"
+        "from tlm_jax.data import tasks\n"
+        "from tlm_jax.data.pipeline import Pipeline, PipelineConfig\n"
+        "tasks.load_tasks()\n"
+        "lengths = {'inputs': 64, 'targets': 64}\n"
+        "config = PipelineConfig('addition_scratchpad', lengths, 4, packing_window=8)\n"
+        "with Pipeline(config) as pipeline:\n"
+        "    next(pipeline)\n"
+        "heavy = {'tensorflow', 'seqio', 'flax', 'optax'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_embedded_tasks_give_seqio_the_same_tokens():
+    name = "word_problems_cot_zero_shot"
+    tasks.load_tasks()
+    ours = RecordReader(tasks.get_task(name), "train").read(np.arange(3))
+    dataset = seqio.get_mixture_or_task(name).get_dataset(
+        sequence_length=None, split="train", shuffle=False
+    )
+    for i, example in enumerate(dataset.take(3).as_numpy_iterator()):
+        for feature in ("inputs", "targets"):
+            np.testing.assert_array_equal(ours.features[feature][i], example[feature])
