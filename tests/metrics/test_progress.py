@@ -23,8 +23,8 @@ def test_plain_lines():
     progress.line("saved")
     progress.close()
     assert stream.getvalue().splitlines() == [
-        "step   10/1000  loss  2.3457  lr 1.00e-03  tokens/s  12,346  left 16m30s",
-        "step 1000/1000  loss  0.5000  lr 1.00e-04  tokens/s     999  left 0s",
+        "step   10/1000  loss  2.3457  lr 1.00e-03  tok/s    12,346  left 16m30s",
+        "step 1000/1000  loss  0.5000  lr 1.00e-04  tok/s       999  left 0s",
         "saved",
     ]
 

@@ -13,15 +13,15 @@ import jax
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-# Name in `metrics.jsonl`, short name, format.
+# Name in `metrics.jsonl`, short name, format of fixed width.
 COLUMNS = (
-    ("loss", "loss", "{:.4f}"),
-    ("accuracy", "accuracy", "{:.3f}"),
-    ("gradient_norm", "grad norm", "{:.3g}"),
+    ("loss", "loss", "{:7.4f}"),
+    ("accuracy", "acc", "{:.3f}"),
+    ("gradient_norm", "grad", "{:7.3g}"),
     ("learning_rate", "lr", "{:.2e}"),
-    ("tokens_per_second", "tokens/s", "{:,.0f}"),
-    ("model_flops_utilisation", "MFU", "{:.1%}"),
-    ("data_wait_share", "data wait", "{:.0%}"),
+    ("tokens_per_second", "tok/s", "{:9,.0f}"),
+    ("model_flops_utilisation", "MFU", "{:5.1%}"),
+    ("data_wait_share", "wait", "{:3.0%}"),
 )
 
 
@@ -69,12 +69,12 @@ class Progress:
         cells = [
             (short, form.format(float(metrics[n]))) for n, short, form in COLUMNS if n in metrics
         ]
-        self._shown = "  ".join(f"{short} {value}" for short, value in cells)
+        self._shown = "  ".join(f"{short} {value.strip()}" for short, value in cells)
         if self._bar is not None:
             self._bar.update(self._task, completed=step, metrics=self._shown, left=self._left())
         elif not self._silent:
             width = len(str(self._total))
-            padded = "  ".join(f"{short} {value:>7}" for short, value in cells)
+            padded = "  ".join(f"{short} {value}" for short, value in cells)
             self._print(f"step {step:>{width}}/{self._total}  {padded}  left {self._left()}")
 
     def line(self, text: str) -> None:
