@@ -178,5 +178,6 @@ def _init_boxed(rng: jax.Array, config: ModelConfig) -> Any:
     return _module(config).init({"params": rng}, dict.fromkeys(names, tokens))["params"]
 
 
+@functools.lru_cache(maxsize=8)
 def _abstract_boxed(config: ModelConfig) -> Any:
     return jax.eval_shape(functools.partial(_init_boxed, config=config), jax.random.key(0))
