@@ -16,7 +16,7 @@ from tlm_jax.data.location import find_file
 from tlm_jax.data.official_collections import read_bbh, read_bbh_prompts
 from tlm_jax.data.records import Record
 from tlm_jax.data.tasks import register_task
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 ORIGIN = "the GitHub project suzgunmirac/BIG-Bench-Hard"
 EVALUATION_ONLY = (

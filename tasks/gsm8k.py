@@ -12,7 +12,7 @@ from tlm_jax.data.official_math import read_gsm8k
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record, read_json_lines
 from tlm_jax.data.tfds_records import tfds_records
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 ORIGIN = "the GitHub project openai/grade-school-math, folder grade_school_math/data"
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tlm_jax import inspect
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 TASK = "word_problems_cot_zero_shot"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tlm_jax.errors import UserError
 from tlm_jax.evaluation.report_page import write_report
-from tlm_jax.types import UserError
 
 EVIL = "</pre></script><script>alert('%s')</script><img src=x onerror=alert(1)> \"'&\x00\ud800"
 

@@ -71,7 +71,7 @@ def _wait_for_step(path: Path, step: int, process: subprocess.Popen[str]) -> Non
     """Returns when the metrics show `step`, which is earlier than its checkpoint is complete."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        if path.exists() and re.search(rf'"step": (\d+)', path.read_text()):
+        if path.exists() and re.search(r'"step": (\d+)', path.read_text()):
             steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
             if steps and max(steps) >= step:
                 return

@@ -189,7 +189,8 @@ body {
 }
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 4px; letter-spacing: -0.01em;
   overflow-wrap: anywhere; }
-h2 { font-size: 18px; margin: 40px 0 4px; letter-spacing: -0.005em; }
+h2 { font-size: 18px; margin: 40px 0 12px; letter-spacing: -0.005em; }
+h2 + .note { margin-top: -8px; }
 h3 { font-size: 14px; margin: 0; font-weight: 600; }
 p { margin: 0 0 12px; }
 .note { color: var(--muted); margin: 0 0 14px; font-size: 14px; }

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tlm_jax.errors import UserError, nearest
 from tlm_jax.runs import command_line
-from tlm_jax.types import UserError, nearest
 
 
 def main(argv: Sequence[str]) -> int:

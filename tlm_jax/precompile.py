@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tlm_jax.errors import UserError
 from tlm_jax.runs import command_line
-from tlm_jax.types import UserError
 
 if TYPE_CHECKING:
     from tlm_jax.runs.config import RunConfig

@@ -1,4 +1,4 @@
-"""Names that every package shares: array trees, batches, and the error a user can cause."""
+"""Array types that every package shares: parameter trees, batches, the output map."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-
-from tlm_jax.errors import UserError, nearest
-
-__all__ = ["Batch", "Params", "Unembedding", "UserError", "nearest"]
 
 Params = Any
 """A nested dict of arrays; leaves are named by their '/'-joined path, as in T5X."""

@@ -22,7 +22,7 @@ from tlm_jax.data.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
 from tlm_jax.data.store import RecordReader
 from tlm_jax.data.vocabularies import Vocabulary, vocabulary_from_name
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 GSM8K, EMBEDDED = "gsm8k_cot_zero_shot", "word_problems_cot_zero_shot"
 

@@ -10,7 +10,7 @@ from tlm_jax.checkpoints import manifest
 from tlm_jax.checkpoints.manager import CheckpointManager, Items
 from tlm_jax.checkpoints.parameters import restore_params
 from tlm_jax.checkpoints.structure import array_specs
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def state(value):

@@ -14,7 +14,7 @@ import pytest
 from tlm_jax.checkpoints import manifest
 from tlm_jax.checkpoints.choice import complete_steps
 from tlm_jax.checkpoints.manager import CheckpointManager, Items
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 WORKER = Path(__file__).parent / "worker_saving.py"
 ENVIRONMENT = {

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.checkpoints.manager import CheckpointManager, Items
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 class State(NamedTuple):

@@ -6,7 +6,7 @@ import pytest
 
 from tlm_jax.checkpoints.manager import CheckpointManager, Items
 from tlm_jax.checkpoints.parameters import restore_params
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def state(width=4, layers=2, dtype=jnp.float32):

@@ -15,7 +15,7 @@ from absl import logging
 
 from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.checkpoints.manager import CheckpointManager, Items
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 WIDTH = 256
 

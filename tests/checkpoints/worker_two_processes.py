@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.checkpoints.manager import CheckpointManager, Items
 from tlm_jax.checkpoints.processes import gather
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 VALUES = {
     "params": {

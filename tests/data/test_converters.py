@@ -13,7 +13,7 @@ from tlm_jax.data.converters import (
     make_converter,
 )
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 EXAMPLES = [
     {"inputs": [7, 8, 5, 1], "targets": [3, 9, 1]},

@@ -13,7 +13,7 @@ from tlm_jax.data.demonstrations import (
 )
 from tlm_jax.data.record_sets import GeneratedRecords, LoadedRecords
 from tlm_jax.data.records import Record, write_records
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def record(i, question=None, rationale="r", dataset="pool", answer="1"):

@@ -5,7 +5,7 @@ import pytest
 from tlm_jax.data.file_records import file_records, is_held_out, official, uniform
 from tlm_jax.data.location import set_data_dir
 from tlm_jax.data.records import Record, write_records
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 @pytest.fixture

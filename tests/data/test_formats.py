@@ -6,7 +6,7 @@ import pytest
 
 from tlm_jax.data.formats import FORMATS, clean_rationale, get_format, inline_options
 from tlm_jax.data.records import Record
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 NUMERIC = Record(
     "1",

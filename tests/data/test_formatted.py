@@ -10,7 +10,7 @@ from tlm_jax.data.formats import FORMATS
 from tlm_jax.data.formatted import FormattedRecords, MappedRecords, register_formats
 from tlm_jax.data.record_sets import GeneratedRecords, LoadedRecords
 from tlm_jax.data.records import Record
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def record(i, split="train", rationale="r", answer="A"):

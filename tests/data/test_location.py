@@ -3,7 +3,7 @@
 import pytest
 
 from tlm_jax.data.location import data_dir, find_file, set_data_dir
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlm_jax.data.mixing import ExampleOrder, block_counts
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def located(order, start, stop):

@@ -14,7 +14,7 @@ from tlm_jax.data.official_collections import (
     split_options,
 )
 from tlm_jax.data.records import read_json_lines, read_records
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def test_aqua(tmp_path):

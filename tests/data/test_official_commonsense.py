@@ -18,7 +18,7 @@ from tlm_jax.data.official_commonsense import (
     read_strategyqa,
 )
 from tlm_jax.data.records import read_records
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def lines(path, *rows):

@@ -16,7 +16,7 @@ from tlm_jax.data.official_math import (
     without_unit,
 )
 from tlm_jax.data.records import read_records
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def write(path, content):

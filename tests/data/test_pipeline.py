@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tlm_jax.data import tasks
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.sources import ListSource, RecordSource
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 class Endless(RecordSource):

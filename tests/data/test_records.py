@@ -15,7 +15,7 @@ from tlm_jax.data.records import (
     to_dict,
     write_records,
 )
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 CHOICE = {
     "id": "q1",

@@ -9,7 +9,7 @@ from tlm_jax.data.materialized import MaterializedReader
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.store import open_readers
 from tlm_jax.data.vocabularies import ByteVocabulary
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 RUNS = []
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from tlm_jax.data import tasks, view_html, view_terminal
 from tlm_jax.data.sources import ListSource
 from tlm_jax.data.survey import SurveyConfig, format_siblings, listing, survey
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 HOSTILE = "</pre><script>alert(1)</script> & [bold]markup[/bold]"
 

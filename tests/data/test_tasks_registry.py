@@ -11,7 +11,7 @@ from tlm_jax.data import seqio_bridge, tasks
 from tlm_jax.data.ragged import TokenizedExamples
 from tlm_jax.data.sources import ListSource, RecordSource
 from tlm_jax.data.store import RecordReader, tokenize
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def examples(count, label="x"):

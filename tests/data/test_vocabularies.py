@@ -23,7 +23,7 @@ from tlm_jax.data.vocabularies import (
     check_vocabulary_fits,
     vocabulary_from_name,
 )
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 SENTENCES = ["Mia has 3 apples and 12 pears.", "She buys 4 more; so 3 + 4 = 7 apples.", "ünïcödé"]
 

@@ -14,6 +14,7 @@ from tlm_jax.data import tasks
 from tlm_jax.data.sources import ListSource
 from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.decoding.greedy import jit_greedy
+from tlm_jax.errors import UserError
 from tlm_jax.evaluation.batching import eval_batches
 from tlm_jax.evaluation.eval_set import load_eval_sets
 from tlm_jax.evaluation.evaluator import Evaluator
@@ -21,7 +22,6 @@ from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.evaluation.predictions import write_predictions
 from tlm_jax.sharding import rules
 from tlm_jax.sharding.mesh import MeshShape, make_mesh
-from tlm_jax.types import UserError
 
 TINY = {"vocab_size": 260, "embed_dim": 16, "num_heads": 2, "head_dim": 8, "mlp_dim": 32}
 CONFIGS = {

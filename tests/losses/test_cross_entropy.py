@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tlm_jax.errors import UserError
 from tlm_jax.losses.cross_entropy import cross_entropy
 from tlm_jax.losses.reduction import loss_weights_and_normalizer
-from tlm_jax.types import UserError
 
 # jax.test_util is not imported by jax itself.
 from jax.test_util import check_grads  # isort: skip

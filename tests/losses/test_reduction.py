@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tlm_jax.errors import UserError
 from tlm_jax.losses.reduction import WeightedSum, loss_weights_and_normalizer
-from tlm_jax.types import UserError
 
 BATCH = {
     "decoder_target_tokens": jnp.array([[5, 6, 1, 7, 1, 0], [8, 1, 0, 0, 0, 0]]),

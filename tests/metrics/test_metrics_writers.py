@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from tlm_jax.errors import UserError
 from tlm_jax.metrics.writers import MetricsWriter, read_metrics
-from tlm_jax.types import UserError
 
 
 def rows(model_dir):

@@ -9,7 +9,14 @@ from tlm_jax.models.flops import train_flops
 
 def test_decoder_by_hand():
     config = models.DecoderOnlyConfig(
-        vocab_size=10, embed_dim=4, num_heads=2, head_dim=3, mlp_dim=5, num_layers=2, num_kv_heads=1
+        vocab_size=10,
+        embed_dim=4,
+        num_heads=2,
+        head_dim=3,
+        mlp_dim=5,
+        num_layers=2,
+        num_kv_heads=1,
+        position="none",
     )
     shapes = {"decoder_target_tokens": jnp.zeros((3, 7), jnp.int32)}
     # Multiply-adds a token and layer: q and out 2*4*6, k and v 2*4*3, scores 2*7*6, MLP 3*4*5.

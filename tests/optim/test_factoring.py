@@ -2,8 +2,8 @@
 
 import pytest
 
+from tlm_jax.errors import UserError
 from tlm_jax.optim.factoring import factored_dims, matrix_dims
-from tlm_jax.types import UserError
 
 
 @pytest.mark.parametrize(

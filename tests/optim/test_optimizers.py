@@ -7,6 +7,7 @@ import optax
 import pytest
 from jax.sharding import Mesh
 
+from tlm_jax.errors import UserError
 from tlm_jax.optim.optimizers import (
     Adafactor,
     Adam,
@@ -19,7 +20,6 @@ from tlm_jax.optim.optimizers import (
 )
 from tlm_jax.optim.schedules import Constant, Linear
 from tlm_jax.sharding.rules import is_logical_axes, named_shardings
-from tlm_jax.types import UserError
 
 AXES = {
     "decoder": {

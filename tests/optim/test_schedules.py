@@ -3,8 +3,8 @@
 import jax
 import pytest
 
+from tlm_jax.errors import UserError
 from tlm_jax.optim.schedules import Constant, Cosine, InverseSquareRoot, Linear
-from tlm_jax.types import UserError
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import textwrap
 
 import pytest
 
+from tlm_jax.errors import UserError
 from tlm_jax.runs import command_line
 from tlm_jax.runs.config import RunConfig
-from tlm_jax.types import UserError
 
 RUN = """
     from __gin__ import dynamic_registration

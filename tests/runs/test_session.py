@@ -10,6 +10,7 @@ import pytest
 
 from tlm_jax.checkpoints.manager import CheckpointManager
 from tlm_jax.checkpoints.parameters import restore_params
+from tlm_jax.errors import UserError
 from tlm_jax.metrics.writers import read_metrics
 from tlm_jax.optim.optimizers import AdamW
 from tlm_jax.optim.schedules import Constant
@@ -17,7 +18,6 @@ from tlm_jax.runs.config import CheckpointConfig, DataConfig, EvaluationConfig
 from tlm_jax.runs.parts import build_parts
 from tlm_jax.runs.session import run_training
 from tlm_jax.sharding.mesh import MeshShape
-from tlm_jax.types import UserError
 
 
 def _final_state(run):

@@ -4,9 +4,9 @@ import importlib.util
 
 import pytest
 
+from tlm_jax.errors import UserError
 from tlm_jax.sharding.mesh import MeshShape, make_mesh
 from tlm_jax.sharding.tpu_topology import GENERATIONS, GIB, tpu_topology
-from tlm_jax.types import UserError
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs the extra `tpu`"

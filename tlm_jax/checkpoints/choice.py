@@ -12,7 +12,7 @@ import jax
 from tlm_jax.checkpoints import manifest
 from tlm_jax.checkpoints.manifest import Damaged, Manifest
 from tlm_jax.checkpoints.processes import gather
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 class Chosen(NamedTuple):

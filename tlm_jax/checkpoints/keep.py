@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

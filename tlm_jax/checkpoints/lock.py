@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 FILE_NAME = ".lock"
 

@@ -39,7 +39,7 @@ from tlm_jax.checkpoints.manifest import Damaged
 from tlm_jax.checkpoints.processes import gather, is_primary
 from tlm_jax.checkpoints.structure import array_specs, check_same
 from tlm_jax.checkpoints.write_failure import not_written
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 SAVING, DELETING, DAMAGED = ".saving", ".deleting", ".damaged"
 _REMOVAL_TRIES, _REMOVAL_PAUSE_SECONDS = 20, 0.05

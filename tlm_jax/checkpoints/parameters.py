@@ -19,7 +19,8 @@ from tlm_jax.checkpoints.choice import (
 from tlm_jax.checkpoints.manifest import ArraySpec
 from tlm_jax.checkpoints.processes import gather, is_primary
 from tlm_jax.checkpoints.structure import PARAMETERS, array_specs, check_same, nested
-from tlm_jax.types import Params, UserError
+from tlm_jax.errors import UserError
+from tlm_jax.types import Params
 
 
 def restore_params(

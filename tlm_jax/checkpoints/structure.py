@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from tlm_jax.checkpoints.manifest import ArraySpec
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 PARAMETERS = "params"
 """The field of a state that holds the model's parameters."""

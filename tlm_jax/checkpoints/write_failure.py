@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from tlm_jax.checkpoints.choice import first_line
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 _FULL = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}
 _FULL[errno.EFBIG] = "a file would be larger than this process may write"

@@ -16,7 +16,7 @@ from jaxtyping import Int, Int32
 
 from tlm_jax.data.packing import Layout, lay_out
 from tlm_jax.data.ragged import TokenizedExamples, exclusive_cumsum, spans
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 
 @dataclasses.dataclass(frozen=True)

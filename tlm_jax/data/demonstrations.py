@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tlm_jax.data.generators.draws import Draws
 from tlm_jax.data.record_sets import LoadedRecords, RecordSet
 from tlm_jax.data.records import Record, read_records
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tlm_jax.data.records import LETTERS, Record
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 ANSWER_MARKER = "The answer is "
 STEP_BY_STEP = "Let's think step by step"

@@ -14,7 +14,7 @@ from tlm_jax.data.records import Record
 from tlm_jax.data.sources import Example, RecordSource
 from tlm_jax.data.tasks import Task, register_task
 from tlm_jax.data.vocabularies import SentencePieceVocabulary, Vocabulary
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 EMBEDDED_VOCABULARY = SentencePieceVocabulary("asset:word_problems")
 """Comes with the library, so that every task runs before its user has chosen a vocabulary."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 ENVIRONMENT_VARIABLE = "TLM_JAX_DATA_DIR"
 

@@ -16,7 +16,7 @@ from tlm_jax.data.ragged import Ragged, TokenizedExamples
 from tlm_jax.data.seqio_bridge import from_seqio_vocabulary
 from tlm_jax.data.store import Reader
 from tlm_jax.data.vocabularies import Vocabulary
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 _MAX_MATERIALIZED_EXAMPLES = 20_000_000
 

@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from tlm_jax.data.ragged import exclusive_cumsum
 from tlm_jax.data.shuffle import permute
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 _SMALLEST_BLOCK = 64
 _LARGEST_BLOCK = 1 << 16

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tlm_jax.data.official_files import field, read_json, read_text, wrap
 from tlm_jax.data.official_math import is_number
 from tlm_jax.data.records import LETTERS, Record, read_json_lines
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def read_aqua(path: Path, split: str) -> Iterator[Record]:

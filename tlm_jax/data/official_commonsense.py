@@ -9,7 +9,7 @@ from typing import Any
 
 from tlm_jax.data.official_files import field, read_json, read_table, wrap
 from tlm_jax.data.records import LETTERS, Record, read_json_lines
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 ENTAILMENT_LABELS = ("entailment", "neutral", "contradiction")
 SENSE_QUESTION = "Of the following two sentences, which one is against common sense?"

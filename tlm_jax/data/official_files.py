@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def read_json(path: Path, expected: type) -> Any:

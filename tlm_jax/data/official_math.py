@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from tlm_jax.data.official_files import field, read_json, wrap
 from tlm_jax.data.records import Record, read_json_lines
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def read_gsm8k(path: Path, split: str) -> Iterator[Record]:

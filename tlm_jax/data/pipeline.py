@@ -15,7 +15,7 @@ from tlm_jax.data.prefetch import Prefetcher
 from tlm_jax.data.rows import BatchRows, PackedRows, RowPlan, UnpackedRows
 from tlm_jax.data.sources import Example
 from tlm_jax.data.store import OrderedReader, Reader, open_readers
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 AllGather = Callable[[np.ndarray], np.ndarray]
 """From this host's array to those of all hosts, stacked in the order of the hosts."""

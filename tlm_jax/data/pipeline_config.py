@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from tlm_jax.data.vocabularies import Vocabulary
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tlm_jax.data.records import Record
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 
 class RecordSet(abc.ABC):

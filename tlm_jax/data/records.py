@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast, get_args
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 Kind = Literal["numeric", "choice", "boolean", "text"]
 

@@ -20,7 +20,7 @@ from tlm_jax.data.vocabularies import (
     Vocabulary,
 )
 from tlm_jax.data.vocabularies.base import vocabulary_file
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 # What a vocabulary makes of this tells it from others of the same kind and size.
 _PROBE = "3 apples cost $1,200 (or 50 %); so: 3 × 4 = 12. ünïcödé ☃"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 Example = Mapping[str, str | np.ndarray]
 """One formatted example.

@@ -14,7 +14,7 @@ from tlm_jax.data.mixing import ExampleOrder
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
 from tlm_jax.data.sources import Example
 from tlm_jax.data.vocabularies import Vocabulary
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 class Reader(abc.ABC):

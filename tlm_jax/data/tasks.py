@@ -17,7 +17,7 @@ from typing import Any
 
 from tlm_jax.data.sources import RecordSource
 from tlm_jax.data.vocabularies import ByteVocabulary, Vocabulary
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 
 @dataclasses.dataclass(frozen=True)

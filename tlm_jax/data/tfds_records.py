@@ -13,7 +13,7 @@ from tlm_jax.data.official_commonsense import ENTAILMENT_LABELS, esnli_record, q
 from tlm_jax.data.official_files import field
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import LETTERS, Record
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 Row = Mapping[str, Any]
 """One example as NumPy gives it, with text decoded."""

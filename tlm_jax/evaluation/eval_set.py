@@ -10,7 +10,7 @@ import numpy as np
 from tlm_jax.data.ragged import TokenizedExamples
 from tlm_jax.data.store import Reader, open_readers
 from tlm_jax.data.vocabularies import Vocabulary
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 @dataclass(frozen=True)

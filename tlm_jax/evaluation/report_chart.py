@@ -96,7 +96,9 @@ def line_chart(
     return element(
         "figure",
         heading,
-        element("div", legend, class_="legend") if len(drawn) > 1 else None,
+        element("div", legend, class_="legend")
+        if len(drawn) > 1 or drawn[0].name != title.lower()
+        else None,
         svg,
         element("div", class_="tip", hidden=True),
         class_="card chart",
@@ -170,7 +172,7 @@ class _Axes:
             label = f"{100 * value:.4g}%" if self.percent else short_number(value)
             yield element("line", x1=LEFT, x2=RIGHT, y1=y, y2=y, class_="grid")
             yield element("text", label, x=LEFT - 7, y=y + 4, class_="end")
-        for value in _ticks(self.x0, self.x1, 5):
+        for value in _ticks(self.x0, self.x1, 5, least=1):
             yield element("text", short_number(value), x=self.x(value), y=BOTTOM + 18, class_="mid")
         yield element("line", x1=LEFT, x2=RIGHT, y1=BOTTOM, y2=BOTTOM, class_="axis")
 
@@ -251,11 +253,11 @@ def _finite(points: Iterable[Point]) -> list[tuple[Number, Number]]:
     return [(x, y) for x, y in points if y is not None]
 
 
-def _ticks(low: Number, high: Number, about: int) -> list[float]:
-    """Returns round values between `low` and `high`, about so many."""
-    raw = (high - low) / about
+def _ticks(low: Number, high: Number, about: int, least: Number = 0) -> list[float]:
+    """Returns round values between `low` and `high`, about so many, at least `least` apart."""
+    raw = max((high - low) / about, least)
     magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw)
+    step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= raw)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     # Rounded, for 3 * 0.1 is not 0.3.
     return [float(f"{i * step:.10g}") for i in range(first, last + 1)]

@@ -9,15 +9,16 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from tlm_jax.errors import UserError
 from tlm_jax.evaluation import report_assets
 from tlm_jax.evaluation.report_chart import Number, Point, Series, interval_bar, line_chart
 from tlm_jax.evaluation.report_marks import marked_answer
 from tlm_jax.evaluation.report_record import RunRecord, TaskRecord, read_run
 from tlm_jax.html import Html, details, element, escape, join, page, section, table, tiles
-from tlm_jax.types import UserError
 
 FILE_NAME = "report.html"
 _SAMPLES = 3
+_OPEN_TASKS = 3
 
 
 def write_report(model_dir: Path | str, path: Path | str | None = None) -> Path:
@@ -61,7 +62,7 @@ def render(run: RunRecord) -> str:
         _headline(run),
         _curves(run),
         _evaluation(run),
-        *(_samples(task) for task in run.tasks if task.predictions),
+        *(_samples(task, i < _OPEN_TASKS) for i, task in enumerate(run.tasks) if task.predictions),
         _configuration(run),
         subtitle="Training report. Steps are optimizer steps; point at a curve for its values.",
         style=report_assets.STYLE + _STYLE,
@@ -150,7 +151,7 @@ _TRAINING_CHARTS: tuple[tuple[Mapping[str, str], Callable[..., Html]], ...] = (
         partial(line_chart, "Next-token accuracy", unit="training", percent=True),
     ),
     (
-        {"tokens_per_second": "tokens a second"},
+        {"tokens_per_second": "throughput"},
         partial(line_chart, "Throughput", unit="real tokens a second", from_zero=True),
     ),
     (
@@ -208,7 +209,7 @@ def _evaluation_row(task: TaskRecord) -> list[object]:
     ]
 
 
-def _samples(task: TaskRecord) -> Html:
+def _samples(task: TaskRecord, expanded: bool) -> Html:
     right = [p for p in task.predictions if p.get("correct") is True]
     wrong = [p for p in task.predictions if p.get("correct") is False]
     ungraded = [p for p in task.predictions if not isinstance(p.get("correct"), bool)]
@@ -220,9 +221,10 @@ def _samples(task: TaskRecord) -> Html:
         for group, name in ((right, "right"), (wrong, "wrong"), (ungraded, "not graded"))
         if group
     )
+    samples = element("div", *(_sample(p) for p in chosen), class_="samples")
     return section(
         f"Samples of {task.name}",
-        element("div", *(_sample(p) for p in chosen), class_="samples"),
+        samples if expanded else details(f"{len(chosen)} samples", samples),
         note=f"From the evaluation at step {task.step:,}: {counts}; evenly spaced picks. "
         "The extracted answer is marked.",
     )

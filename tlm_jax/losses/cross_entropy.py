@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
+from tlm_jax.errors import UserError
 from tlm_jax.losses.reduction import LossOutput, WeightedSum
-from tlm_jax.types import UserError
 
 
 def cross_entropy(

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from tlm_jax.types import Batch, UserError, nearest
+from tlm_jax.errors import UserError, nearest
+from tlm_jax.types import Batch
 
 LossNormalization = str | float | int | None
 """What divides a batch's summed loss: see `loss_weights_and_normalizer`."""

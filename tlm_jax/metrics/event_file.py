@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 _Item = tuple[float, int, Mapping[str, float]]
 

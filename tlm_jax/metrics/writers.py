@@ -16,8 +16,8 @@ from typing import Any, SupportsFloat
 
 import jax
 
+from tlm_jax.errors import UserError
 from tlm_jax.metrics.event_file import EventFile
-from tlm_jax.types import UserError
 
 FILE_NAME = "metrics.jsonl"
 EVENTS_FOLDER = "tensorboard"

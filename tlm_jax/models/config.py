@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tlm_jax.errors import UserError, nearest
 from tlm_jax.models.specs import (
     AttentionSpec,
     BlockSpec,
@@ -13,7 +14,6 @@ from tlm_jax.models.specs import (
     RotarySpec,
     StackSpec,
 )
-from tlm_jax.types import UserError, nearest
 
 ACTIVATIONS = ("relu", "gelu", "gelu_exact", "silu", "swish", "tanh", "linear")
 DTYPES = ("float32", "bfloat16")

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlm_jax import trees
+from tlm_jax.errors import UserError, nearest
 from tlm_jax.models.api import abstract_params
 from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
 from tlm_jax.models.stack import LAYERS_AXIS
-from tlm_jax.types import Params, UserError, nearest
+from tlm_jax.types import Params
 
 _ATTENTION_KERNEL = re.compile(r"attention/(query|key|value|out)/kernel$")
 _UNROLLED = re.compile(r"^(encoder|decoder)/layers_(\d+)/(.+)$")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 
 class Role(enum.Enum):

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 Step = int | Int[Array, ""]
 Schedule = Callable[[Any], Array]

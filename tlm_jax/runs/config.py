@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.errors import UserError
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
 from tlm_jax.optim.optimizers import OptimizerConfig
 from tlm_jax.sharding.mesh import MeshShape
 from tlm_jax.training.objectives import CrossEntropy
-from tlm_jax.types import UserError
 
 
 @dataclass(frozen=True)

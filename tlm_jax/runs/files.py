@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def open_model_dir(model_dir: str) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import Mesh
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 MESH_AXES = ("data", "fsdp", "tensor")
 

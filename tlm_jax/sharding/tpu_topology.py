@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 GIB = 2**30
 

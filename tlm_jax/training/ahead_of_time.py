@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 class HostRows(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tlm_jax.checkpoints.manager import CheckpointManager, Items
+from tlm_jax.errors import UserError
 from tlm_jax.metrics.accumulators import Accumulator, InFlight
 from tlm_jax.metrics.progress import Progress
 from tlm_jax.metrics.throughput import Throughput
@@ -16,7 +17,6 @@ from tlm_jax.metrics.writers import MetricsWriter
 from tlm_jax.training.loop import Hook, StepEvent
 from tlm_jax.training.state import TrainState
 from tlm_jax.training.step import StepMetrics
-from tlm_jax.types import UserError
 
 
 @dataclass(frozen=True)

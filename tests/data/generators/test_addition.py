@@ -6,7 +6,7 @@ import pytest
 
 from tlm_jax.data.generators.addition import Addition, addition, scratchpad
 from tlm_jax.data.generators.draws import SPLITS, split_of
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def test_scratchpad_has_the_bytes_of_the_published_example():

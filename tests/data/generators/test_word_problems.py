@@ -15,7 +15,7 @@ from tlm_jax.data.generators.word_problems import (
     WordProblems,
     word_problem,
 )
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test", "ood")
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")

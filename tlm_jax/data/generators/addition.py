@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tlm_jax.data.generators.draws import SPLITS, Draws, split_of
 from tlm_jax.data.records import Record
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 @dataclass(frozen=True)

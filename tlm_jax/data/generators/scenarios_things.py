@@ -22,7 +22,7 @@ COLLECTION = Scenario(
             "{name} has {n} {things} and {other} has {m} more {things} than {name}. "
             "They put all of them together.",
             steps=[
-                "n + m = r: {other} has {eq} {things}.",
+                "n + m = r: {other} has {m} more than {name}, so {other} has {eq} {things}.",
                 "n + r: Together they have {eq} {things}.",
             ],
         ),
@@ -30,7 +30,7 @@ COLLECTION = Scenario(
             "{name} has {n} {boxes} with {m} {things} in each, and {k} loose {things}.",
             steps=[
                 "n * m = r: {n} {boxes} of {m} {things} is {eq} {things}.",
-                "r + k: With the loose ones that is {eq} {things}.",
+                "r + k: There are {k} loose {things}, so {name} has {eq} {things}.",
             ],
         ),
     ),
@@ -38,22 +38,22 @@ COLLECTION = Scenario(
         part(
             "{His} uncle gives {him} {n} more {things}.",
             "Then {he} finds {n} {things} in the attic.",
-            steps=["v + n: With the new ones {he} has {eq} {things}."],
+            steps=["v + n: {told}, so {he} has {eq} {things}."],
         ),
         part(
             "{He} gives {n} {things} to {other}.",
             "After that {he} loses {n} of the {things}.",
-            steps=["v - n: Without those {he} has {eq} {things}."],
+            steps=["v - n: {told}, so {he} has {eq} {things}."],
         ),
         part(
             "{He} trades every one of the {things} for {n} smaller {things}.",
-            steps=["v * n: After the trade {he} has {eq} {things}."],
+            steps=["v * n: {told}, so {he} has {eq} {things}."],
         ),
         part(
             "At a fair {he} buys {n} {boxes} with {m} {things} in each.",
             steps=[
-                "n * m = r: At the fair {he} buys {eq} {things}.",
-                "v + r: Now {he} has {eq} {things}.",
+                "n * m = r: {told}, which is {eq} {things}.",
+                "v + r: So {he} has {eq} {things}.",
             ],
         ),
     ),
@@ -64,15 +64,15 @@ COLLECTION = Scenario(
         ),
         part(
             "{He} puts the {things} on pages, {n} on each page. How many pages does {he} fill?",
-            steps=["v / n: The {things} fill {eq} pages."],
+            steps=["v / n: {He} puts {n} on each page, so {he} fills {eq} pages."],
         ),
         part(
             "{name} wants to have {n} {things}. How many more {things} does {he} need?",
-            steps=["n - v: {He} still needs {eq} {things}."],
+            steps=["n - v: {name} wants to have {n} {things}, so {he} needs {eq} {things}."],
         ),
         part(
             "{other} has twice as many {things}. How many {things} does {other} have?",
-            steps=["v * 2: {other} has {eq} {things}."],
+            steps=["v * 2: {other} has twice as many, so {other} has {eq} {things}."],
         ),
     ),
     distractors=(
@@ -102,8 +102,8 @@ SHOPPING = Scenario(
             "{name} buys {n} {boxes} with {m} {things} each for {his} office "
             "and {k} {things} for {his} home.",
             steps=[
-                "n * m = r: For the office that is {eq} {things}.",
-                "r + k: In all {he} buys {eq} {things}.",
+                "n * m = r: {n} {boxes} of {m} {things} is {eq} {things}.",
+                "r + k: {He} buys {k} {things} for {his} home, so in all that is {eq} {things}.",
             ],
         ),
     ),
@@ -111,17 +111,17 @@ SHOPPING = Scenario(
         part(
             "The shop adds {n} {things} for free.",
             "On the way out {he} takes {n} more {things}.",
-            steps=["v + n: Then {he} has {eq} {things}."],
+            steps=["v + n: {told}, so {he} has {eq} {things}."],
         ),
         part(
             "{He} brings {n} of the {things} back to the shop.",
             "At home {he} sees that {n} {things} are broken and throws them away.",
-            steps=["v - n: That leaves {eq} {things}."],
+            steps=["v - n: {told}, so {eq} {things} are left."],
         ),
         part(
             "The next day {he} buys {n} {boxes} of {m} {things}.",
             steps=[
-                "n * m = r: The next day {he} buys {eq} {things}.",
+                "n * m = r: {told}, which is {eq} {things}.",
                 "v + r: So {he} has {eq} {things}.",
             ],
         ),
@@ -130,18 +130,18 @@ SHOPPING = Scenario(
         part("How many {things} does {name} have at the end?", "How many {things} are left?"),
         part(
             "Every {thing} costs {n} dollars. How many dollars do {his} {things} cost?",
-            steps=["v * n: The {things} cost {eq} dollars."],
+            steps=["v * n: Every {thing} costs {n} dollars, so the {things} cost {eq} dollars."],
         ),
         part(
             "{name} splits the {things} into {n} equal piles. How many {things} are in a pile?",
-            steps=["v / n: A pile has {eq} {things}."],
+            steps=["v / n: There are {n} equal piles, so a pile has {eq} {things}."],
         ),
         part(
             "Each {thing} costs {n} dollars and {name} pays with {m} dollars. "
             "How many dollars does {he} get back?",
             steps=[
-                "v * n = r: The {things} cost {eq} dollars.",
-                "m - r: {He} gets back {eq} dollars.",
+                "v * n = r: Each {thing} costs {n} dollars, so the {things} cost {eq} dollars.",
+                "m - r: {name} pays with {m} dollars, so {he} gets back {eq} dollars.",
             ],
         ),
     ),
@@ -170,8 +170,8 @@ BAKING = Scenario(
         part(
             "{name} bakes {n} {things} in the morning and twice as many in the evening.",
             steps=[
-                "n * 2 = r: In the evening {he} bakes {eq} {things}.",
-                "n + r: In the whole day {he} bakes {eq} {things}.",
+                "n * 2 = r: {name} bakes twice as many in the evening, which is {eq} {things}.",
+                "n + r: So in the whole day {he} bakes {eq} {things}.",
             ],
         ),
     ),
@@ -179,31 +179,31 @@ BAKING = Scenario(
         part(
             "Then {he} bakes {n} more {things}.",
             "{His} neighbor brings {n} {things} too.",
-            steps=["v + n: Then there are {eq} {things}."],
+            steps=["v + n: {told}, so there are {eq} {things}."],
         ),
         part(
             "{His} family eats {n} {things}.",
             "In the oven {n} {things} get burned and cannot be used.",
-            steps=["v - n: After that {eq} {things} are left."],
+            steps=["v - n: {told}, so {eq} {things} are left."],
         ),
         part(
             "Half of the {things} go to {other}.",
-            steps=["v / 2: Half of them is {eq} {things}."],
+            steps=["v / 2: {told}, so {eq} {things} are left."],
         ),
     ),
     closings=(
         part("How many {things} does {name} have left?", "How many {things} are there now?"),
         part(
             "{He} packs the {things} into boxes of {n}. How many boxes does {he} fill?",
-            steps=["v / n: The {things} fill {eq} boxes."],
+            steps=["v / n: {He} packs boxes of {n}, so {he} fills {eq} boxes."],
         ),
         part(
             "{He} sells each of the {things} for {n} dollars. How many dollars does {he} earn?",
-            steps=["v * n: {He} earns {eq} dollars."],
+            steps=["v * n: {He} sells each of them for {n} dollars, so {he} earns {eq} dollars."],
         ),
         part(
             "For the party {he} needs {n} {things}. How many more must {he} bake?",
-            steps=["n - v: {He} must bake {eq} more {things}."],
+            steps=["n - v: For the party {he} needs {n} {things}, so {he} must bake {eq} more."],
         ),
     ),
     distractors=(
@@ -230,25 +230,25 @@ SHARING = Scenario(
         ),
         part(
             "{name} brings {n} {things} to a party and {other} brings {m} {things}.",
-            steps=["n + m: Together they bring {eq} {things}."],
+            steps=["n + m: {name} brings {n} and {other} brings {m}, which is {eq} {things}."],
         ),
     ),
     events=(
         part(
             "A guest adds {n} {things}.",
             "Later {n} more {things} are found in the kitchen.",
-            steps=["v + n: Then there are {eq} {things}."],
+            steps=["v + n: {told}, so there are {eq} {things}."],
         ),
         part(
             "The small children take {n} of the {things}.",
             "{n} of the {things} fall on the floor and are lost.",
-            steps=["v - n: Then {eq} {things} are left."],
+            steps=["v - n: {told}, so {eq} {things} are left."],
         ),
         part(
             "Each of {n} late guests brings {m} {things}.",
             steps=[
-                "n * m = r: The late guests bring {eq} {things}.",
-                "v + r: Then there are {eq} {things}.",
+                "n * m = r: {told}, which is {eq} {things}.",
+                "v + r: So there are {eq} {things}.",
             ],
         ),
     ),
@@ -256,14 +256,14 @@ SHARING = Scenario(
         part(
             "{n} friends share the {things} equally. How many {things} does each friend get?",
             "The {things} are shared equally by {n} children. How many does each child get?",
-            steps=["v / n: Each one gets {eq} {things}."],
+            steps=["v / n: {n} of them share equally, so each one gets {eq} {things}."],
         ),
         part(
             "{n} friends share the {things} equally. {name} is one of them and eats {m} of {his} "
             "{things}. How many {things} does {name} have left?",
             steps=[
-                "v / n = r: {name} gets {eq} {things}.",
-                "r - m: {He} has {eq} {things} left.",
+                "v / n = r: {n} of them share equally, so each one gets {eq} {things}.",
+                "r - m: {name} eats {m}, so {he} has {eq} {things} left.",
             ],
         ),
         part("How many {things} are there for everyone?", "How many {things} are there at last?"),
@@ -295,8 +295,8 @@ CRAFT = Scenario(
         part(
             "{name} has {n} red {things} and {m} times as many blue {things}.",
             steps=[
-                "n * m = r: There are {eq} blue {things}.",
-                "n + r: Red and blue together there are {eq} {things}.",
+                "n * m = r: There are {m} times as many blue {things}, which is {eq} {things}.",
+                "n + r: So red and blue together there are {eq} {things}.",
             ],
         ),
     ),
@@ -304,18 +304,18 @@ CRAFT = Scenario(
         part(
             "{other} lends {him} {n} {things}.",
             "{He} buys another {n} {things}.",
-            steps=["v + n: Now {he} has {eq} {things}."],
+            steps=["v + n: {told}, so {he} has {eq} {things}."],
         ),
         part(
             "{He} uses {n} {things} for a small {work}.",
             "{n} of the {things} turn out to be too big.",
-            steps=["v - n: {He} can still use {eq} {things}."],
+            steps=["v - n: {told}, so {eq} {things} are left."],
         ),
         part(
             "{He} makes {n} small gifts with {m} {things} each.",
             steps=[
-                "n * m = r: The gifts take {eq} {things}.",
-                "v - r: {He} has {eq} {things} left.",
+                "n * m = r: {told}, which is {eq} {things}.",
+                "v - r: So {he} has {eq} {things} left.",
             ],
         ),
     ),
@@ -323,11 +323,11 @@ CRAFT = Scenario(
         part("How many {things} can {name} still use?", "How many {things} does {name} have now?"),
         part(
             "One {work} takes {n} {things}. How many of them can {name} make?",
-            steps=["v / n: {He} can make {eq} of them."],
+            steps=["v / n: One {work} takes {n} {things}, so {he} can make {eq} of them."],
         ),
         part(
             "A large {work} takes {n} {things}. How many {things} are missing?",
-            steps=["n - v: So {eq} {things} are missing."],
+            steps=["n - v: A large {work} takes {n} {things}, so {eq} {things} are missing."],
         ),
     ),
     distractors=(
@@ -348,15 +348,15 @@ GARDEN = Scenario(
     openings=(
         part("There are {n} {things} in the garden of {name}.", "{name} plants {n} {things}."),
         part(
-            "{name} plants {n} rows of {things} with {m} {things} in each row.",
-            "In the garden of {name} there are {n} beds. In each bed grow {m} {things}.",
-            steps=["n * m: {n} times {m} {things} is {eq} {things}."],
+            "{name} plants {n} rows of {m} {things}.",
+            "In the garden of {name} there are {n} rows of {m} {things}.",
+            steps=["n * m: {n} rows of {m} {things} is {eq} {things}."],
         ),
         part(
             "{name} plants {n} rows with {m} {things} in each, and {k} {things} by the door.",
             steps=[
-                "n * m = r: The rows have {eq} {things}.",
-                "r + k: With those by the door there are {eq} {things}.",
+                "n * m = r: {n} rows of {m} {things} is {eq} {things}.",
+                "r + k: There are {k} {things} by the door, so there are {eq} {things}.",
             ],
         ),
     ),
@@ -364,16 +364,16 @@ GARDEN = Scenario(
         part(
             "In spring {he} plants {n} more {things}.",
             "{other} brings {n} {things} and plants them as well.",
-            steps=["v + n: Then there are {eq} {things}."],
+            steps=["v + n: {told}, so there are {eq} {things}."],
         ),
         part(
             "A storm destroys {n} {things}.",
             "{He} gives {n} {things} to {his} sister.",
-            steps=["v - n: Then {eq} {things} are left."],
+            steps=["v - n: {told}, so {eq} {things} are left."],
         ),
         part(
             "A year later there are {n} times as many {things}.",
-            steps=["v * n: A year later there are {eq} {things}."],
+            steps=["v * n: {told}, which is {eq} {things}."],
         ),
     ),
     closings=(
@@ -381,12 +381,12 @@ GARDEN = Scenario(
         part(
             "{He} needs {n} liters of water for each of the {things}. "
             "How many liters of water does {he} need?",
-            steps=["v * n: {He} needs {eq} liters of water."],
+            steps=["v * n: {He} needs {n} liters for each, so {he} needs {eq} liters of water."],
         ),
         part(
             "{He} waters them over {n} days, the same number each day. "
             "How many {things} does {he} water each day?",
-            steps=["v / n: Each day {he} waters {eq} {things}."],
+            steps=["v / n: {He} waters them over {n} days, so each day {he} waters {eq} {things}."],
         ),
     ),
     distractors=(

@@ -15,7 +15,9 @@ class Step:
     """One operation `left op right` and the sentence that explains it.
 
     Operands are a variable of the part, the running value 'v', an intermediate 'r' or an integer.
-    The sentence has the field {eq} for the equation, such as '3 * 4 = 12'.
+    The sentence has the field {eq} for the equation, such as '3 * 4 = 12', and may have {told}:
+    what the story says in this part, without its full stop. A step that repeats the fact it uses
+    is easy to check for a reader, and easy to learn: the number to copy follows words to match.
     """
 
     left: str

@@ -8,8 +8,7 @@ from tlm_jax.data.generators import scenarios_held_out, scenarios_people, scenar
 from tlm_jax.data.generators.draws import SPLITS, Draws, split_of
 from tlm_jax.data.generators.stories import VARIABLES, Part, Scenario, Step
 from tlm_jax.data.records import Record
-from tlm_jax.types import UserError, nearest
-
+from tlm_jax.errors import UserError, nearest
 
 SCENARIOS = (
     scenarios_things.COLLECTION,
@@ -248,6 +247,7 @@ def _render(problems: WordProblems, plan: _Plan, draws: Draws) -> tuple[str, str
     for part, numbers in zip(plan.parts, plan.numbers, strict=True):
         words.update({name: str(numbers[name]) for name in VARIABLES if name in numbers})
         story.append(draws.choice(part.wordings).format_map(words))
+        words["told"] = story[-1].removesuffix(".")
         for i, step in enumerate(part.steps):
             a, b, c = numbers[f"a{i}"], numbers[f"b{i}"], numbers[f"c{i}"]
             words["eq"] = f"{a} {step.op} {b} = {c}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 PAD_ID = 0
 """Fills rows after their last token, in every vocabulary, as in SeqIO and T5X."""

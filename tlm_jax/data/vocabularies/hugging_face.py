@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tlm_jax.data.vocabularies.base import PAD_ID, Vocabulary, digest, read_vocabulary_file
-from tlm_jax.types import UserError, nearest
+from tlm_jax.errors import UserError, nearest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from tlm_jax.data.vocabularies.base import Vocabulary
 from tlm_jax.data.vocabularies.byte import ByteVocabulary
 from tlm_jax.data.vocabularies.hugging_face import HuggingFaceVocabulary
 from tlm_jax.data.vocabularies.sentence_piece import SentencePieceVocabulary
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 def vocabulary_from_name(name: str) -> Vocabulary:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlm_jax.data.vocabularies.base import PAD_ID, Vocabulary, digest, read_vocabulary_file
-from tlm_jax.types import UserError
+from tlm_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
