@@ -1,0 +1,123 @@
+"""Reads parameters, inputs and outputs that another program recorded, in T5X's names."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tlm_jax import models, trees
+from tlm_jax.errors import UserError
+from tlm_jax.models import layouts
+from tlm_jax.types import Batch, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """One directory of recorded arrays.
+
+    Attributes:
+      config: the model that the parameters are of, told by their names and shapes.
+      params: in the model's own layout.
+      inputs: arrays of `inputs.npz`.
+      expected: arrays of `outputs.npz`, and those of `params_after3.npz` as `params_after3/...`.
+      heads_are_split: whether recorded attention kernels have heads and head width apart.
+    """
+
+    config: models.ModelConfig
+    params: Params
+    inputs: dict[str, np.ndarray]
+    expected: dict[str, np.ndarray]
+    heads_are_split: bool
+
+    @classmethod
+    def load(cls, directory: Path) -> Recording:
+        """Reads a directory; see `agreement.check_directory`."""
+        inputs, expected = _arrays(directory / "inputs.npz"), _arrays(directory / "outputs.npz")
+        updated = directory / "params_after3.npz"
+        if updated.exists():
+            expected |= {f"params_after3/{name}": x for name, x in _arrays(updated).items()}
+        source = directory / "params.npz"
+        if not source.exists() and directory.name.endswith("_tied"):
+            untied = directory.name.removesuffix("_tied") + "_untied"
+            source = directory.with_name(untied) / "params.npz"
+        wanted = {str(name) for name in expected["param_names"]}
+        flat = {name: x for name, x in _arrays(source).items() if name in wanted}
+        config = _config_of(flat, source)
+        params = layouts.to_layout(jax.tree.map(jnp.asarray, trees.unflatten(flat)), config)
+        query = next(x for name, x in flat.items() if name.endswith("attention/query/kernel"))
+        return cls(config, params, inputs, expected, query.ndim > (3 if config.scan_layers else 2))
+
+    def batch(self, kind: str) -> Batch:
+        """Returns the batch `unpacked`, `packed`, `decode`, or `fracw`: fractional weights."""
+        if kind == "fracw":
+            weights = jnp.asarray(self.inputs["fracw/decoder_loss_weights"])
+            return {**self.batch("unpacked"), "decoder_loss_weights": weights}
+        prefix = "decode_" if kind == "decode" else f"{kind}/"
+        return {
+            name.removeprefix(prefix): jnp.asarray(array)
+            for name, array in self.inputs.items()
+            if name.startswith(prefix)
+        }
+
+    def variant(self, **changes: Any) -> models.ModelConfig:
+        """Returns the model with some fields of its configuration changed."""
+        return dataclasses.replace(self.config, **changes)
+
+    def recorded_layout(self, params: Params) -> dict[str, np.ndarray]:
+        """Returns parameters (or gradients) by name, in the shapes of the recording."""
+        if self.heads_are_split:
+            params = layouts.split_heads(params, self.config.head_dim)
+        return {name: np.asarray(array) for name, array in trees.flatten(params).items()}
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise UserError(f"no {path}: expected a folder with inputs.npz, outputs.npz and params.npz")
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def _config_of(flat: dict[str, np.ndarray], source: Path) -> models.ModelConfig:
+    """Returns the T5X model (t5, scalable_t5 or decoder_only) that has these parameters."""
+
+    def find(ending: str) -> np.ndarray:
+        for name in sorted(flat):
+            if name.endswith(ending):
+                return flat[name]
+        raise UserError(f"no parameter {ending!r} in {source}: these are not of a T5X model")
+
+    def num_layers(stack: str) -> int:
+        if scanned:
+            return flat[f"{stack}/{stack}/mlp/wo/kernel"].shape[1]
+        return len({name.split("/")[1] for name in flat if name.startswith(f"{stack}/layers_")})
+
+    scanned = "decoder/decoder/mlp/wo/kernel" in flat
+    vocab_size, embed_dim = find("token_embedder/embedding").shape
+    num_heads, *_, buckets = find("relpos_bias/rel_embedding").shape
+    query = find("attention/query/kernel")
+    fields = {
+        "vocab_size": vocab_size,
+        "embed_dim": embed_dim,
+        "num_heads": num_heads,
+        "head_dim": query.size // (embed_dim * num_heads * (query.shape[1] if scanned else 1)),
+        "mlp_dim": find("mlp/wo/kernel").shape[0],
+        "mlp_activations": ("gelu", "linear"),
+        "tie_embeddings": "decoder/logits_dense/kernel" not in flat,
+        "scan_layers": scanned,
+        "relpos_buckets": buckets,
+        "relpos_per_layer": scanned,
+    }
+    if any(name.startswith("encoder/") for name in flat):
+        return models.EncoderDecoderConfig(
+            num_encoder_layers=num_layers("encoder"),
+            num_decoder_layers=num_layers("decoder"),
+            **fields,
+        )
+    return models.DecoderOnlyConfig(
+        num_layers=num_layers("decoder"), position="relative", attention_scale=1.0, **fields
+    )
