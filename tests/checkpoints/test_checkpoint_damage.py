@@ -1,6 +1,7 @@
 """A damaged checkpoint is named, passed over, and never a reason to start over in silence."""
 
 import re
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -127,6 +128,17 @@ def test_all_damaged_is_an_error_every_time(saved):
             r"away to start over\.",
         ):
             CheckpointManager(saved).restore(state(0))
+
+
+def test_only_set_aside_checkpoints_are_an_error(saved):
+    truncate(saved / "3")
+    CheckpointManager(saved, announce=lambda line: None).restore(state(0))
+    shutil.rmtree(saved / "1")
+    shutil.rmtree(saved / "2")
+    with pytest.raises(
+        UserError, match=r"holds only damaged checkpoints \(3\.damaged\): .* to start over$"
+    ):
+        CheckpointManager(saved).restore(state(0))
 
 
 def test_without_checksums_sizes_are_still_checked(tmp_path):

@@ -172,6 +172,7 @@ class CheckpointManager:
         if step is not None and step not in steps:
             raise UserError(f"no checkpoint of step {step} in {self.directory}; it has {steps}")
         if not steps:
+            self._refuse_only_damaged()
             return None
         restored = newest_whole(
             self.directory,
@@ -244,6 +245,14 @@ class CheckpointManager:
         check_files(path, found, contents=self._checksums)
         data, metrics = orbax_files.read_dicts(path)
         return Items(orbax_files.read_arrays(path, abstract), data, metrics)
+
+    def _refuse_only_damaged(self) -> None:
+        damaged = gather(sorted(path.name for path in self.directory.glob(f"*{DAMAGED}")))[0]
+        if damaged:
+            raise UserError(
+                f"{self.directory} holds only damaged checkpoints ({', '.join(damaged)}): mend one "
+                "and give it back its number, or move the directory away to start over"
+            )
 
     def _set_aside(self, problems: Mapping[int, str], restored: int) -> None:
         for step, problem in problems.items():
