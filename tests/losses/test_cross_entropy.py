@@ -84,12 +84,21 @@ def test_large_logits_stay_finite():
     )(logits)
     assert float(total) == 2e4
     np.testing.assert_allclose(gradient, [[[1.0, -1.0, 0.0]]])
+    shifted = jax.grad(lambda x: cross_entropy(x, jnp.array([[1]]), jnp.ones((1, 1))).loss.total)(
+        jnp.array([[[1e6, 1e6, 1e6 + 1]]])
+    )
+    exact = np.exp([0.0, 0.0, 1.0]) / np.exp([0.0, 0.0, 1.0]).sum() - [0, 1, 0]
+    np.testing.assert_allclose(shifted[0, 0], exact, rtol=1e-6)
 
 
-def test_ties_share_the_credit():
-    logits = jnp.array([[[0.0, 0, 0, 0], [1.0, 1, 0, 0], [1.0, 1, 0, 0]]])
-    output = cross_entropy(logits, jnp.array([[2, 0, 3]]), jnp.ones((1, 3)))
-    assert float(output.metrics["accuracy"].total) == pytest.approx(0.25 + 0.5 + 0.0)
+def test_accuracy_counts_what_argmax_would_choose():
+    logits = jnp.array([[[0.0, 0, 0, 0], [1.0, 1, 0, 0], [1.0, 1, 0, 0], [0, 0, 0, 0]]])
+    output = cross_entropy(logits, jnp.array([[0, 0, 1, 3]]), jnp.ones((1, 4)))
+    assert float(output.metrics["accuracy"].total) == 2
+    logits, targets, weights = example(rows=20, vocabulary=3)
+    output = cross_entropy(logits, targets, weights)
+    right = jnp.argmax(logits, axis=-1) == targets
+    assert float(output.metrics["accuracy"].total) == float(right.sum())
 
 
 def test_bfloat16_logits_are_summed_in_float32():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +41,7 @@ def cross_entropy(
     Returns:
       The loss over the sum of the weights; `cross_ent_loss` (without the z-loss) and `z_loss`
       over the same; `accuracy` over the number of tokens whose weight is not 0, each counting
-      once, where targets that tie for the largest logit share the credit.
+      once if no logit is larger than the target's and no token of smaller id has an equal one.
 
     Source: t5x.losses.compute_weighted_cross_entropy.
     """
@@ -54,34 +56,72 @@ def _token_terms(
     label_smoothing: float,
     z_loss: float,
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"], Float[Array, "*batch"]]:
-    """Returns each token's cross entropy, z-loss and share of a correct guess."""
+    """Returns each token's cross entropy, z-loss, and 1 where the target is the best guess."""
     if not 0.0 <= label_smoothing < 1.0:
         raise UserError(f"label_smoothing is {label_smoothing}: give a number from 0 to below 1")
-    vocabulary_size = logits.shape[-1]
     logits = logits.astype(jnp.float32)
-    largest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    shifted = logits - largest
-    # A comparison instead of a gather: it fuses, and stays local when V is sharded.
-    is_target = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
-    is_target = is_target == targets[..., None]
-    target_shifted = jnp.sum(jnp.where(is_target, shifted, 0.0), axis=-1)
+    terms: Any = _cross_entropy_and_log_z(logits, targets, label_smoothing)
+    cross_ent, log_z = terms
+    rivals = jax.lax.stop_gradient(logits)
+    own = _at_targets(rivals, targets)[..., None]
+    ids, target = _ids(logits, targets), targets[..., None]
+    beaten = jnp.any(((rivals > own) & (ids != target)) | ((rivals == own) & (ids < target)), -1)
+    return cross_ent, z_loss * jnp.square(log_z), (~beaten).astype(jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _cross_entropy_and_log_z(
+    logits: Float[Array, "*batch V"], targets: Int[Array, "*batch"], label_smoothing: float
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+    """Returns each token's cross entropy above its least value, and its log-normalizer.
+
+    The gradient is written out because it then needs the logits alone, in one sweep over them:
+    derived, it would keep their exponentials too and scatter into a third array of their size.
+    """
+    return _forward(logits, targets, label_smoothing)[0]
+
+
+def _forward(logits, targets, label_smoothing):
+    largest = jnp.max(logits, axis=-1)
+    shifted = logits - largest[..., None]
     log_sum = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
+    target_log_probability = (_at_targets(logits, targets) - largest) - log_sum
+    vocabulary_size = logits.shape[-1]
+    on, off = _soft_targets(label_smoothing, vocabulary_size)
+    cross_ent = -(on - off) * target_log_probability
     if label_smoothing:
-        on = 1.0 - label_smoothing
-        off = label_smoothing / (vocabulary_size - 1)
         entropy = -(on * math.log(on) + (vocabulary_size - 1) * off * math.log(off + 1e-20))
-        everywhere = jnp.sum(shifted, axis=-1) - vocabulary_size * log_sum
-        cross_ent = -(on - off) * (target_shifted - log_sum) - off * everywhere - entropy
-    else:
-        cross_ent = log_sum - target_shifted
-    z_term = z_loss * jnp.square(log_sum + largest[..., 0])
-    # Not `logits == max`: where XLA computes a logit anew for the comparison it may differ in the
-    # last bit, and then nothing is equal to the maximum.
-    rivals, own = jax.lax.stop_gradient((shifted, target_shifted[..., None]))
-    beaten = jnp.any((rivals > own) & ~is_target, axis=-1)
-    tied = jnp.sum((rivals == own) & ~is_target, axis=-1)
-    correct = jnp.where(beaten, 0.0, 1.0 / (1 + tied))
-    return cross_ent, z_term, correct
+        cross_ent -= off * (jnp.sum(shifted, axis=-1) - vocabulary_size * log_sum) + entropy
+    return (cross_ent, log_sum + largest), (logits, targets, largest, log_sum)
+
+
+def _backward(label_smoothing, residuals, cotangents):
+    logits, targets, largest, log_sum = residuals
+    d_cross_ent, d_log_z = cotangents
+    # Not exp(logits - log Z): where logits are large, log Z has lost the digits that matter.
+    softmax = jnp.exp(logits - largest[..., None] - log_sum[..., None])
+    on, off = _soft_targets(label_smoothing, logits.shape[-1])
+    soft = jnp.where(_ids(logits, targets) == targets[..., None], on, off)
+    d_logits = (d_cross_ent + d_log_z)[..., None] * softmax - d_cross_ent[..., None] * soft
+    return d_logits, None
+
+
+_cross_entropy_and_log_z.defvjp(_forward, _backward)
+
+
+def _soft_targets(label_smoothing: float, vocabulary_size: int) -> tuple[float, float]:
+    """Returns the probability of the target, and that of each other token."""
+    return 1.0 - label_smoothing, label_smoothing / (vocabulary_size - 1)
+
+
+def _at_targets(
+    logits: Float[Array, "*batch V"], targets: Int[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    return jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+
+
+def _ids(logits: Float[Array, "*batch V"], targets: Int[Array, "*batch"]) -> Int[Array, "*batch V"]:
+    return jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
 
 
 def _reduce_terms(
