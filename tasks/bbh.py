@@ -35,35 +35,40 @@ class PublishedDemonstrations(DemonstrationPool):
     """The demonstrations of a record's task in the published prompt, in their order."""
 
     def draw(self, record: Record, *, with_rationale: bool) -> tuple[Record, ...]:
-        return _demonstrations(record.meta["task"])
+        task = record.meta["task"]
+        return _demonstrations(task, _prompt(task))
 
 
 def published_prompt(record: Record) -> tuple[str, str]:
     """Returns the authors' prompt for a question, and the line that ends its gold answer."""
-    prompt = _prompts()[record.meta["task"]]
+    prompt = _prompt(record.meta["task"])
     query = f"Q: {record.question}\nA: Let's think step by step.\n"
     return f"{prompt}\n\n{query}", f"So the answer is {record.answer}."
 
 
-@functools.lru_cache(maxsize=1)
-def _prompts() -> dict[str, str]:
+def _prompt(task: str) -> str:
+    """Returns the published prompt of a task, without the canary."""
     names = ["bbh_cot_prompts.jsonl", "cot-prompts", "BIG-Bench-Hard/cot-prompts"]
     _, path = find_file("bbh, the prompts", names, f"{ORIGIN}, folder cot-prompts")
-    return read_bbh_prompts(path)
+    prompts = _read_prompts(path)
+    if task not in prompts:
+        raise UserError(f"bbh: there is no published prompt for the task {task!r} in {path}.")
+    return prompts[task]
+
+
+_read_prompts = functools.lru_cache(maxsize=2)(read_bbh_prompts)
 
 
 @functools.lru_cache(maxsize=64)
-def _demonstrations(task: str) -> tuple[Record, ...]:
+def _demonstrations(task: str, prompt: str) -> tuple[Record, ...]:
     """Returns the solved questions of a prompt as records."""
-    if task not in _prompts():
-        raise UserError(f"bbh: there is no published prompt for the task {task!r}.")
-    _, *blocks = re.split(r"\n\nQ: ", _prompts()[task])
+    _, *blocks = re.split(r"\n\nQ: ", prompt)
     return tuple(_demonstration(task, i, block) for i, block in enumerate(blocks))
 
 
 def _demonstration(task: str, index: int, block: str) -> Record:
     match = re.fullmatch(
-        r"(?P<question>.*?)\nA: Let's think step by step\.\n(?P<rationale>.*?)\s*"
+        r"(?P<question>.*?)\nA: Let's think step by step\.\s+(?P<rationale>.*?)\s*"
         r"[Ss]o the answer is (?P<answer>.+?)\.?\s*",
         block,
         re.DOTALL,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from tlm_jax.data.generators.draws import Draws
+from tlm_jax.data.location import data_dir
 from tlm_jax.data.record_sets import LoadedRecords, RecordSet
 from tlm_jax.data.records import Record, read_records
 from tlm_jax.errors import UserError
@@ -63,7 +65,7 @@ class DemonstrationPool:
         self._records = records
         self._split = split
         self._settings = settings
-        self._eligible: dict[tuple[RecordSet, bool], list[int]] = {}
+        self._eligible: dict[Hashable, list[int]] = {}
         self._lock = threading.Lock()
 
     def draw(self, record: Record, *, with_rationale: bool) -> tuple[Record, ...]:
@@ -107,15 +109,16 @@ class DemonstrationPool:
 
     def _indices(self, records: RecordSet, split: str, with_rationale: bool) -> list[int]:
         """Returns the places of records that can be demonstrations, found once."""
+        key = (records, with_rationale, data_dir())
         with self._lock:
-            if (records, with_rationale) not in self._eligible:
+            if key not in self._eligible:
                 count = records.num_records(split)
                 assert count is not None
                 every = ((i, records.record(split, i)) for i in range(count))
-                self._eligible[records, with_rationale] = [
+                self._eligible[key] = [
                     i for i, r in every if r.answer and (r.rationale or not with_rationale)
                 ]
-            return self._eligible[records, with_rationale]
+            return self._eligible[key]
 
 
 _settings = DemonstrationSettings()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.formats import FORMATS, Format
+from tlm_jax.data.location import data_dir
 from tlm_jax.data.record_sets import RecordSet
 from tlm_jax.data.records import Record
 from tlm_jax.data.sources import Example, RecordSource
@@ -40,7 +41,7 @@ class FormattedRecords(RecordSource):
         self._records = records
         self._format = form
         self._pool = pool
-        self._usable: dict[str, list[int]] = {}
+        self._usable: dict[Hashable, list[int]] = {}
         self._lock = threading.Lock()
 
     def check_split(self, split: str) -> None:
@@ -68,8 +69,9 @@ class FormattedRecords(RecordSource):
 
     def _indices(self, split: str) -> list[int]:
         """Returns the places of the records that this format can use, found once a split."""
+        key = (split, data_dir())
         with self._lock:
-            if split not in self._usable:
+            if key not in self._usable:
                 count = self._records.num_records(split)
                 assert count is not None
                 needs_rationale = self._format.cot and split.startswith("train")
@@ -81,8 +83,8 @@ class FormattedRecords(RecordSource):
                         f"{self._records.name}: no record of the split {split!r} has a {lack}. "
                         "Add rationales with a teacher first, or use an answer-only format."
                     )
-                self._usable[split] = usable
-            return self._usable[split]
+                self._usable[key] = usable
+            return self._usable[key]
 
 
 class MappedRecords(RecordSource):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
+from tlm_jax.data.location import data_dir
 from tlm_jax.data.records import Record
 from tlm_jax.errors import UserError, nearest
 
@@ -64,6 +65,8 @@ class GeneratedRecords(RecordSet):
 class LoadedRecords(RecordSet):
     """Records that are read as a whole, a split at a time, when one is first asked for.
 
+    They are read again where the data directory is another one.
+
     Args:
       name: of the data set.
       loaders: by split, what reads it.
@@ -80,16 +83,17 @@ class LoadedRecords(RecordSet):
         self.splits = tuple(loaders)
         self.unreadable = dict(unreadable or {})
         self._loaders = dict(loaders)
-        self._records: dict[str, Sequence[Record]] = {}
+        self._records: dict[Hashable, Sequence[Record]] = {}
         self._lock = threading.Lock()
 
     def records(self, split: str) -> Sequence[Record]:
         """Returns all records of a split."""
         self.check_split(split)
+        key = (split, data_dir())
         with self._lock:
-            if split not in self._records:
-                self._records[split] = tuple(self._loaders[split]())
-            return self._records[split]
+            if key not in self._records:
+                self._records[key] = tuple(self._loaders[split]())
+            return self._records[key]
 
     def num_records(self, split: str) -> int | None:
         return len(self.records(split))

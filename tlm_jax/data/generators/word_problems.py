@@ -77,7 +77,7 @@ class WordProblems:
 EASY = WordProblems(
     min_steps=2,
     max_steps=3,
-    max_number=60,
+    max_number=30,
     max_term=9,
     max_factor=5,
     max_distractors=1,

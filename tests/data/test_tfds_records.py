@@ -1,0 +1,119 @@
+"""Records from TFDS: the conversion of its rows, and reading what `tfds` has prepared."""
+
+import importlib.resources.abc
+import importlib.util
+import json
+import sys
+
+import pytest
+
+from tlm_jax.data.location import set_data_dir
+from tlm_jax.data.tfds_records import cos_e_row, esnli_row, gsm8k_row, qasc_row, tfds_records
+from tlm_jax.errors import UserError
+
+GSM8K = {
+    "question": "How many? ",
+    "answer": "a <<1+1=2>>2\n#### 1,002",
+    "annotation": "a <<1+1=2>>2\n",
+    "short_answer": "1,002",
+}
+
+
+def test_gsm8k_rows():
+    record = gsm8k_row(GSM8K, "train")
+    assert (record.question, record.answer, record.rationale) == (
+        "How many?",
+        "1002",
+        "a <<1+1=2>>2",
+    )
+    assert record.id == gsm8k_row(GSM8K, "train").id
+    assert record.meta == {"answer_raw": "1,002"}
+
+
+def test_qasc_rows():
+    record = qasc_row(
+        {
+            "id": "x",
+            "question": "q?",
+            "choices": {"text": ["b", "a"], "label": ["B", "A"]},
+            "answerKey": "B",
+            "fact1": "f one.",
+            "fact2": "",
+            "combinedfact": "c",
+            "formatted_question": "f",
+        },
+        "train",
+    )
+    assert (record.options, record.answer_text(), record.rationale) == (
+        ("a", "b"),
+        "b",
+        "F one. C.",
+    )
+
+
+def test_esnli_rows():
+    row = {
+        "premise": "p",
+        "hypothesis": "h",
+        "label": 2,
+        "explanation_1": "e",
+        "explanation_2": "",
+        "explanation_3": "g",
+    }
+    record = esnli_row(row, "test")
+    assert (record.answer_text(), record.rationale) == ("contradiction", "e")
+    assert record.question == "Premise: p\nHypothesis: h"
+
+
+def test_cos_e_rows():
+    row = {
+        "id": "i",
+        "question": "q",
+        "choices": ["x", "y"],
+        "answer": "y",
+        "abstractive_explanation": "because",
+        "extractive_explanation": "q",
+    }
+    record = cos_e_row(row, "validation")
+    assert (record.answer, record.rationale, record.dataset) == ("B", "because", "cos_e")
+    with pytest.raises(UserError, match="cos_e i: the answer 'z' is none of the options"):
+        cos_e_row({**row, "answer": "z"}, "validation")
+
+
+@pytest.fixture
+def directory(tmp_path):
+    set_data_dir(tmp_path)
+    yield tmp_path
+    set_data_dir(None)
+
+
+def test_what_tfds_has_not_prepared_is_said(directory, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(directory))
+    with pytest.raises(UserError, match=r"gsm8k, split 'train': .* `tfds build gsm8k --data_dir"):
+        tfds_records("gsm8k", {"train": "train"}).num_records("train")
+
+
+@pytest.mark.parametrize("folder", ["", "tensorflow_datasets"])
+@pytest.mark.filterwarnings("ignore")
+def test_prepared_files_are_read(directory, monkeypatch, folder):
+    # TFDS 4.9.10 prepares with a package it does not ask for; the standard library has the same.
+    if importlib.util.find_spec("importlib_resources") is None:
+        monkeypatch.setitem(sys.modules, "importlib_resources", importlib.resources)
+    import tensorflow_datasets as tfds
+
+    rows = [{"question": f"Question {i}?", "answer": f"Step {i}.\n#### {i}"} for i in range(5)]
+    source = directory / "downloaded.jsonl"
+    source.write_text("\n".join(map(json.dumps, rows)))
+    # Files already downloaded stand in for the download; preparing them is TFDS's own work.
+    monkeypatch.setattr(
+        tfds.download.DownloadManager,
+        "download_and_extract",
+        lambda self, urls: dict.fromkeys(urls, source),
+    )
+    tfds.builder("gsm8k", data_dir=directory / folder).download_and_prepare()
+    records = tfds_records("gsm8k", {"train": "train", "test": "test"})
+    assert records.num_records("train") == 5
+    found = {r.question: r for r in records.records("train")}
+    assert found["Question 3?"].answer == "3"
+    assert found["Question 3?"].rationale == "Step 3."
+    assert records.num_records("test") == 5
