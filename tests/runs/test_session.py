@@ -94,7 +94,9 @@ def test_evaluation_files_and_metrics(tiny_run, capsys):
     run = tiny_run(train_steps=3, evaluation=evaluation)
     run_training(run, "TRAIN_STEPS = 3\n")
     directory = Path(run.model_dir)
-    rows = [r for r in read_metrics(directory / "metrics.jsonl") if r["split"] == "eval/addition_direct"]
+    rows = [
+        r for r in read_metrics(directory / "metrics.jsonl") if r["split"] == "eval/addition_direct"
+    ]
     assert [row["step"] for row in rows] == [2, 3]
     assert all(0 <= row["accuracy"] <= 1 and row["nll_nats"] > 0 for row in rows)
     predictions = (directory / "eval/addition_direct/step_3.jsonl").read_text().splitlines()
@@ -151,39 +153,42 @@ def test_non_finite_loss_is_skipped_when_asked(tiny_run, capsys):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restore_params(run.model_dir)))
 
 
-def _with_data(tiny_run, **fields):
-    return {"data": dataclasses.replace(tiny_run().data, **fields)}
-
-
 FAULTS = {
     "unknown task": (
-        {"mixture_or_task_name": "addition_dirct"}, "no task or mixture named 'addition_dirct'. Did you mean 'addition_direct'?",
+        {"mixture_or_task_name": "addition_dirct"},
+        "no task or mixture named 'addition_dirct'. Did you mean 'addition_direct'?",
     ),
     "batch": (
-        {"batch_size": 12}, "BATCH_SIZE 12 does not divide by 8 = 8 devices of the data and fsdp axes x 1",
+        {"batch_size": 12},
+        "BATCH_SIZE 12 does not divide by 8 = 8 devices of the data and fsdp axes x 1",
     ),
     "micro-batches": (
-        {"micro_batches": 2}, "BATCH_SIZE 8 does not divide by 16 = 8 devices of the data and fsdp axes x 2 micro-batches; use 16",
+        {"micro_batches": 2},
+        "BATCH_SIZE 8 does not divide by 16 = 8 devices of the data and fsdp axes x 2 "
+        "micro-batches; use 16",
     ),
     "missing length": (
-        {"feature_lengths": {"inputs": 32}}, "no feature length for 'targets' of 'addition_direct'",
+        {"feature_lengths": {"inputs": 32}},
+        "no feature length for 'targets' of 'addition_direct'",
     ),
     "length of zero": (
-        {"feature_lengths": {"inputs": 32, "targets": 0}}, "gives 'targets' the length 0; expected at least 1",
+        {"feature_lengths": {"inputs": 32, "targets": 0}},
+        "gives 'targets' the length 0; expected at least 1",
     ),
     "partitions": (
-        {"mesh": MeshShape(data=4, fsdp=4)}, "has 16 partitions, but there are only 8 devices",
+        {"mesh": MeshShape(data=4, fsdp=4)},
+        "has 16 partitions, but there are only 8 devices",
     ),
     "initial checkpoint": (
-        {"initial_checkpoint_path": "nowhere"}, "initial checkpoint nowhere does not exist",
+        {"initial_checkpoint_path": "nowhere"},
+        "initial checkpoint nowhere does not exist",
     ),
-    "split": (
-        {"data": DataConfig(split="trian")}, "Did you mean 'train'?",
-    ),
+    "split": ({"data": DataConfig(split="trian")}, "Did you mean 'train'?"),
     "modules": (
-        {"data": DataConfig(modules=["no_such_tasks"])}, "cannot import module 'no_such_tasks'",
+        {"data": DataConfig(modules=["no_such_tasks"])},
+        "cannot import module 'no_such_tasks'",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -233,7 +238,7 @@ def test_initial_checkpoint_of_another_model(tiny_run):
 
 
 def test_corrupt_checkpoint_falls_back_to_the_one_before(tiny_run, capsys):
-    run = tiny_run(train_steps=4, checkpoints=CheckpointConfig(period_steps=2, keep=None))
+    run = tiny_run(train_steps=4, checkpoints=CheckpointConfig(period_steps=2))
     run_training(run, "")
     state = Path(run.model_dir, "checkpoints/4/state")
     largest = max(state.rglob("*"), key=lambda path: path.stat().st_size)

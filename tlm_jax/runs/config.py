@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
@@ -65,13 +66,11 @@ class CheckpointConfig:
 
     Attributes:
       period_steps: saved at every multiple, and at the end.
-      keep: how many of the newest stay; None keeps all.
-      keep_period_steps: checkpoints at multiples of this stay for good.
+      keep: the newest, every so many steps, the best by mean accuracy on the evaluation tasks.
     """
 
     period_steps: int = 1000
-    keep: int | None = 3
-    keep_period_steps: int | None = None
+    keep: KeepPolicy = field(default_factory=KeepPolicy)
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,8 @@ def build_parts(run: RunConfig, devices: Sequence[jax.Device] | None = None) -> 
     shapes = jax.eval_shape(
         lambda: initial_state(lambda rng: models.init(rng, run.model), optimizer, run.seed)
     )
-    state_axes = TrainState(
-        step=(),
-        params=axes,
-        opt_state=optimizers.state_logical_axes(run.optimizer, shapes.params, axes),
-        rng=(None,),
-    )
+    slots = optimizers.state_logical_axes(run.optimizer, shapes.params, axes)
+    state_axes = TrainState._make([(), axes, slots, (None,)])
     shardings = rules.named_shardings(state_axes, mesh, shapes=shapes)
     step = make_train_step(
         objectives.cross_entropy(run.model, run.loss, batch_rows=run.batch_size),

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 
 from tlm_jax import models
-from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.checkpoints.manager import CheckpointManager
 from tlm_jax.checkpoints.parameters import restore_params
 from tlm_jax.data.pipeline import Pipeline
@@ -52,6 +51,8 @@ def run_training(run: RunConfig, configuration: str) -> int:
             f"Stopped by {stop.signal_name or 'another host'} after step {step}; everything is "
             "saved. The same command goes on from there."
         )
+    if jax.process_index() == 0:
+        write_report(session.model_dir)
     console.finish(
         session.model_dir,
         session.results,
@@ -73,11 +74,12 @@ class _Session:
         self.eval_sets = data.open_eval_sets(run)
         self.manager = CheckpointManager(
             self.model_dir / "checkpoints",
-            keep=KeepPolicy(run.checkpoints.keep, run.checkpoints.keep_period_steps),
+            keep=run.checkpoints.keep,
             announce=console.say,
         )
         self.results: list[EvalResult] = []
         self.first_step, self.state, self._metrics_state, origin = self._starting_point()
+        self.pipeline.start()  # makes the first batch while the step compiles
         files.write_configuration(self.model_dir, configuration)
         info = models.model_info(run.model, self.parts.mesh)
         files.write_text(self.model_dir / "model-info.txt", info)
@@ -101,20 +103,17 @@ class _Session:
             host_count=self.rows.count,
         )
         metrics.restore(self._metrics_state)
-        after_steps: list[loop.Hook] = [
+        evaluation = hooks.EvaluationHook(
+            self._evaluator(),
             metrics,
-            hooks.CheckpointHook(self.manager, metrics, run.checkpoints.period_steps),
-        ]
-        if self.eval_sets:
-            after_steps.append(
-                hooks.EvaluationHook(
-                    self._evaluator(),
-                    metrics,
-                    throughput,
-                    run.evaluation.period_steps,
-                    run.train_steps,
-                )
-            )
+            throughput,
+            # Without tasks there is nothing to evaluate at any step.
+            period_steps=run.evaluation.period_steps if self.eval_sets else None,
+            train_steps=run.train_steps,
+        )
+        checkpoints = hooks.CheckpointHook(
+            self.manager, metrics, run.checkpoints.period_steps, score=evaluation.score
+        )
         try:
             _, step = loop.run_loop(
                 state=self.state,
@@ -122,7 +121,7 @@ class _Session:
                 batches=loop.feed(self._next_batch),
                 first_step=self.first_step,
                 train_steps=run.train_steps,
-                hooks=after_steps,
+                hooks=[metrics, evaluation, checkpoints],
                 stop=stop,
             )
         finally:
@@ -171,11 +170,13 @@ class _Session:
             mesh=self.parts.mesh,
         )
 
-        def evaluate(state: TrainState, step: int) -> None:
+        def evaluate(state: TrainState, step: int) -> float | None:
             self.results = evaluator.evaluate(state.params, step)
             for result in self.results:
                 self.writer.write(step, f"eval/{result.task}", result.metrics())
                 self.progress.line(console.evaluation_line(result))
+            accuracies = [r.accuracy for r in self.results if r.accuracy is not None]
+            return sum(accuracies) / len(accuracies) if accuracies else None
 
         return evaluate
 

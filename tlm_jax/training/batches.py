@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -12,7 +12,8 @@ from jax.sharding import NamedSharding
 from tlm_jax.errors import UserError
 
 
-class HostRows(NamedTuple):
+@dataclass(frozen=True)
+class HostRows:
     """This host's share of every batch: block `index` of `count` equal blocks of rows.
 
     Hosts that hold replicas of the same rows (a tensor axis across hosts) share an index.

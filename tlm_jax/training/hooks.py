@@ -140,40 +140,76 @@ class MetricsHook(Hook):
         self._progress.line(message)
 
 
-class CheckpointHook(Hook):
-    """Saves at multiples of a period, at the end, and when a stop was asked for."""
+class EvaluationHook(Hook):
+    """Evaluates at multiples of a period and at the end, with the clock of training stopped."""
 
-    def __init__(self, manager: CheckpointManager, metrics: MetricsHook, period_steps: int):
+    def __init__(
+        self,
+        evaluate: Callable[[TrainState, int], float | None],
+        metrics: MetricsHook,
+        throughput: Throughput,
+        *,
+        period_steps: int | None,
+        train_steps: int,
+    ):
+        """Prepares the hook.
+
+        Args:
+          evaluate: called with a state and its step; returns what checkpoints are ranked by.
+          metrics: has to take in the steps before an evaluation, which would wait for them anyway.
+          throughput: its clock is stopped meanwhile.
+          period_steps: None evaluates never.
+          train_steps: the last step is evaluated whatever the period.
+        """
+        self._evaluate, self._metrics, self._throughput = evaluate, metrics, throughput
+        self._period_steps, self._train_steps = period_steps, train_steps
+        self._scored: tuple[int, float | None] = (-1, None)
+
+    def after_step(self, event: StepEvent) -> None:
+        if self._period_steps is None:
+            return
+        if event.step % self._period_steps == 0 or event.step == self._train_steps:
+            self._metrics.settle()
+            self._throughput.pause()
+            self._scored = (event.step, self._evaluate(event.state, event.step))
+            self._throughput.resume()
+
+    def score(self, step: int) -> float | None:
+        """Returns the score of an evaluation at `step`, if there was one."""
+        return self._scored[1] if self._scored[0] == step else None
+
+
+class CheckpointHook(Hook):
+    """Saves at multiples of a period, at the end, and when a stop was asked for.
+
+    Comes after the evaluation: a run killed between the two would never make it up.
+    """
+
+    def __init__(
+        self,
+        manager: CheckpointManager,
+        metrics: MetricsHook,
+        period_steps: int,
+        *,
+        score: Callable[[int], float | None],
+    ):
+        """Prepares the hook.
+
+        Args:
+          manager: saves.
+          metrics: what it has in flight is saved too.
+          period_steps: of saving.
+          score: returns what a step's checkpoint is ranked by, if it was evaluated.
+        """
         self._manager, self._metrics, self._period_steps = manager, metrics, period_steps
+        self._score = score
 
     def after_step(self, event: StepEvent) -> None:
         if event.last or event.step % self._period_steps == 0:
             # What this step adds to the means must be in the checkpoint that says it was taken.
             self._metrics.settle()
             items = Items(event.state, event.fed.data_state(), self._metrics.state())
-            self._manager.save(event.step, items)
+            self._manager.save(event.step, items, score=self._score(event.step))
 
     def close(self) -> None:
         self._manager.close()
-
-
-class EvaluationHook(Hook):
-    """Evaluates at multiples of a period and at the end, with the clock of training stopped."""
-
-    def __init__(
-        self,
-        evaluate: Callable[[TrainState, int], None],
-        metrics: MetricsHook,
-        throughput: Throughput,
-        period_steps: int,
-        train_steps: int,
-    ):
-        self._evaluate, self._metrics, self._throughput = evaluate, metrics, throughput
-        self._period_steps, self._train_steps = period_steps, train_steps
-
-    def after_step(self, event: StepEvent) -> None:
-        if event.step % self._period_steps == 0 or event.step == self._train_steps:
-            self._metrics.settle()
-            self._throughput.pause()
-            self._evaluate(event.state, event.step)
-            self._throughput.resume()
