@@ -1,0 +1,78 @@
+"""Configurations reject what no model can have, in one clear line; named sizes are as published."""
+
+import math
+
+import gin
+import pytest
+
+from tlm_jax import models, trees
+from tlm_jax.errors import UserError
+
+_SIZES = {"vocab_size": 64, "embed_dim": 32, "num_heads": 4, "head_dim": 8, "mlp_dim": 48}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embed_dim": 0}, "DecoderOnlyConfig.embed_dim is 0: expected at least 1"),
+        ({"num_kv_heads": 3}, "num_kv_heads is 3: expected a divisor of num_heads=4"),
+        ({"mlp_activations": ("gelo",)}, "mlp_activations.*Did you mean 'gelu'"),
+        ({"mlp_activations": ()}, "expected at least one name"),
+        ({"dtype": "bf16"}, "dtype is 'bf16': expected one of 'float32', 'bfloat16'"),
+        ({"remat_policy": "minimum"}, "Did you mean 'minimal'"),
+        ({"dropout_rate": 1.0}, "expected at least 0 and less than 1"),
+        ({"position": "rotery"}, "Did you mean 'rotary'"),
+        ({"position": "learned"}, "max_positions is None.*needs the number of positions"),
+        ({"rotary_dim": 7}, "rotary_dim is 7: expected an even number up to head_dim=8"),
+        ({"norm": "batch"}, "expected one of 'rms', 'layer'"),
+        ({"norm_bias": True}, 'only norm="layer" has a bias'),
+        ({"norm_position": "post", "parallel_residual": True}, "needs norm_position"),
+        ({"relpos_buckets": 5}, "relpos_buckets is 5: expected an even number"),
+        ({"relpos_max_distance": 16}, "relpos_max_distance is 16: expected more than half"),
+    ],
+)
+def test_rejects(changes, message):
+    with pytest.raises(UserError, match=message):
+        models.DecoderOnlyConfig(num_layers=2, **(_SIZES | changes))
+
+
+def test_encoder_decoder_needs_layers():
+    with pytest.raises(UserError, match=r"num_decoder_layers is 0: expected at least 1"):
+        models.EncoderDecoderConfig(num_encoder_layers=1, num_decoder_layers=0, **_SIZES)
+
+
+def test_one_activation_may_be_given_as_a_name():
+    config = models.DecoderOnlyConfig(num_layers=1, **(_SIZES | {"mlp_activations": "relu"}))
+    assert config.mlp_activations == ("relu",)
+    assert hash(config) == hash(config)
+
+
+# T5 1.1: the checkpoints' own parameter counts. Decoders: as their models' cards say.
+PUBLISHED = {
+    "t5_1_1_small": 76_961_152,
+    "t5_1_1_base": 247_577_856,
+    "t5_1_1_large": 783_150_080,
+    "t5_1_1_xl": 2_849_757_184,
+    "t5_1_1_xxl": 11_135_332_352,
+    "decoder_1b": 1_100_048_384,
+    "decoder_7b": 6_738_415_616,
+    "decoder_70b": 68_976_648_192,
+}
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "t5_1_1_tiny", "decoder_tiny", "decoder_125m"])
+def test_named_sizes(name, request):
+    gin.clear_config()
+    try:
+        gin.parse_config_file(str(request.config.rootpath / f"gin_configs/models/{name}.gin"))
+        config = gin.query_parameter("%MODEL").scoped_configurable_fn()
+    finally:
+        gin.clear_config()
+    leaves = trees.flatten(models.abstract_params(config)).values()
+    count = sum(math.prod(leaf.shape) for leaf in leaves)
+    if name in PUBLISHED:
+        assert count == PUBLISHED[name]
+    elif name.endswith("tiny"):
+        assert count < 10_000_000
+    else:
+        assert 120_000_000 < count < 130_000_000

@@ -1,0 +1,153 @@
+"""Dropout, remat, mixed precision, initial values, and compile size of the models."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tlm_jax import models, trees
+from tlm_jax.models.attention import Attention
+
+
+def _batch(tokens, rows=2):
+    return {
+        "encoder_input_tokens": tokens(rows, 7),
+        "decoder_input_tokens": tokens(rows, 6, seed=1),
+        "decoder_target_tokens": tokens(rows, 6, seed=2),
+    }
+
+
+def _loss(params, batch, config, dropout_rng=None):
+    hidden = models.hidden_states(params, batch, config, dropout_rng=dropout_rng)
+    return jnp.sum(hidden * jnp.sin(jnp.arange(hidden.size)).reshape(hidden.shape))
+
+
+def test_without_a_key_nothing_is_dropped(t5, noisy_params, tokens, logits):
+    params, batch = noisy_params(t5), _batch(tokens)
+    dropping = dataclasses.replace(t5, dropout_rate=0.5)
+    np.testing.assert_array_equal(
+        logits(params, batch, config=dropping), logits(params, batch, config=t5)
+    )
+
+
+def test_dropout_follows_its_key(t5, noisy_params, tokens):
+    params, batch = noisy_params(t5), _batch(tokens)
+    config = dataclasses.replace(t5, dropout_rate=0.3)
+    states = jax.jit(models.hidden_states, static_argnames="config")
+    first, again, other = (
+        states(params, batch, config, dropout_rng=jax.random.key(seed)) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-2
+    plain = states(params, batch, config)
+    assert np.abs(first - plain).max() > 1e-2
+
+
+def test_last_hidden_states_are_dropped_at_the_rate_with_the_right_sharing(
+    t5, noisy_params, tokens
+):
+    config = dataclasses.replace(t5, dropout_rate=0.25)
+    params, batch = noisy_params(config), _batch(tokens, rows=64)
+    hidden = models.hidden_states(params, batch, config, dropout_rng=jax.random.key(0))
+    dropped = np.asarray(hidden) == 0
+    # One draw for all positions of a row: 64 · 32 draws of rate 0.25, standard deviation 0.0096.
+    assert (dropped == dropped[:, :1]).all()
+    assert abs(dropped.mean() - 0.25) < 0.04
+
+
+@pytest.mark.parametrize("policy", ["minimal", "dots_saveable", "full"])
+@pytest.mark.parametrize("scan", [True, False])
+def test_remat_changes_no_gradient(t5, noisy_params, tokens, policy, scan):
+    config = dataclasses.replace(
+        t5, scan_layers=scan, num_encoder_layers=1, num_decoder_layers=1, dropout_rate=0.1
+    )
+    params, batch = noisy_params(config), _batch(tokens)
+    gradient = jax.jit(jax.grad(_loss), static_argnums=2)
+    key = jax.random.key(3)
+    expected = gradient(params, batch, config, key)
+    got = gradient(params, batch, dataclasses.replace(config, remat_policy=policy), key)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), got, expected)
+
+
+def test_remat_saves_memory(t5, tokens):
+    config = dataclasses.replace(t5, num_decoder_layers=8, mlp_dim=256)
+    batch = _batch(tokens, rows=32)
+
+    def temporary_bytes(policy):
+        changed = dataclasses.replace(config, remat_policy=policy)
+        gradient = jax.jit(jax.grad(_loss), static_argnums=2)
+        compiled = gradient.lower(models.abstract_params(config), batch, changed).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    none, minimal, full = (temporary_bytes(policy) for policy in ("none", "minimal", "full"))
+    assert full < minimal < 0.8 * none
+
+
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_program_does_not_grow_with_depth(family, request, tokens):
+    config = request.getfixturevalue(family)
+
+    def size(layers):
+        names = [field.name for field in dataclasses.fields(config) if "layers" in field.name]
+        depth = {name: layers for name in names if name.startswith("num_")}
+        deep = dataclasses.replace(config, **depth)
+        lowered = jax.jit(jax.grad(_loss), static_argnums=2).lower(
+            models.abstract_params(deep), _batch(tokens), deep
+        )
+        return len(lowered.as_text().splitlines())
+
+    assert size(40) == size(4)
+
+
+def test_bfloat16_computes_in_bfloat16_and_gives_float32_logits(t5, noisy_params, tokens, logits):
+    config = dataclasses.replace(t5, dtype="bfloat16")
+    params, batch = noisy_params(t5), _batch(tokens)
+    assert models.hidden_states(params, batch, config).dtype == jnp.bfloat16
+    half = logits(params, batch, config=config)
+    assert half.dtype == jnp.float32
+    full = logits(params, batch, config=t5)
+    assert np.abs(half - full).max() < 0.05 * np.abs(full).max()
+    cache, _ = models.prefill(params, batch, config, max_decode_steps=1)
+    assert cache["key"].dtype == jnp.bfloat16
+
+
+def test_initial_parameters_have_t5xs_spread(t5):
+    config = dataclasses.replace(
+        t5, embed_dim=128, mlp_dim=256, num_heads=8, head_dim=16, num_decoder_layers=4
+    )
+    params = trees.flatten(models.init(jax.random.key(0), config))
+    assert {leaf.dtype for leaf in params.values()} == {jnp.dtype("float32")}
+    expected = {
+        "token_embedder/embedding": 1.0,
+        "decoder/decoder/self_attention/query/kernel": (128 * 16) ** -0.5,
+        "decoder/decoder/self_attention/key/kernel": 128**-0.5,
+        "decoder/decoder/self_attention/out/kernel": 128**-0.5,
+        "decoder/decoder/mlp/wi_0/kernel": 128**-0.5,
+        "decoder/decoder/mlp/wo/kernel": 256**-0.5,
+        "decoder/logits_dense/kernel": 128**-0.5,
+        "decoder/relpos_bias/rel_embedding": (2 / (8 + 32)) ** 0.5,
+    }
+    for name, deviation in expected.items():
+        np.testing.assert_allclose(np.std(params[name]), deviation, rtol=0.1, err_msg=name)
+    assert (params["decoder/decoder/pre_mlp_layer_norm/scale"] == 1).all()
+    layers = params["decoder/decoder/mlp/wo/kernel"]
+    assert np.abs(layers[:, 0] - layers[:, 1]).max() > 0.01
+
+
+def test_attention_dropout_is_one_draw_for_all_queries(t5):
+    spec = dataclasses.replace(t5, dropout_rate=0.5).attention_spec()
+    module = Attention(spec, t5.embed_dim, deterministic=False)
+    # Values are one-hot of the key, so that outputs before projection show the weights.
+    S, H = 8, spec.head_dim
+    query = jnp.zeros((1, 3, spec.num_heads, H))
+    keys = jnp.zeros((1, spec.num_heads, S, H))
+    values = jnp.broadcast_to(jnp.eye(S, H), keys.shape)
+    identity = {"params": {"out": {"kernel": jnp.eye(spec.num_heads * H)}}}
+    mask = jnp.ones((1, 3, S), bool)
+    rngs = {"dropout": jax.random.key(1)}
+    out = module.apply(identity, query, (keys,), (values,), mask, rngs=rngs)
+    weights = np.asarray(out).reshape(3, spec.num_heads, S)
+    assert set(np.unique(weights)) == {0.0, 2 / S}
+    assert (weights == weights[:1]).all()
