@@ -127,7 +127,7 @@ SHOPPING = Scenario(
         ),
     ),
     closings=(
-        part("How many {things} does {name} have at the end?", "How many {things} are left?"),
+        part("How many {things} does {name} have at the end?", "How many {things} is that?"),
         part(
             "Every {thing} costs {n} dollars. How many dollars do {his} {things} cost?",
             steps=["v * n: Every {thing} costs {n} dollars, so the {things} cost {eq} dollars."],
