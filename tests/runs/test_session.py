@@ -12,6 +12,7 @@ from tlm_jax.checkpoints.manager import CheckpointManager
 from tlm_jax.checkpoints.parameters import restore_params
 from tlm_jax.errors import UserError
 from tlm_jax.metrics.writers import read_metrics
+from tlm_jax.models.config import DecoderOnlyConfig
 from tlm_jax.optim.optimizers import AdamW
 from tlm_jax.optim.schedules import Constant
 from tlm_jax.runs.config import CheckpointConfig, DataConfig, EvaluationConfig
@@ -113,6 +114,26 @@ def test_evaluation_files_and_metrics(tiny_run, capsys):
     printed = capsys.readouterr().out
     assert "held-out tasks after step 3" in printed
     assert str(directory / "report.html") in printed
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_decoder_only_student(tiny_run, pack):
+    model = DecoderOnlyConfig(
+        vocab_size=264, embed_dim=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_dim=32,
+        num_layers=2,
+    )  # fmt: skip
+    run = tiny_run(
+        model=model,
+        data=dataclasses.replace(tiny_run().data, pack=pack),
+        mesh=MeshShape(data=2, fsdp=2, tensor=2),
+        evaluation=EvaluationConfig(tasks=["addition_direct"], num_examples=4, batch_size=4),
+        log_period_steps=1,
+    )
+    run_training(run, "")
+    losses = _losses(run)
+    assert losses[6] < losses[1]
+    predictions = Path(run.model_dir, "eval/addition_direct/step_6.jsonl").read_text()
+    assert len(predictions.splitlines()) == 4
 
 
 def test_initial_checkpoint_gives_parameters_only(tiny_run):

@@ -15,7 +15,7 @@ from tlm_jax.checkpoints.parameters import restore_params
 from tlm_jax.data.pipeline import Pipeline
 from tlm_jax.evaluation.evaluator import EvalResult, Evaluator
 from tlm_jax.metrics.progress import Progress
-from tlm_jax.metrics.throughput import Throughput, peak_flops
+from tlm_jax.metrics.throughput import Throughput, measured_matmul_flops, peak_flops
 from tlm_jax.metrics.writers import MetricsWriter
 from tlm_jax.runs import console, data, files, parts
 from tlm_jax.runs.config import RunConfig
@@ -182,8 +182,11 @@ class _Session:
 
 
 def _peak_flops_per_second() -> float | None:
-    """Returns the peak of all devices together, where their kind is known."""
-    peaks = [peak_flops(device) for device in jax.devices()]
+    """Returns the peak of all devices together: by data sheet, or on a CPU as measured."""
+    devices = jax.devices()
+    if devices[0].platform == "cpu":
+        return measured_matmul_flops() * jax.process_count()
+    peaks = [peak_flops(device) for device in devices]
     return sum(peak for peak in peaks if peak) if all(peaks) else None
 
 
