@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from tlm_jax.losses.cross_entropy import cross_entropy
 from tlm_jax.losses.fused import cross_entropy_from_hidden
+from tlm_jax.sharding.rules import use_rules
 from tlm_jax.types import Unembedding
 
 B, T, D, V = 4, 7, 8, 48
@@ -126,8 +127,24 @@ def test_equals_the_plain_loss_on_a_mesh(shape):
         "matrix": put(arrays["matrix"], "fsdp", "tensor"),
         "bias": put(arrays["bias"], "tensor"),
     }
-    got = with_gradient(fused, chunk_tokens=16)(arrays, put(targets, rows), put(weights, rows))
+    with use_rules(mesh):
+        got = with_gradient(fused, chunk_tokens=2)(arrays, put(targets, rows), put(weights, rows))
     assert_close(got, expected)
+    outside = with_gradient(fused, chunk_tokens=16)(arrays, put(targets, rows), put(weights, rows))
+    assert_close(outside, expected)
+
+
+def test_chunks_are_counted_on_each_device():
+    arrays, targets, weights = example(rows=8, length=64, vocabulary=512)
+    mesh = Mesh(np.asarray(jax.devices()[:8]).reshape(4, 1, 2), ("data", "fsdp", "tensor"))
+    rows = NamedSharding(mesh, P("data"))
+    arrays["hidden"], targets, weights = jax.device_put((arrays["hidden"], targets, weights), rows)
+    with use_rules(mesh):
+        step = with_gradient(fused, chunk_tokens=32)
+        text = step.lower(arrays, targets, weights).compile().as_text()
+    # 32 tokens a device are 16 positions of its 2 rows; the vocabulary is split in two.
+    assert re.search(r"f32\[(2,16|32),256\]", text)
+    assert not re.search(r"f32\[(2,\d+|\d\d+),512\]", text)
 
 
 def compiled_with_gradient(chunk_tokens, rows=2, length=512, width=8, vocabulary=4096):

@@ -96,8 +96,10 @@ def _forward(logits, targets, label_smoothing):
 
 
 def _backward(label_smoothing, residuals, cotangents):
-    logits, targets, largest, log_sum = residuals
+    logits, targets, *statistics = residuals
     d_cross_ent, d_log_z = cotangents
+    # Without the barrier XLA shares `logits - largest` with the forward sum, by storing it.
+    largest, log_sum = jax.lax.optimization_barrier(tuple(statistics))
     # Not exp(logits - log Z): where logits are large, log Z has lost the digits that matter.
     softmax = jnp.exp(logits - largest[..., None] - log_sum[..., None])
     on, off = _soft_targets(label_smoothing, logits.shape[-1])

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from tlm_jax.losses.cross_entropy import cross_entropy
 from tlm_jax.losses.reduction import LossOutput
+from tlm_jax.sharding.rules import batch_shards, constrain
 from tlm_jax.types import Unembedding
 
 
@@ -27,7 +28,7 @@ def cross_entropy_from_hidden(
 ) -> LossOutput:
     """Returns what `cross_entropy` does of `unembedding.logits(hidden)`, in chunks.
 
-    The T axis is cut into chunks of about `chunk_tokens` tokens over all rows, and the logits of
+    The T axis is cut into chunks of about `chunk_tokens` tokens on each device, and the logits of
     one chunk at a time exist, forwards and backwards: when differentiated, the gradients of
     hidden states, matrix and bias are taken within the forward sweep, while a chunk's logits are
     at hand, and only scaled in the backward pass. No product is computed twice. Undifferentiated,
@@ -44,10 +45,11 @@ def cross_entropy_from_hidden(
       weights: 0 leaves a token out of loss, gradient and metrics.
       label_smoothing: as in `cross_entropy`.
       z_loss: as in `cross_entropy`.
-      chunk_tokens: how many tokens' logits exist at once; at least one position of every row.
+      chunk_tokens: how many tokens' logits exist at once on a device; at least one position of
+        every row.
     """
     rows, length = targets.shape
-    chunk_length = min(length, max(1, chunk_tokens // rows))
+    chunk_length = min(length, max(1, chunk_tokens * batch_shards() // rows))
     num_chunks = -(-length // chunk_length)
 
     def padded(x: Array) -> Array:
@@ -58,7 +60,8 @@ def cross_entropy_from_hidden(
     return _sweep(
         _Static(loss_of, unembedding.soft_cap, num_chunks),
         padded(unembedding.scaled(hidden)),
-        unembedding.matrix,
+        # Gathered over fsdp once, not for every chunk; V stays split.
+        constrain(unembedding.matrix, ("embed", "vocab")),
         unembedding.bias,
         padded(targets),
         padded(jax.lax.stop_gradient(weights).astype(jnp.float32)),
@@ -78,7 +81,7 @@ def _sweep(static: _Static, hidden, matrix, bias, targets, weights) -> LossOutpu
 
     def one(chunk):
         hidden, targets, weights = chunk
-        return static.loss_of(head.logits(hidden), targets, weights), None
+        return static.loss_of(head.finish(_product(head, hidden)), targets, weights), None
 
     return _sum_over_chunks(one, (hidden, targets, weights), static.num_chunks)[0]
 
@@ -96,7 +99,7 @@ def _sweep_with_gradients(static: _Static, hidden, matrix, bias, targets, weight
             return output.loss.total, output
 
         gradient = jax.grad(loss_of_product, argnums=(0, 1), has_aux=True)
-        (d_product, d_bias), output = gradient(head.product(hidden), bias)
+        (d_product, d_bias), output = gradient(_product(head, hidden), bias)
         d_product = d_product.astype(hidden.dtype)
         d_matrix = jnp.einsum("btd,btv->dv", hidden, d_product, preferred_element_type=jnp.float32)
         d_hidden = jnp.einsum(
@@ -121,6 +124,10 @@ def _scale_gradients(static: _Static, gradients, cotangent: LossOutput):
 
 
 _sweep.defvjp(_sweep_with_gradients, _scale_gradients)
+
+
+def _product(head: Unembedding, hidden: Array) -> Array:
+    return constrain(head.product(hidden), ("batch", "length", "vocab"))
 
 
 def _sum_over_chunks(one, arrays: tuple[Array, ...], num_chunks: int):

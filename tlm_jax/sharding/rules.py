@@ -128,6 +128,12 @@ def constrain(x: jax.Array, axes: LogicalAxes) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
 
 
+def batch_shards() -> int:
+    """Returns how many ways the rules in use split a batch's rows; 1 outside `use_rules`."""
+    active = _active.get()
+    return 1 if active is None else batch_divisor(*active)
+
+
 _active: contextvars.ContextVar[tuple[Mesh, Rules] | None] = contextvars.ContextVar(
     "active_sharding_rules", default=None
 )
