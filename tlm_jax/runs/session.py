@@ -14,6 +14,7 @@ from tlm_jax.checkpoints.manager import CheckpointManager
 from tlm_jax.checkpoints.parameters import restore_params
 from tlm_jax.data.pipeline import Pipeline
 from tlm_jax.evaluation.evaluator import EvalResult, Evaluator
+from tlm_jax.evaluation.report_page import write_report
 from tlm_jax.metrics.progress import Progress
 from tlm_jax.metrics.throughput import Throughput, measured_matmul_flops, peak_flops
 from tlm_jax.metrics.writers import MetricsWriter
