@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.models.specs import (
@@ -58,7 +59,7 @@ class TransformerConfig:
     head_dim: int
     mlp_dim: int
     num_kv_heads: int | None = None
-    mlp_activations: tuple[str, ...] = ("gelu", "linear")
+    mlp_activations: Sequence[str] = ("gelu", "linear")
     dropout_rate: float = 0.0
     dtype: str = "float32"
     tie_embeddings: bool = False
@@ -108,7 +109,7 @@ class TransformerConfig:
         """Returns the position-wise network."""
         return MlpSpec(
             mlp_dim=self.mlp_dim,
-            activations=self.mlp_activations,
+            activations=tuple(self.mlp_activations),
             dropout_rate=self.dropout_rate,
             dtype=self.dtype,
         )
@@ -227,7 +228,7 @@ class DecoderOnlyConfig(TransformerConfig):
     """
 
     num_layers: int
-    mlp_activations: tuple[str, ...] = ("silu", "linear")
+    mlp_activations: Sequence[str] = ("silu", "linear")
     position: str = "rotary"
     max_positions: int | None = None
     rotary_dim: int | None = None

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from tlm_jax.sharding.rules import LogicalAxes
+from tlm_jax.sharding.rules import LogicalAxes, constrain
 
 FAN_IN_NORMAL = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 """T5X's attention kernels: variance 1 / (size of the input)."""
@@ -60,6 +60,9 @@ class Embedder(nn.Module):
     def __call__(self, ids: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         init = nn.initializers.normal(self.stddev)
         embedding = parameter(self, "embedding", init, (self.rows, self.features), self.axes)
+        # Whole rows before the lookup: rows split over D would be looked up for all of the batch
+        # on every device, and only then exchanged for whole rows of its own part.
+        embedding = constrain(embedding, self.axes)
         return jnp.take(embedding, ids, axis=0).astype(self.dtype)
 
 
