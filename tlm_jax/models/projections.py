@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
@@ -91,6 +90,7 @@ def parameter(
     init: nn.initializers.Initializer,
     shape: tuple[int, ...],
     axes: LogicalAxes,
-) -> Any:
+) -> jax.Array:
     """Declares a float32 parameter of a module, with its logical axes."""
-    return module.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
+    boxed = nn.with_logical_partitioning(init, axes)
+    return jnp.asarray(module.param(name, boxed, shape, jnp.float32))
