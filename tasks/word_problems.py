@@ -10,7 +10,7 @@ SPLITS = ("train", "validation", "test", "ood")
 
 for _name, _problems, _description in (
     ("word_problems", WordProblems(), "Word problems of 2 to 6 steps, endless"),
-    ("word_problems_easy", EASY, "Word problems of 2 to 3 steps with small numbers, endless"),
+    ("word_problems_easy", EASY, "Word problems of 2 steps with small numbers, endless"),
 ):
     register_formats(
         _name,

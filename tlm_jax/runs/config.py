@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tlm_jax.checkpoints.keep import KeepPolicy
+from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
@@ -25,6 +26,7 @@ class DataConfig:
       data_dir: folder with the data sets' files; else the environment's TLM_JAX_DATA_DIR.
       modules: further Python modules that register tasks, imported before the task is looked up.
       split: of the training task.
+      demonstrations: how many, drawn how and from where, in all in-context tasks.
       pack: whether several examples share a row.
       prefetch_batches: how many batches are made ahead of the loop.
     """
@@ -33,6 +35,7 @@ class DataConfig:
     data_dir: str | None = None
     modules: Sequence[str] = ()
     split: str = "train"
+    demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
     pack: bool = False
     prefetch_batches: int = 2
 

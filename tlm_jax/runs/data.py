@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from tlm_jax.data import location, tasks
+from tlm_jax.data import demonstrations, location, tasks
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
@@ -65,6 +65,7 @@ def open_eval_sets(run: RunConfig) -> list[EvalSet]:
 def _prepare(run: RunConfig) -> None:
     if run.data.data_dir is not None:
         location.set_data_dir(run.data.data_dir)
+    demonstrations.set_demonstrations(run.data.demonstrations)
     tasks.load_tasks(run.data.modules)
 
 

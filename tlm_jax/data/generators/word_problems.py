@@ -76,12 +76,12 @@ class WordProblems:
 
 EASY = WordProblems(
     min_steps=2,
-    max_steps=3,
-    max_number=30,
+    max_steps=2,
+    max_number=20,
     max_term=9,
-    max_factor=5,
-    max_distractors=1,
-    scenarios=("collection", "sharing", "savings", "garden", "bus", "game"),
+    max_factor=4,
+    max_distractors=0,
+    scenarios=("collection", "savings", "bus", "game"),
 )
 """Small numbers and few situations: what a tiny model learns in minutes, given rationales."""
 
