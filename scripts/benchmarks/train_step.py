@@ -102,6 +102,8 @@ class _Worker:
             **os.environ,
             "JAX_PLATFORMS": "cpu",
             "OMP_NUM_THREADS": str(cores),
+            # On a busy machine torch's threads otherwise spend most of their time spinning.
+            "OMP_WAIT_POLICY": "passive",
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         command = [python, str(WORKERS / script), str(cores), *map(str, shape)]
