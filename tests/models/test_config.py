@@ -7,6 +7,7 @@ import pytest
 
 from tlm_jax import models, trees
 from tlm_jax.errors import UserError
+from tlm_jax.models import mlp, stack, transformer_config
 
 _SIZES = {"vocab_size": 64, "embed_dim": 32, "num_heads": 4, "head_dim": 8, "mlp_dim": 48}
 
@@ -45,6 +46,11 @@ def test_one_activation_may_be_given_as_a_name():
     config = models.DecoderOnlyConfig(num_layers=1, **(_SIZES | {"mlp_activations": "relu"}))
     assert config.mlp_activations == ("relu",)
     assert hash(config) == hash(config)
+
+
+def test_every_name_that_is_accepted_has_a_meaning():
+    assert set(transformer_config.ACTIVATIONS) == set(mlp.ACTIVATIONS)
+    assert set(transformer_config.REMAT_POLICIES) == {"none", *stack.POLICIES}
 
 
 # T5 1.1: the checkpoints' own parameter counts. Decoders: as their models' cards say.

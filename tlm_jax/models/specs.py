@@ -139,7 +139,7 @@ class StackSpec:
       block: what every layer is.
       num_layers: L.
       scan_layers: one compiled layer runs L times over stacked parameters.
-      remat_policy: a name in `config.REMAT_POLICIES`.
+      remat_policy: a name in `transformer_config.REMAT_POLICIES`.
       scanned_name: name of the stacked layers in the parameter tree.
       norm_name: name of the last norm.
       shared_relative: the bias that all layers share, if they do.

@@ -17,6 +17,13 @@ from tlm_jax.models.specs import StackSpec
 LAYERS_AXIS = 1
 """Where stacked parameters have their layers, as in T5X."""
 
+POLICIES = {
+    "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots_saveable": jax.checkpoint_policies.dots_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+"""Which results of the forward pass the backward pass need not compute again."""
+
 
 class Stack(nn.Module):
     """Runs the layers of a spec over embedded inputs.
@@ -89,7 +96,7 @@ class Stack(nn.Module):
         if policy_name == "none":
             return Block
         # Within a scan XLA cannot merge the recomputation with the first computation anyway.
-        return nn.remat(Block, policy=_POLICIES[policy_name], prevent_cse=not self.spec.scan_layers)
+        return nn.remat(Block, policy=POLICIES[policy_name], prevent_cse=not self.spec.scan_layers)
 
 
 class DecoderStack(Stack):
@@ -109,10 +116,3 @@ class DecoderStack(Stack):
                 x.shape[-1]
             )
         return super().__call__(x, context, cache)
-
-
-_POLICIES = {
-    "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "dots_saveable": jax.checkpoint_policies.dots_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
-}
