@@ -81,7 +81,7 @@ EASY = WordProblems(
     max_term=9,
     max_factor=4,
     max_distractors=0,
-    scenarios=("collection", "savings", "bus", "game"),
+    scenarios=("savings", "bus", "game"),
 )
 """Small numbers and few situations: what a tiny model learns in minutes, given rationales."""
 
