@@ -126,3 +126,14 @@ def test_decoding_starts_with_zero_where_the_batch_names_no_bos(t5, noisy_params
     named = {"encoder_input_tokens": x, "decoder_input_tokens": jnp.zeros((2, 3), jnp.int32)}
     _, given = PREFILL(params, named, config=t5, max_decode_steps=1)
     np.testing.assert_array_equal(implied, given)
+
+
+def test_selected_rows_take_their_inputs_along(t5, noisy_params, tokens):
+    params, x = noisy_params(t5), tokens(2, 7)
+    x = x.at[0, 4:].set(0)
+    cache, _ = PREFILL(params, {"encoder_input_tokens": x}, config=t5, max_decode_steps=5)
+    rows, following = jnp.asarray([1, 1, 0]), jnp.asarray([7, 8])
+    _, expected = STEP(params, cache, following, config=t5)
+    chosen = models.select_rows(cache, rows)
+    _, got = STEP(params, chosen, following[rows], config=t5)
+    np.testing.assert_allclose(got, expected[rows], atol=1e-6)
