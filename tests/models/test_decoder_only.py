@@ -1,8 +1,11 @@
 """Every kind of decoder-only model sees what it should, and decodes what it was trained to."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tlm_jax import models
 
@@ -107,8 +110,11 @@ def test_cached_decoding_equals_the_full_forward_pass(decoder, noisy_params, log
                 cache, got = STEP(params, cache, following, config=decoder)
 
 
-def test_cached_decoding_without_scan(llama, noisy_params, logits, tokens, unrolled):
-    config = unrolled(llama)
+@pytest.mark.parametrize(("scan", "policy"), [(False, "none"), (False, "full"), (True, "full")])
+def test_cached_decoding_without_scan_and_with_remat(
+    llama, noisy_params, logits, tokens, scan, policy
+):
+    config = dataclasses.replace(llama, scan_layers=scan, remat_policy=policy)
     params, ids = noisy_params(config), tokens(ROWS, LENGTH)
     full = logits(params, _batch(ids), config=config)
     prompt = {"decoder_input_tokens": ids[:, :7]}
@@ -137,3 +143,12 @@ def test_token_zero_is_real_inside_a_segment(llama, noisy_params, logits):
     without = _batch(jnp.asarray([[5, 3, 7, 9]]), (1,), decoder_segment_ids=segments)
     changed = logits(params, with_zero, config=llama) - logits(params, without, config=llama)
     assert np.abs(changed[0, 3]).max() > 1e-3
+
+
+def test_an_id_beyond_the_table_spoils_its_row_rather_than_pass_for_another(
+    llama, noisy_params, logits, tokens
+):
+    ids = tokens(ROWS, LENGTH).at[0, 4].set(64)
+    got = logits(noisy_params(llama), _batch(ids), config=llama)
+    assert np.isnan(got[0]).all()
+    assert np.isfinite(got[1]).all()

@@ -9,7 +9,6 @@ from tlm_jax.models.api import (
     logical_axes,
     logits,
     prefill,
-    unembed,
     unembedding,
 )
 from tlm_jax.models.cache import Cache, select_rows
@@ -37,6 +36,5 @@ __all__ = [
     "select_rows",
     "to_layout",
     "train_flops",
-    "unembed",
     "unembedding",
 ]

@@ -88,15 +88,7 @@ def logits(
 ) -> Float[Array, "B T V"]:
     """Returns float32 logits of every position; arguments as of `hidden_states`."""
     hidden = hidden_states(params, batch, config, dropout_rng=dropout_rng)
-    return unembed(hidden, unembedding(params, config))
-
-
-def unembed(hidden: Float[Array, "*batch D"], head: Unembedding) -> Float[Array, "*batch V"]:
-    """Returns float32 logits `cap(scale · hidden @ matrix + bias)`."""
-    z = head.scale * jnp.einsum("...d,dv->...v", hidden.astype(jnp.float32), head.matrix)
-    if head.bias is not None:
-        z += head.bias.reshape((1,) * (z.ndim - 1) + (-1,))
-    return z if head.soft_cap is None else head.soft_cap * jnp.tanh(z / head.soft_cap)
+    return unembedding(params, config).logits(hidden)
 
 
 def prefill(
@@ -133,7 +125,7 @@ def prefill(
         rows = jnp.arange(valid.shape[1])[None]
         final = jnp.max(jnp.where(valid, rows, 0), axis=1)
         last = jnp.take_along_axis(hidden, final[:, None, None], axis=1)[:, 0]
-    return cache, unembed(last, unembedding(params, config))
+    return cache, unembedding(params, config).logits(last)
 
 
 def decode_step(
@@ -141,7 +133,7 @@ def decode_step(
 ) -> tuple[Cache, Float[Array, "B V"]]:
     """Feeds one token a row. Returns the cache with it, and the logits of what follows."""
     hidden, made = _apply(config, params, tokens, cache, method="step")
-    return caches.append(cache, made), unembed(hidden[:, 0], unembedding(params, config))
+    return caches.append(cache, made), unembedding(params, config).logits(hidden[:, 0])
 
 
 def _apply(

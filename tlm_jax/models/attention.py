@@ -131,7 +131,8 @@ def _bias_of_rows(bias: jax.Array, rows: int) -> jax.Array:
     """
     if bias.shape[0] == rows:
         return bias
-    return jnp.einsum("b,xnts->bnts", jnp.ones(rows, bias.dtype), bias)
+    ones = jnp.ones(rows, bias.dtype)
+    return jnp.einsum("b,xnts->bnts", ones, bias, precision=jax.lax.Precision.HIGHEST)
 
 
 def _join(parts: list[jax.Array]) -> jax.Array:

@@ -44,7 +44,7 @@ class Projection(nn.Module):
 
 
 class Embedder(nn.Module):
-    """A table of vectors, looked up by id.
+    """A table of vectors, looked up by id; an id beyond the table gives NaN.
 
     Parameter: `embedding` [rows, D], normal with standard deviation `stddev` (T5X: 1).
     """
