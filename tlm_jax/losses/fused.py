@@ -24,7 +24,7 @@ def cross_entropy_from_hidden(
     *,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
-    chunk_tokens: int = 1024,
+    chunk_tokens: int = 512,
 ) -> LossOutput:
     """Returns what `cross_entropy` does of `unembedding.logits(hidden)`, in chunks.
 

@@ -22,13 +22,13 @@ class CrossEntropy:
       z_loss: weight of log²Z, which keeps the log-normaliser near zero.
       normalization: what divides the batch's sum, by T5X's names; see
         `losses.reduction.loss_weights_and_normalizer`.
-      chunk_tokens: how many tokens' logits exist at a time.
+      chunk_tokens: how many tokens' logits exist at a time on a device.
     """
 
     label_smoothing: float = 0.0
     z_loss: float = 1e-4
     normalization: str | float | None = "NUM_REAL_TARGET_TOKENS"
-    chunk_tokens: int = 1024
+    chunk_tokens: int = 512
 
 
 def cross_entropy(

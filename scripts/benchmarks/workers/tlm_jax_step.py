@@ -27,7 +27,6 @@ CONFIG = models.EncoderDecoderConfig(
     mlp_dim=1024,
     remat_policy="minimal",
 )
-LOSS = objectives.CrossEntropy(chunk_tokens=512)
 PEAK_SIZE = 3072
 
 
@@ -39,7 +38,7 @@ def main(rows: int, inputs: int, targets: int) -> None:
     state = jax.jit(
         lambda: initial_state(lambda rng: models.init(rng, CONFIG), optimizer, seed=0)
     )()
-    objective = objectives.cross_entropy(CONFIG, LOSS)
+    objective = objectives.cross_entropy(CONFIG, objectives.CrossEntropy())
     step = make_train_step(objective, optimizer, optimizer_config.learning_rate)
     compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     facts = {
