@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 
 from tlm_jax.errors import UserError
+from tlm_jax.sharding.tpu_topology import quiet_libtpu
+
+_TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 
 
 def prepare() -> None:
@@ -20,6 +24,8 @@ def prepare() -> None:
       UserError: the hosts do not find each other.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if not any(glob.glob(pattern) for pattern in _TPU_DEVICES):
+        quiet_libtpu()  # where the extra `tpu` is installed on a machine without one
     import jax
 
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")

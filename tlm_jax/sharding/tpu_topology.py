@@ -71,7 +71,7 @@ def tpu_topology(name: str) -> TpuTopology:
             f"compiling for {name} needs the libtpu package; install the extra: "
             "pip install 'tlm_jax[tpu]'"
         )
-    _quiet_libtpu()
+    quiet_libtpu()
     from jax.experimental import topologies
 
     known = GENERATIONS[generation]
@@ -114,7 +114,7 @@ def _example(generation: str) -> str:
     return f"for example {generation}:{'x'.join('2' * axes)} or {generation}:{'x'.join('4' * axes)}"
 
 
-def _quiet_libtpu() -> None:
+def quiet_libtpu() -> None:
     """Tells libtpu that there is no TPU here, so that it neither searches for one nor logs so.
 
     Compiling takes no device, so several processes may do it at once despite libtpu's lock.
