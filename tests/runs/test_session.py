@@ -20,6 +20,8 @@ from tlm_jax.runs.parts import build_parts
 from tlm_jax.runs.session import run_training
 from tlm_jax.sharding.mesh import MeshShape
 
+TEXT = "# what config.gin will hold\n"
+
 
 def _final_state(run):
     """Returns every leaf of the newest checkpoint."""
@@ -39,13 +41,13 @@ def _losses(run):
 def test_continuing_is_bit_identical_to_never_stopping(tiny_run, pack):
     data = dataclasses.replace(tiny_run().data, pack=pack)
     whole = tiny_run("whole", data=data)
-    run_training(whole, "")
+    run_training(whole, TEXT)
     expected = _final_state(whole)
     # 2 and 5 are within a window of 4 steps that metrics are averaged over.
     for stops in ((3,), (2, 5)):
         run = tiny_run(f"stopped at {stops}", data=data)
         for stop in (*stops, run.train_steps):
-            run_training(dataclasses.replace(run, train_steps=stop), "")
+            run_training(dataclasses.replace(run, train_steps=stop), TEXT)
         state = _final_state(run)
         for name in ("state", "data", "metrics"):
             jax.tree.map(
@@ -56,10 +58,10 @@ def test_continuing_is_bit_identical_to_never_stopping(tiny_run, pack):
 
 def test_finished_run_does_nothing(tiny_run, capsys):
     run = tiny_run(train_steps=2)
-    run_training(run, "")
+    run_training(run, TEXT)
     before = Path(run.model_dir, "metrics.jsonl").read_bytes()
     capsys.readouterr()
-    assert run_training(run, "") == 2
+    assert run_training(run, TEXT) == 2
     assert "has had 2 of 2 steps: nothing to do. Raise TRAIN_STEPS" in capsys.readouterr().out
     assert Path(run.model_dir, "metrics.jsonl").read_bytes() == before
 
@@ -74,13 +76,13 @@ def test_every_mesh_gives_the_same_losses(tiny_run, pack):
         run = tiny_run(
             str(shape), model=model, data=data, log_period_steps=1, mesh=MeshShape(*shape)
         )
-        run_training(run, "")
+        run_training(run, TEXT)
         losses[shape] = [loss for _, loss in sorted(_losses(run).items())]
     micro = tiny_run(
         "micro", model=model, data=data, log_period_steps=1, batch_size=8, micro_batches=4,
         mesh=MeshShape(data=1, fsdp=2, tensor=4),
     )  # fmt: skip
-    run_training(micro, "")
+    run_training(micro, TEXT)
     losses["micro"] = [loss for _, loss in sorted(_losses(micro).items())]
     reference = losses.pop((8, 1, 1))
     assert len(reference) == 6
@@ -129,7 +131,7 @@ def test_decoder_only_student(tiny_run, pack):
         evaluation=EvaluationConfig(tasks=["addition_direct"], num_examples=4, batch_size=4),
         log_period_steps=1,
     )
-    run_training(run, "")
+    run_training(run, TEXT)
     losses = _losses(run)
     assert losses[6] < losses[1]
     predictions = Path(run.model_dir, "eval/addition_direct/step_6.jsonl").read_text()
@@ -138,10 +140,10 @@ def test_decoder_only_student(tiny_run, pack):
 
 def test_initial_checkpoint_gives_parameters_only(tiny_run):
     first = tiny_run("first")
-    run_training(first, "")
+    run_training(first, TEXT)
     second = tiny_run("second", initial_checkpoint_path=first.model_dir, train_steps=1)
     second = dataclasses.replace(second, optimizer=AdamW(learning_rate=Constant(0.0)))
-    run_training(second, "")
+    run_training(second, TEXT)
     jax.tree.map(
         np.testing.assert_array_equal,
         restore_params(second.model_dir),
@@ -160,7 +162,7 @@ def _exploding(tiny_run, **fields):
 
 def test_non_finite_loss_stops_and_names_examples(tiny_run):
     with pytest.raises(UserError) as caught:
-        run_training(_exploding(tiny_run, on_non_finite="stop"), "")
+        run_training(_exploding(tiny_run, on_non_finite="stop"), TEXT)
     message = str(caught.value)
     assert "the update was not applied; examples: addition-0-train-" in message
     assert "ON_NON_FINITE='skip'" in message
@@ -169,7 +171,7 @@ def test_non_finite_loss_stops_and_names_examples(tiny_run):
 
 def test_non_finite_loss_is_skipped_when_asked(tiny_run, capsys):
     run = _exploding(tiny_run, on_non_finite="skip")
-    assert run_training(run, "") == 6
+    assert run_training(run, TEXT) == 6
     assert "the update was not applied; examples: addition-0-train-" in capsys.readouterr().out
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restore_params(run.model_dir)))
 
@@ -216,7 +218,7 @@ FAULTS = {
 def test_fault_is_one_line_before_training_starts(tiny_run, name):
     fields, message = FAULTS[name]
     with pytest.raises(UserError) as caught:
-        run_training(tiny_run(**fields), "")
+        run_training(tiny_run(**fields), TEXT)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -224,20 +226,20 @@ def test_fault_is_one_line_before_training_starts(tiny_run, name):
 def test_vocabulary_larger_than_embedding(tiny_run):
     model = dataclasses.replace(tiny_run().model, vocab_size=100)
     with pytest.raises(UserError, match=r"vocabulary has 259 ids but .* embedding only 100 rows"):
-        run_training(tiny_run(model=model), "")
+        run_training(tiny_run(model=model), TEXT)
 
 
 def test_truncation_is_reported(tiny_run, capsys):
-    run_training(tiny_run(feature_lengths={"inputs": 4, "targets": 32}, train_steps=2), "")
+    run_training(tiny_run(feature_lengths={"inputs": 4, "targets": 32}, train_steps=2), TEXT)
     printed = capsys.readouterr().out
     assert "note: 16 examples (100.0%) were cut to 4 inputs tokens" in printed
 
 
 def test_changed_model_size_on_resume(tiny_run):
-    run_training(tiny_run(train_steps=1), "")
+    run_training(tiny_run(train_steps=1), TEXT)
     larger = dataclasses.replace(tiny_run().model, mlp_dim=64)
     with pytest.raises(UserError) as caught:
-        run_training(tiny_run(model=larger), "")
+        run_training(tiny_run(model=larger), TEXT)
     message = str(caught.value)
     assert "mlp" in message
     assert "32" in message
@@ -245,27 +247,27 @@ def test_changed_model_size_on_resume(tiny_run):
 
 
 def test_changed_data_on_resume(tiny_run):
-    run_training(tiny_run(train_steps=1), "")
+    run_training(tiny_run(train_steps=1), TEXT)
     with pytest.raises(UserError, match="seed was 0 in the checkpoint and is 1 now"):
-        run_training(tiny_run(seed=1), "")
+        run_training(tiny_run(seed=1), TEXT)
 
 
 def test_initial_checkpoint_of_another_model(tiny_run):
-    run_training(tiny_run("first", train_steps=1), "")
+    run_training(tiny_run("first", train_steps=1), TEXT)
     larger = dataclasses.replace(tiny_run().model, mlp_dim=64)
     run = tiny_run("second", model=larger, initial_checkpoint_path=tiny_run("first").model_dir)
     with pytest.raises(UserError, match=r"mlp/wi_0/kernel.*32.*64|mlp/wi_0/kernel.*64.*32"):
-        run_training(run, "")
+        run_training(run, TEXT)
 
 
 def test_corrupt_checkpoint_falls_back_to_the_one_before(tiny_run, capsys):
     run = tiny_run(train_steps=4, checkpoints=CheckpointConfig(period_steps=2))
-    run_training(run, "")
+    run_training(run, TEXT)
     state = Path(run.model_dir, "checkpoints/4/state")
     largest = max(state.rglob("*"), key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-7])
     capsys.readouterr()
-    assert run_training(dataclasses.replace(run, train_steps=5), "") == 5
+    assert run_training(dataclasses.replace(run, train_steps=5), TEXT) == 5
     printed = capsys.readouterr().out
     assert "checkpoint 4 is damaged" in printed
     assert "going on from checkpoint 2" in printed

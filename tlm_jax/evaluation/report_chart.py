@@ -191,7 +191,7 @@ class _Axes:
             inside = [v for v in values if self.y0 <= math.log10(v) <= self.y1]
             if len(inside) <= 6:
                 break
-        return inside[:: math.ceil(len(inside) / 6)] or [10**self.y0]
+        return inside[:: max(1, math.ceil(len(inside) / 6))] or [10**self.y0]
 
 
 def _line(series: Series, axes: _Axes, colour: str) -> Iterable[Html]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tlm_jax.errors import UserError
 from tlm_jax.sharding.tpu_topology import quiet_libtpu
+from tlm_jax.training.host_memory import keep_freed_memory
 
 _TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 
@@ -26,6 +27,8 @@ def prepare() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not any(glob.glob(pattern) for pattern in _TPU_DEVICES):
         quiet_libtpu()  # where the extra `tpu` is installed on a machine without one
+        if not glob.glob("/dev/nvidia*"):
+            keep_freed_memory()
     import jax
 
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
