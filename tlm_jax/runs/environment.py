@@ -21,6 +21,8 @@ def prepare() -> None:
     - With JAX_COORDINATOR_ADDRESS set (and JAX_NUM_PROCESSES, JAX_PROCESS_ID where the cluster
       does not tell), the hosts of a run find each other.
 
+    - On a CPU, memory that one step frees is kept for the next.
+
     Raises:
       UserError: the hosts do not find each other.
     """
