@@ -100,7 +100,7 @@ def _show_table(results: Sequence[EvalResult]) -> None:
     from rich.table import Table
 
     table = Table(title=f"held-out tasks after step {results[0].step}")
-    table.add_column("task")
+    table.add_column("task", overflow="fold")
     for name in ("examples", "accuracy", "95% interval", "no answer", "NLL (nats/token)"):
         table.add_column(name, justify="right")
     for result in results:
