@@ -54,7 +54,8 @@ def test_inspect_command_runs(command, tmp_path):
     words = [w.replace("--html=", f"--html={tmp_path}/") for w in shlex.split(command)]
     finished = _run([sys.executable, *words[1:]])
     assert finished.returncode == 0, finished.stderr
-    assert "word_problems_easy" in finished.stdout
+    pages = [page.read_text() for page in tmp_path.glob("*.html")]
+    assert "word_problems_easy" in "".join([finished.stdout, *pages])
 
 
 def test_quickstart_runs(tmp_path):
