@@ -7,6 +7,7 @@ import pytest
 
 from tlm_jax import models, trees
 from tlm_jax.errors import UserError
+from tlm_jax.lazy import in_memory
 from tlm_jax.models import layouts
 
 
@@ -21,33 +22,52 @@ def _assert_same(left, right):
         np.testing.assert_array_equal(leaf, right[name], err_msg=name)
 
 
+def _lazy(params):
+    return {name: in_memory(np.asarray(leaf)) for name, leaf in trees.flatten(params).items()}
+
+
+def _read(arrays):
+    return trees.unflatten({name: array.read() for name, array in arrays.items()})
+
+
 def test_unstacking_undoes_stacking(encoder_decoder, noisy_params):
     params = _numpy(noisy_params(encoder_decoder))
-    flat = layouts.unstack_layers(params)
+    flat = layouts.unrolled(_lazy(params))
     wanted = models.abstract_params(dataclasses.replace(encoder_decoder, scan_layers=False))
-    assert trees.flatten(flat).keys() == trees.flatten(wanted).keys()
+    assert flat.keys() == trees.flatten(wanted).keys()
     kernel = params["decoder"]["decoder"]["mlp"]["wo"]["kernel"]
-    np.testing.assert_array_equal(flat["decoder"]["layers_2"]["mlp"]["wo"]["kernel"], kernel[:, 2])
-    _assert_same(layouts.stack_layers(flat), params)
+    np.testing.assert_array_equal(flat["decoder/layers_2/mlp/wo/kernel"].read(), kernel[:, 2])
+    _assert_same(_read(layouts.stack_layers(flat)), params)
+
+
+def test_stacking_layers_of_one_array_gives_that_array(t5, noisy_params):
+    arrays = _lazy(noisy_params(t5))
+    assert layouts.stack_layers(layouts.unstack_layers(arrays)) == arrays
 
 
 def test_joining_undoes_splitting_heads(t5, unrolled, noisy_params):
     for config in (t5, unrolled(t5)):
         params = _numpy(noisy_params(config))
-        _assert_same(layouts.join_heads(layouts.split_heads(params, 8)), params)
+        flat = layouts.unrolled(_lazy(params))
+        split = layouts.split_heads(flat, 8)
+        _assert_same(_read(layouts.unrolled(split)), _read(flat))
+        _assert_same(_read(layouts.unrolled(layouts.stack_layers(split))), _read(flat))
 
 
 def test_split_heads_have_the_shapes_of_scalable_t5(t5, noisy_params):
-    flat = trees.flatten(layouts.split_heads(_numpy(noisy_params(t5)), 8))
-    assert flat["encoder/encoder/attention/query/kernel"].shape == (32, 2, 4, 8)
-    assert flat["encoder/encoder/attention/out/kernel"].shape == (4, 2, 8, 32)
+    split = layouts.split_heads(layouts.unrolled(_lazy(noisy_params(t5))), 8)
+    stacked = layouts.stack_layers(split)
+    assert stacked["encoder/encoder/attention/query/kernel"].shape == (32, 2, 4, 8)
+    assert stacked["encoder/encoder/attention/out/kernel"].shape == (4, 2, 8, 32)
 
 
 def test_any_layout_is_accepted(t5, unrolled, noisy_params):
     params = _numpy(noisy_params(t5))
-    split = layouts.split_heads(layouts.unstack_layers(params), 8)
-    _assert_same(models.to_layout(split, t5), params)
-    _assert_same(models.to_layout(params, unrolled(t5)), layouts.unstack_layers(params))
+    split = layouts.split_heads(layouts.unrolled(_lazy(params)), 8)
+    _assert_same(models.to_layout(_read(split), t5), params)
+    _assert_same(models.to_layout(_read(layouts.stack_layers(split)), t5), params)
+    flat = _read(layouts.unrolled(_lazy(params)))
+    _assert_same(models.to_layout(params, unrolled(t5)), flat)
 
 
 def test_a_shared_bias_is_repeated_for_each_layer_and_back(t5, noisy_params, logits, tokens):

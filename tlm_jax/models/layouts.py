@@ -1,20 +1,26 @@
-"""Converts parameter trees between scanned and unrolled layers, and between T5X's kernel shapes."""
+"""Converts parameters between scanned and unrolled layers, and between T5X's kernel shapes.
+
+Every conversion passes through one form: unrolled layers (`encoder/layers_0/...`), heads joined
+(`[D, N·H]`). Parameters are lazy arrays here, so that files of any size can be rearranged.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-import jax.numpy as jnp
 import numpy as np
 
 from tlm_jax import trees
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.lazy import LazyArray, in_memory, joined_axes, layer_of, split_axis, stacked
 from tlm_jax.models.api import abstract_params
 from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
 from tlm_jax.models.stack import LAYERS_AXIS
 from tlm_jax.types import Params
+
+Arrays = Mapping[str, LazyArray]
+"""Parameters by their '/'-joined names."""
 
 _ATTENTION_KERNEL = re.compile(r"attention/(query|key|value|out)/kernel$")
 _UNROLLED = re.compile(r"^(encoder|decoder)/layers_(\d+)/(.+)$")
@@ -29,22 +35,42 @@ def to_layout(params: Params, config: ModelConfig) -> Params:
     Heads split or joined, layers scanned or unrolled, relative bias shared or one a layer: all are
     accepted. A logits matrix is dropped where the configuration ties it to the embeddings.
 
+    Returns:
+      NumPy arrays.
+
     Raises:
       UserError: a parameter is missing, unexpected or of another shape; the first one is named.
     """
-    flat = trees.flatten(unstack_layers(join_heads(params)))
-    num_layers = _num_layers(config)
-    if config.relpos_per_layer:
-        flat = _repeat_relative_bias(flat, num_layers)
-    else:
-        flat = _share_relative_bias(flat)
-    if config.tie_embeddings:
-        flat.pop("decoder/logits_dense/kernel", None)
-    tree = trees.unflatten(flat)
-    if config.scan_layers:
-        tree = stack_layers(tree)
+    arrays = {name: in_memory(np.asarray(leaf)) for name, leaf in trees.flatten(params).items()}
+    arranged = arrange(unrolled(arrays), config)
+    tree = trees.unflatten({name: array.read() for name, array in arranged.items()})
     check_shapes(tree, config)
     return tree
+
+
+def unrolled(arrays: Arrays) -> dict[str, LazyArray]:
+    """Returns the parameters with unrolled layers and joined heads, from any T5X form.
+
+    scalable_t5 stores attention kernels as [D, (L,) N, H] and [N, (L,) H, D]; here and in T5X's
+    other models they are [D, (L,) N·H] and [N·H, (L,) D].
+    """
+    return {name: _joined(name, array) for name, array in unstack_layers(arrays).items()}
+
+
+def arrange(arrays: Arrays, config: ModelConfig) -> dict[str, LazyArray]:
+    """Returns unrolled parameters in the layout that `config` uses; shapes are not checked.
+
+    Raises:
+      UserError: layers have relative biases of their own, and the configuration shares one.
+    """
+    num_layers = _num_layers(config)
+    if config.relpos_per_layer:
+        arranged = _repeat_relative_bias(arrays, num_layers)
+    else:
+        arranged = _share_relative_bias(arrays)
+    if config.tie_embeddings:
+        arranged.pop("decoder/logits_dense/kernel", None)
+    return stack_layers(arranged) if config.scan_layers else arranged
 
 
 def check_shapes(params: Params, config: ModelConfig) -> None:
@@ -73,105 +99,82 @@ def check_shapes(params: Params, config: ModelConfig) -> None:
             )
 
 
-def stack_layers(params: Params) -> Params:
+def stack_layers(arrays: Arrays) -> dict[str, LazyArray]:
     """Stacks `encoder/layers_0/...`, `layers_1`, ... at axis 1, as `encoder/encoder/...`."""
-    stacked: dict[str, Any] = {}
-    groups: dict[str, dict[int, Any]] = {}
-    for name, leaf in trees.flatten(params).items():
+    result: dict[str, LazyArray] = {}
+    groups: dict[str, dict[int, LazyArray]] = {}
+    for name, array in arrays.items():
         if match := _UNROLLED.match(name):
             stack, index, rest = match.groups()
-            groups.setdefault(f"{stack}/{stack}/{rest}", {})[int(index)] = leaf
+            groups.setdefault(f"{stack}/{stack}/{rest}", {})[int(index)] = array
         else:
-            stacked[name] = leaf
+            result[name] = array
     for name, layers in groups.items():
         if sorted(layers) != list(range(len(layers))):
             raise UserError(f"Parameter {name!r} is given for layers {sorted(layers)} only.")
-        leaves = [layers[index] for index in range(len(layers))]
-        stacked[name] = _numpy_of(leaves[0]).stack(leaves, axis=LAYERS_AXIS)
-    return trees.unflatten(stacked)
+        result[name] = stacked([layers[index] for index in range(len(layers))], axis=LAYERS_AXIS)
+    return result
 
 
-def unstack_layers(params: Params) -> Params:
+def unstack_layers(arrays: Arrays) -> dict[str, LazyArray]:
     """Undoes `stack_layers`."""
-    flat: dict[str, Any] = {}
-    for name, leaf in trees.flatten(params).items():
+    result: dict[str, LazyArray] = {}
+    for name, array in arrays.items():
         if match := _SCANNED.match(name):
             stack, rest = match.groups()
-            for index in range(leaf.shape[LAYERS_AXIS]):
-                flat[f"{stack}/layers_{index}/{rest}"] = leaf[:, index]
+            for index in range(array.shape[LAYERS_AXIS]):
+                layer = layer_of(array, index, axis=LAYERS_AXIS)
+                result[f"{stack}/layers_{index}/{rest}"] = layer
         else:
-            flat[name] = leaf
-    return trees.unflatten(flat)
+            result[name] = array
+    return result
 
 
-def join_heads(params: Params) -> Params:
-    """Merges the two head dimensions of attention kernels, where they are apart.
+def split_heads(arrays: Arrays, head_dim: int) -> dict[str, LazyArray]:
+    """Returns unrolled parameters with attention kernels [D, N, H] and [N, H, D]."""
 
-    scalable_t5 stores [D, (L,) N, H] and [N, (L,) H, D]; here and in T5X's other models they are
-    [D, (L,) N·H] and [N·H, (L,) D].
-    """
-
-    def join(name: str, kernel: Any, scanned: bool) -> Any:
-        if kernel.ndim == (3 if scanned else 2):
-            return kernel
-        if name.endswith("out/kernel"):
-            if scanned:
-                kernel = kernel.transpose(0, 2, 1, 3)
-            return kernel.reshape(-1, *kernel.shape[2:])
-        return kernel.reshape(*kernel.shape[:-2], -1)
-
-    return _map_attention_kernels(join, params)
-
-
-def split_heads(params: Params, head_dim: int) -> Params:
-    """Undoes `join_heads`: the form in which scalable_t5 stores attention kernels."""
-
-    def split(name: str, kernel: Any, scanned: bool) -> Any:
-        if kernel.ndim != (3 if scanned else 2):
-            return kernel
-        if name.endswith("out/kernel"):
-            kernel = kernel.reshape(-1, head_dim, *kernel.shape[1:])
-            return kernel.transpose(0, 2, 1, 3) if scanned else kernel
-        return kernel.reshape(*kernel.shape[:-1], -1, head_dim)
-
-    return _map_attention_kernels(split, params)
-
-
-def _map_attention_kernels(
-    function: Callable[[str, Any, bool], Any], params: Mapping[str, Any]
-) -> Params:
-    def convert(name: str, leaf: Any) -> Any:
+    def split(name: str, array: LazyArray) -> LazyArray:
         if _ATTENTION_KERNEL.search(name) is None:
-            return leaf
-        return function(name, leaf, _SCANNED.match(name) is not None)
+            return array
+        return split_axis(array, head_dim, axis=_heads_axis(name))
 
-    return trees.map_named(convert, params)
+    return {name: split(name, array) for name, array in arrays.items()}
 
 
-def _repeat_relative_bias(flat: dict[str, Any], num_layers: Mapping[str, int]) -> dict[str, Any]:
+def _joined(name: str, array: LazyArray) -> LazyArray:
+    if _ATTENTION_KERNEL.search(name) is None or len(array.shape) == 2:
+        return array
+    return joined_axes(array, axis=_heads_axis(name))
+
+
+def _heads_axis(name: str) -> int:
+    return 0 if name.endswith("out/kernel") else 1
+
+
+def _repeat_relative_bias(arrays: Arrays, num_layers: Mapping[str, int]) -> dict[str, LazyArray]:
     """Gives every unrolled layer its own copy of a bias that its stack shares."""
-    repeated: dict[str, Any] = {}
-    for name, leaf in flat.items():
+    repeated: dict[str, LazyArray] = {}
+    for name, array in arrays.items():
         if match := _SHARED_BIAS.match(name):
             stack = match[1]
             for index in range(num_layers[stack]):
-                repeated[f"{stack}/layers_{index}/relpos_bias/rel_embedding"] = leaf
+                repeated[f"{stack}/layers_{index}/relpos_bias/rel_embedding"] = array
         else:
-            repeated[name] = leaf
+            repeated[name] = array
     return repeated
 
 
-def _share_relative_bias(flat: dict[str, Any]) -> dict[str, Any]:
+def _share_relative_bias(arrays: Arrays) -> dict[str, LazyArray]:
     """Undoes `_repeat_relative_bias`, where all layers of a stack have the same bias."""
-    shared: dict[str, Any] = {}
-    for name, leaf in flat.items():
+    shared: dict[str, LazyArray] = {}
+    for name, array in arrays.items():
         match = _LAYER_BIAS.match(name)
         if match is None:
-            shared[name] = leaf
+            shared[name] = array
             continue
         target = f"{match[1]}/relpos_bias/rel_embedding"
-        first = shared.setdefault(target, leaf)
-        if not np.array_equal(first, leaf):
+        first = shared.setdefault(target, array)
+        if first is not array and not np.array_equal(first.read(), array.read()):
             raise UserError(
                 f"Layers of the {match[1]} have different relative biases ({name!r}), but the "
                 "model's configuration shares one; set relpos_per_layer=True."
@@ -183,7 +186,3 @@ def _num_layers(config: ModelConfig) -> dict[str, int]:
     if isinstance(config, EncoderDecoderConfig):
         return {"encoder": config.num_encoder_layers, "decoder": config.num_decoder_layers}
     return {"decoder": config.num_layers}
-
-
-def _numpy_of(array: Any) -> Any:
-    return np if isinstance(array, np.ndarray) else jnp

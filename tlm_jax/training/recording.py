@@ -12,6 +12,7 @@ import numpy as np
 
 from tlm_jax import models, trees
 from tlm_jax.errors import UserError
+from tlm_jax.lazy import in_memory
 from tlm_jax.models import layouts
 from tlm_jax.types import Batch, Params
 
@@ -48,7 +49,7 @@ class Recording:
         wanted = {str(name) for name in expected["param_names"]}
         flat = {name: x for name, x in _arrays(source).items() if name in wanted}
         config = _config_of(flat, source)
-        params = layouts.to_layout(jax.tree.map(jnp.asarray, trees.unflatten(flat)), config)
+        params = jax.tree.map(jnp.asarray, layouts.to_layout(trees.unflatten(flat), config))
         query = next(x for name, x in flat.items() if name.endswith("attention/query/kernel"))
         return cls(config, params, inputs, expected, query.ndim > (3 if config.scan_layers else 2))
 
@@ -70,9 +71,14 @@ class Recording:
 
     def recorded_layout(self, params: Params) -> dict[str, np.ndarray]:
         """Returns parameters (or gradients) by name, in the shapes of the recording."""
-        if self.heads_are_split:
-            params = layouts.split_heads(params, self.config.head_dim)
-        return {name: np.asarray(array) for name, array in trees.flatten(params).items()}
+        flat = {name: np.asarray(array) for name, array in trees.flatten(params).items()}
+        if not self.heads_are_split:
+            return flat
+        arrays = layouts.unrolled({name: in_memory(array) for name, array in flat.items()})
+        arrays = layouts.split_heads(arrays, self.config.head_dim)
+        if self.config.scan_layers:
+            arrays = layouts.stack_layers(arrays)
+        return {name: array.read() for name, array in sorted(arrays.items())}
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
