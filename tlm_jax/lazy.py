@@ -46,9 +46,11 @@ class LazyArray(abc.ABC):
         """
         given = (index,) if isinstance(index, slice) else tuple(index)
         given += (slice(None),) * (len(self.shape) - len(given))
-        return self._read(
-            tuple(slice(*part.indices(size)[:2]) for part, size in zip(given, self.shape))
-        )
+        index = tuple(slice(*part.indices(size)[:2]) for part, size in zip(given, self.shape))
+        shape = [max(0, part.stop - part.start) for part in index]
+        if 0 in shape:
+            return np.empty(shape, self.dtype)
+        return self._read(index)
 
     def read(self) -> np.ndarray:
         """Reads all of it."""
@@ -56,7 +58,7 @@ class LazyArray(abc.ABC):
 
     @abc.abstractmethod
     def _read(self, index: Index) -> np.ndarray:
-        """Reads a part; every slice has a start and a stop."""
+        """Reads a part that is not empty; every slice has a start and a stop."""
 
 
 class Stored(LazyArray):
