@@ -1,0 +1,250 @@
+"""Parts of TensorStore arrays are what TensorStore and Orbax wrote, or errors that name the loss."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import tensorstore as ts
+
+from tlm_jax import lazy
+from tlm_jax.checkpoints.formats import tensorstore_arrays
+from tlm_jax.checkpoints.formats.tensorstore_arrays import (
+    create_array,
+    open_array,
+    open_arrays,
+    open_item,
+    row_chunks,
+)
+from tlm_jax.errors import UserError
+
+TREE = {
+    "step": np.int32(7),
+    "params": {
+        "a": np.arange(24, dtype=np.float32).reshape(4, 6),
+        "b/c": np.arange(10).astype(ml_dtypes.bfloat16),
+    },
+    "nothing": None,
+}
+
+
+def _write(directory, array, *, driver="zarr", chunks=None, **metadata):
+    """Writes an array with TensorStore itself."""
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{directory}/"}}
+    if driver == "zarr":
+        metadata |= {"chunks": list(chunks or array.shape), "dtype": array.dtype.str}
+        spec |= {"metadata": {"shape": list(array.shape), **metadata}}
+    else:
+        grid = {"name": "regular", "configuration": {"chunk_shape": list(chunks or array.shape)}}
+        spec |= {
+            "metadata": {
+                "shape": list(array.shape),
+                "data_type": array.dtype.name,
+                "chunk_grid": grid,
+                **metadata,
+            }
+        }
+    ts.open(spec, create=True).result().write(array).result()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16, np.int32])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("shape", [(9, 4), (), (0, 3), (5,), (3, 2, 2)])
+def test_what_is_written_in_blocks_is_read_again(tmp_path, dtype, compression, shape):
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+    writer = create_array(
+        tmp_path / "x", shape, dtype, row_chunks(shape, dtype, 32), compression=compression
+    )
+    for index in lazy.blocks(lazy.in_memory(array), 32):
+        writer.write(index, np.asarray(array[index]))
+    found = open_array(tmp_path / "x")
+    assert (found.shape, found.dtype) == (shape, np.dtype(dtype))
+    np.testing.assert_array_equal(found.read(), array)
+    part = tuple(slice(1, max(1, size - 1)) for size in shape)
+    np.testing.assert_array_equal(found[part], array[part])
+
+
+def test_a_block_of_rows_fills_a_chunk(tmp_path):
+    array = np.ones((10, 3), np.float32)
+    chunks = row_chunks(array.shape, array.dtype, 36)
+    assert chunks == [3, 3]
+    sizes = [index[0].stop - index[0].start for index in lazy.blocks(lazy.in_memory(array), 36)]
+    assert sizes == [3, 3, 3, 1]
+    # A row is never divided.
+    assert row_chunks((4, 100), np.float32, 8) == [1, 100]
+
+
+def test_chunks_of_zeros_have_files_too(tmp_path):
+    create_array(tmp_path / "x", (4,), np.float32, (2,)).write((), np.zeros(4, np.float32))
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [".zarray", "0", "1"]
+
+
+@pytest.mark.parametrize("compressor", [None, {"id": "gzip", "level": 1}, {"id": "blosc"}])
+def test_reads_what_tensorstore_wrote(tmp_path, compressor):
+    array = np.random.default_rng(0).normal(size=(6, 5, 4)).astype(np.float32)
+    _write(tmp_path / "x", array, chunks=(2, 3, 4), compressor=compressor)
+    np.testing.assert_array_equal(open_array(tmp_path / "x")[1:5, 2:4, 1:2], array[1:5, 2:4, 1:2])
+
+
+def test_reads_zarr_version_3(tmp_path):
+    array = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    _write(tmp_path / "x", array, driver="zarr3", chunks=(2, 3))
+    np.testing.assert_array_equal(open_array(tmp_path / "x")[1:5, 2:4], array[1:5, 2:4])
+
+
+@pytest.mark.parametrize(("ocdbt", "zarr3"), [(True, False), (True, True), (False, False)])
+def test_an_orbax_item_has_the_names_and_values_of_its_tree(tmp_path, ocdbt, zarr3):
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=ocdbt, use_zarr3=zarr3)
+    ocp.Checkpointer(handler).save(tmp_path / "item", args=ocp.args.PyTreeSave(TREE))
+    arrays = open_item(tmp_path / "item")
+    assert sorted(arrays) == ["params/a", "params/b/c", "step"]
+    np.testing.assert_array_equal(arrays["params/a"][1:3, 2:4], TREE["params"]["a"][1:3, 2:4])
+    np.testing.assert_array_equal(arrays["params/b/c"].read(), TREE["params"]["b/c"])
+    assert arrays["step"].read() == 7
+
+
+def test_a_database_without_a_description_is_listed_by_its_keys(tmp_path):
+    tree = {"params": {"a": TREE["params"]["a"]}}
+    ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).save(
+        tmp_path / "item", args=ocp.args.PyTreeSave(tree)
+    )
+    (tmp_path / "item" / "_METADATA").unlink()
+    arrays = open_item(tmp_path / "item")
+    assert list(arrays) == ["params/a"]
+    np.testing.assert_array_equal(arrays["params/a"].read(), tree["params"]["a"])
+
+
+def test_the_orbax_layout_of_t5x(shared_dir):
+    fixture = shared_dir / "fixtures" / "t5x" / "t5_untied"
+    arrays = open_item(fixture / "ckpt_orbax" / "checkpoint_0" / "state")
+    with np.load(fixture / "params.npz") as expected:
+        for name in expected:
+            found = arrays[f"target/{name}"]
+            np.testing.assert_array_equal(found.read(), expected[name])
+            np.testing.assert_array_equal(found[1:3], expected[name][1:3])
+    assert len(arrays) == 261
+
+
+def test_a_chunk_is_expanded_once_while_its_array_is_in_use(tmp_path, monkeypatch):
+    """Seen by taking the file away between two reads."""
+    monkeypatch.setattr(tensorstore_arrays, "_IN_USE_BYTES", 0)
+    array = np.random.default_rng(0).normal(size=(8, 6, 8)).astype(np.float32)
+    for name in "ab":
+        create_array(tmp_path / name, array.shape, array.dtype).write((), array)
+    arrays = open_arrays({name: tmp_path / name for name in "ab"})
+    np.testing.assert_array_equal(arrays["a"][:, 0:1], array[:, 0:1])
+    (tmp_path / "a" / "0.0.0").unlink()
+    for layer in range(1, 6):
+        here = slice(layer, layer + 1)
+        np.testing.assert_array_equal(arrays["a"][:, here], array[:, here])
+    # Another array takes the memory.
+    np.testing.assert_array_equal(arrays["b"][:, 0:1], array[:, 0:1])
+    with pytest.raises(UserError, match="is missing"):
+        arrays["a"][:, 0:1]
+
+
+def test_a_missing_chunk_is_damage_where_there_is_no_fill_value(tmp_path):
+    create_array(tmp_path / "x", (4, 2), np.float32, (2, 2)).write((), np.ones((4, 2), np.float32))
+    (tmp_path / "x" / "1.0").unlink()
+    array = open_array(tmp_path / "x")
+    np.testing.assert_array_equal(array[0:2], np.ones((2, 2)))
+    with pytest.raises(UserError, match=r"/x: cannot be read .*chunk \{1, 0\}.* is missing"):
+        array.read()
+    with pytest.raises(UserError, match="incomplete, get it again"):
+        array[3:4]
+
+
+def test_a_missing_chunk_is_the_fill_value_where_there_is_one(tmp_path):
+    array = np.zeros((4, 2), np.float32)
+    _write(tmp_path / "x", array, chunks=(2, 2), fill_value=0.0)
+    assert not (tmp_path / "x" / "0.0").exists()
+    np.testing.assert_array_equal(open_array(tmp_path / "x").read(), array)
+    with pytest.raises(UserError, match="is missing"):
+        open_array(tmp_path / "x", complete=True).read()
+
+
+def test_a_missing_chunk_of_zarr_version_3_in_orbax_is_damage(tmp_path):
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=True)
+    ocp.Checkpointer(handler).save(tmp_path / "item", args=ocp.args.PyTreeSave({"a": np.ones(3)}))
+    description = json.loads((tmp_path / "item" / "_METADATA").read_text())
+    assert description["store_array_data_equal_to_fill_value"] is True
+    shutil.rmtree(tmp_path / "item" / "a" / "c")
+    with pytest.raises(UserError, match="item/a: cannot be read"):
+        open_item(tmp_path / "item")["a"].read()
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_a_truncated_chunk_is_damage(tmp_path, compression):
+    array = np.random.default_rng(0).normal(size=100).astype(np.float32)
+    create_array(tmp_path / "x", (100,), np.float32, compression=compression).write((), array)
+    chunk = tmp_path / "x" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:200])
+    with pytest.raises(UserError, match="/x: cannot be read") as raised:
+        open_array(tmp_path / "x")[0:10]
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_damaged_database_says_so(tmp_path):
+    ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).save(
+        tmp_path / "item", args=ocp.args.PyTreeSave(TREE)
+    )
+    manifest = tmp_path / "item" / "manifest.ocdbt"
+    manifest.write_bytes(manifest.read_bytes()[:20])
+    with pytest.raises(UserError, match="damaged or incomplete, get it again"):
+        open_item(tmp_path / "item")
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"no array at .*nowhere: expected a zarr directory"):
+        open_array(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no Orbax item at .*expected a folder with _METADATA or"):
+        open_item(tmp_path)
+    (tmp_path / ".zarray").write_text("{")
+    with pytest.raises(UserError, match=r"no array can be read .*Invalid JSON"):
+        open_array(tmp_path)
+    (tmp_path / "_METADATA").write_text('{"tree_metadata": {"a": {}}}')
+    with pytest.raises(UserError, match="_METADATA is not Orbax's description"):
+        open_item(tmp_path)
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path):
+    writer = create_array(tmp_path / "x", (4,), np.float32)
+    shutil.rmtree(tmp_path / "x")
+    (tmp_path / "x").write_text("in the way")
+    with pytest.raises(OSError, match="x"):
+        writer.write((), np.ones(4, np.float32))
+
+
+READ_COLUMNS = """
+import resource, sys
+from pathlib import Path
+from tlm_jax.checkpoints.formats.tensorstore_arrays import open_arrays
+arrays = open_arrays({name: Path(sys.argv[1], name) for name in "abc"})
+arrays["a"][0:1, 0:1]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for array in arrays.values():
+    for start in range(0, 4096, 256):
+        array[:, start : start + 256]
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / array.nbytes)
+"""
+
+
+def test_reading_columns_needs_the_memory_of_one_array(tmp_path, monkeypatch):
+    """Three arrays of 64 MiB in chunks of 4 MiB, each read against the grain."""
+    monkeypatch.setattr(tensorstore_arrays, "_IN_USE_BYTES", 0)
+    block = np.random.default_rng(0).normal(size=(256, 4096)).astype(np.float32)
+    for name in "abc":
+        writer = create_array(tmp_path / name, (4096, 4096), np.float32, (256, 4096))
+        for start in range(0, 4096, 256):
+            writer.write((slice(start, start + 256),), block)
+    code = READ_COLUMNS.replace(
+        "arrays = ", "from tlm_jax.checkpoints.formats import tensorstore_arrays as t\n"
+        "t._IN_USE_BYTES = 0\narrays = ", 1
+    )  # fmt: skip
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.3

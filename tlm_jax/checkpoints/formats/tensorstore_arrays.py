@@ -1,0 +1,325 @@
+"""Reads and writes arrays of TensorStore part by part: zarr in directories, and Orbax's databases.
+
+A TensorStore file is divided into chunks, and a chunk is read whole. What is cut from one is kept
+while the array is in use, so that the layers of a stacked parameter do not read it again and again;
+arrays not in use keep nothing. Reading needs at most one array and one compressed chunk; an array
+stored as a single chunk therefore needs about twice its size while that chunk is expanded.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlm_jax.errors import UserError
+from tlm_jax.lazy import Index, LazyArray, Stored
+
+if TYPE_CHECKING:
+    import tensorstore
+
+METADATA = "_METADATA"
+"""The file of an Orbax item that lists its arrays."""
+
+_DATABASE = "manifest.ocdbt"
+_DESCRIPTIONS = {"zarr": ".zarray", "zarr3": "zarr.json"}
+_IN_USE_BYTES = 256 * 2**20
+_BOOKKEEPING_BYTES = 2**20
+_COMPRESSORS: dict[str, dict[str, Any] | None] = {
+    "none": None,
+    "gzip": {"id": "gzip", "level": 1},
+    "zstd": {"id": "zstd", "level": 1},
+}
+
+
+def open_array(directory: Path, *, complete: bool | None = None) -> LazyArray:
+    """Returns the array of one zarr directory (version 2 or 3); only its description is read now.
+
+    Args:
+      directory: holds `.zarray` or `zarr.json`, and the chunks.
+      complete: whether a chunk without a file is damage rather than equal to the fill value; if not
+        given, it is where the description has no fill value, as ours and T5X's have none.
+
+    Raises:
+      UserError: there is no array, or its description cannot be read. Reading a part raises one if
+        a chunk is damaged or missing.
+    """
+    return open_arrays({"": directory}, complete=complete)[""]
+
+
+def open_arrays(
+    directories: Mapping[str, Path], *, complete: bool | None = None
+) -> dict[str, LazyArray]:
+    """As `open_array`, of arrays that are read one after the other and so share their memory."""
+    specs = {}
+    for name, directory in directories.items():
+        driver = next((d for d, f in _DESCRIPTIONS.items() if (directory / f).is_file()), None)
+        if driver is None:
+            raise UserError(
+                f"no array at {directory}: expected a zarr directory with .zarray or zarr.json; "
+                "the checkpoint is incomplete, get it again"
+            )
+        specs[name] = {"driver": driver, "kvstore": _directory(directory)}
+    return _opened(specs, {name: str(d) for name, d in directories.items()}, complete)
+
+
+def open_item(directory: Path) -> dict[str, LazyArray]:
+    """Returns the arrays of one item of an Orbax checkpoint, by '/'-joined names.
+
+    Args:
+      directory: such as `checkpoint_100/state`, with an OCDBT database or one zarr directory an
+        array.
+
+    Raises:
+      UserError: it holds no such item, or the item is damaged.
+    """
+    listed = _listed(directory)
+    database = (directory / _DATABASE).is_file()
+    if listed is None and not database:
+        raise UserError(
+            f"no Orbax item at {directory}: expected a folder with {METADATA} or {_DATABASE}"
+        )
+    names, complete, driver = listed or _found(directory)
+    if not database:
+        paths = {name: directory / stored for name, stored in names.items()}
+        return open_arrays(paths, complete=complete)
+    specs = {
+        name: {
+            "driver": driver,
+            "kvstore": {
+                "driver": "ocdbt",
+                "base": _directory(directory),
+                "path": f"{stored}/",
+            },
+        }
+        for name, stored in names.items()
+    }
+    return _opened(specs, {name: f"{directory}: {name}" for name in names}, complete)
+
+
+class ArrayWriter:
+    """Writes one array part by part into a zarr directory."""
+
+    def __init__(self, store: tensorstore.TensorStore):
+        self._store = store
+
+    def write(self, index: Index, part: np.ndarray) -> None:
+        """Writes a part, which is on disk on return.
+
+        Args:
+          index: slices of the first axes; missing ones mean everything. A part that ends within a
+            chunk is slower: the chunk is read and written again.
+          part: its values.
+
+        Raises:
+          OSError: the disk is full or fails.
+        """
+        try:
+            self._store[tuple(index)].write(part).result()
+        except ValueError as error:
+            raise OSError(_reason(error)) from None
+
+
+def create_array(
+    directory: Path,
+    shape: Sequence[int],
+    dtype: np.dtype | type,
+    chunks: Sequence[int] | None = None,
+    *,
+    compression: str = "none",
+) -> ArrayWriter:
+    """Makes a zarr directory (version 2) to be filled.
+
+    Every chunk written has a file, also one that is all zeros, so that a lost one is found out.
+
+    Args:
+      directory: to be made; its parent may be missing too.
+      shape: of the array.
+      dtype: NumPy's, or one of ml_dtypes.
+      chunks: shape of a chunk; by default `row_chunks`.
+      compression: "none", "gzip" or "zstd".
+    """
+    ts = _tensorstore()
+    dtype = np.dtype(dtype)
+    chunks = row_chunks(shape, dtype) if chunks is None else chunks
+    spec = {
+        "driver": "zarr",
+        "kvstore": _directory(directory),
+        "dtype": dtype.name,
+        "metadata": {
+            "shape": list(shape),
+            "chunks": [max(1, size) for size in chunks],
+            "compressor": _COMPRESSORS[compression],
+        },
+        "store_data_equal_to_fill_value": True,
+    }
+    try:
+        return ArrayWriter(ts.open(spec, create=True, delete_existing=False).result())
+    except ValueError as error:
+        raise OSError(_reason(error)) from None
+
+
+def row_chunks(
+    shape: Sequence[int], dtype: np.dtype | type, chunk_bytes: int = 64 * 2**20
+) -> list[int]:
+    """Returns the shape of chunks that are runs of rows, which `lazy.blocks` of that size fills.
+
+    Args:
+      shape: of the array.
+      dtype: of the array.
+      chunk_bytes: at most, but for a row that is larger; T5X too writes 64 MiB.
+    """
+    if not shape:
+        return []
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    rows = max(1, chunk_bytes * shape[0] // max(nbytes, 1))
+    return [min(rows, shape[0]), *shape[1:]]
+
+
+class _InUse:
+    """Keeps the arrays read last open, with what they have expanded, up to a number of bytes."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._open: collections.OrderedDict[str, tuple[int, Any]] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, name: str, spec: Mapping[str, Any], nbytes: int) -> tensorstore.TensorStore:
+        """Returns an array with a memory of its own; others give up theirs first."""
+        with self._lock:
+            if name in self._open:
+                self._open.move_to_end(name)
+                return self._open[name][1]
+            while (
+                self._open and sum(size for size, _ in self._open.values()) > self._limit - nbytes
+            ):
+                self._open.popitem(last=False)
+            store = _open(spec, memory=nbytes + _BOOKKEEPING_BYTES).result()
+            self._open[name] = (nbytes, store)
+            return store
+
+
+def _opened(
+    specs: Mapping[str, dict[str, Any]], places: Mapping[str, str], complete: bool | None
+) -> dict[str, LazyArray]:
+    """Returns lazy arrays of these specifications; all descriptions are read at once."""
+    futures = {name: _open(spec, memory=0) for name, spec in specs.items()}
+    stores: dict[str, tensorstore.TensorStore] = {}
+    for name, future in futures.items():
+        try:
+            stores[name] = future.result()
+        except ValueError as error:
+            raise UserError(
+                f"{places[name]}: no array can be read ({_reason(error)}); the checkpoint is "
+                "damaged or incomplete, get it again"
+            ) from None
+    sizes = {name: _nbytes(store) for name, store in stores.items()}
+    in_use = _InUse(max([_IN_USE_BYTES, *sizes.values()]))
+    arrays: dict[str, LazyArray] = {}
+    for name, store in stores.items():
+        spec = dict(specs[name])
+        spec["fill_missing_data_reads"] = not (store.fill_value is None or complete)
+        arrays[name] = _stored(name, store, spec, sizes[name], in_use, places[name])
+    return arrays
+
+
+def _stored(
+    name: str,
+    store: tensorstore.TensorStore,
+    spec: Mapping[str, Any],
+    nbytes: int,
+    in_use: _InUse,
+    place: str,
+) -> LazyArray:
+    shape = tuple(store.shape)
+
+    def read(index: Index) -> np.ndarray:
+        whole = all(part.stop - part.start == size for part, size in zip(index, shape))
+        try:
+            # What is read whole is not cut again: nothing of it is kept.
+            source = _open(spec, memory=0).result() if whole else in_use.get(name, spec, nbytes)
+            return source[index].read().result()
+        except ValueError as error:
+            raise UserError(
+                f"{place}: cannot be read ({_reason(error)}); the checkpoint is damaged or "
+                "incomplete, get it again"
+            ) from None
+
+    return Stored(shape, store.dtype.numpy_dtype, read)
+
+
+def _open(spec: Mapping[str, Any], *, memory: int) -> Any:
+    """Starts opening an array for reading, with room for expanded chunks of `memory` bytes."""
+    ts = _tensorstore()
+    context = ts.Context({"cache_pool": {"total_bytes_limit": memory}})
+    return ts.open({**spec, "recheck_cached_data": "open"}, read=True, context=context)
+
+
+def _listed(directory: Path) -> tuple[dict[str, str], bool, str] | None:
+    """Returns what Orbax's description lists: names to where they are, completeness, driver."""
+    path = directory / METADATA
+    if not path.is_file():
+        return None
+    try:
+        description = json.loads(path.read_bytes())
+        entries = description["tree_metadata"].values()
+        names = {}
+        for entry in entries:
+            keys = [str(part["key"]) for part in entry["key_metadata"]]
+            if _is_array(entry["value_metadata"]):
+                names["/".join(keys)] = ".".join(keys)
+        driver = "zarr3" if description.get("use_zarr3") else "zarr"
+        complete = bool(description.get("store_array_data_equal_to_fill_value"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{path} is not Orbax's description of a tree of arrays; the checkpoint is damaged or "
+            "of an unknown version, get it again"
+        ) from None
+    return names, complete, driver
+
+
+def _is_array(value: Mapping[str, Any]) -> bool:
+    if value.get("skip_deserialize"):
+        return False
+    return value.get("value_type") in ("jax.Array", "np.ndarray", "scalar")
+
+
+def _found(directory: Path) -> tuple[dict[str, str], bool, str]:
+    """As `_listed`, of a database without a description, whose keys say what is there."""
+    ts = _tensorstore()
+    base = {"driver": "ocdbt", "base": _directory(directory)}
+    try:
+        keys = [key.decode() for key in ts.KvStore.open(base).result().list().result()]
+    except ValueError as error:
+        raise UserError(f"{directory}: the database cannot be read ({_reason(error)})") from None
+    for driver, file in _DESCRIPTIONS.items():
+        stored = [key.removesuffix(f"/{file}") for key in keys if key.endswith(f"/{file}")]
+        if stored:
+            return {name.replace(".", "/"): name for name in stored}, False, driver
+    raise UserError(f"{directory}: the database holds no arrays")
+
+
+def _directory(path: Path) -> dict[str, str]:
+    return {"driver": "file", "path": f"{path.resolve()}/"}
+
+
+def _nbytes(store: tensorstore.TensorStore) -> int:
+    return math.prod(store.shape) * store.dtype.numpy_dtype.itemsize
+
+
+def _reason(error: Exception) -> str:
+    """Returns TensorStore's message without the specification that it appends."""
+    return str(error).split(" [", 1)[0].splitlines()[0]
+
+
+def _tensorstore() -> Any:
+    """Imports TensorStore when needed: it takes a tenth of a second."""
+    import tensorstore
+
+    return tensorstore
