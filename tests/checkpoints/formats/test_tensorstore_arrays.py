@@ -1,4 +1,4 @@
-"""Parts of TensorStore arrays are what TensorStore and Orbax wrote, or errors that name the loss."""
+"""Parts of TensorStore arrays are what TensorStore or Orbax wrote, or an error names the loss."""
 
 import json
 import shutil
