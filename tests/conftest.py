@@ -14,7 +14,7 @@ import jaxtyping
 # Not `runs`: gin binds any value to a configuration, and the check there says it better.
 CHECKED = (
     *("checkpoints", "data", "decoding", "evaluation", "losses", "metrics", "models", "optim"),
-    *("sharding", "training", "trees", "types", "html"),
+    *("sharding", "training", "trees", "types", "html", "lazy"),
 )
 _hook = jaxtyping.install_import_hook([f"tlm_jax.{name}" for name in CHECKED], "beartype.beartype")
 

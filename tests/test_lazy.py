@@ -40,7 +40,10 @@ VIEWS = {
     ),
     "joined": (lambda s: lazy.joined_axes(s, axis=1), WHOLE.reshape(4, 30)),
     "split": (lambda s: lazy.split_axis(s, 3, axis=1), WHOLE.reshape(4, 2, 3, 5)),
-    "cast": (lambda s: lazy.cast(s, ml_dtypes.bfloat16), WHOLE.astype(ml_dtypes.bfloat16)),
+    "cast": (
+        lambda s: lazy.cast(s, np.dtype(ml_dtypes.bfloat16)),
+        WHOLE.astype(ml_dtypes.bfloat16),
+    ),
     "chain": (
         lambda s: lazy.transposed(lazy.joined_axes(lazy.split_axis(s, 3, axis=1), axis=2)),
         WHOLE.reshape(4, 2, 15).T,
@@ -81,4 +84,4 @@ def test_views_undone_are_the_source():
     layers = [lazy.layer_of(source, number, axis=1) for number in range(6)]
     assert lazy.stacked(layers, axis=1) is source
     assert lazy.stacked(layers[::-1], axis=1) is not source
-    assert lazy.cast(source, np.float32) is source
+    assert lazy.cast(source, np.dtype(np.float32)) is source

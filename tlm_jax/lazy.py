@@ -74,7 +74,8 @@ class Stored(LazyArray):
 
 def in_memory(array: np.ndarray) -> LazyArray:
     """Returns an array that is already here, as one that could be elsewhere."""
-    return Stored(array.shape, array.dtype, lambda index: array[index])
+    # A scalar's only entry would come as a scalar, not as an array.
+    return Stored(array.shape, array.dtype, lambda index: np.asarray(array[index]))
 
 
 class _Transposed(LazyArray):

@@ -83,8 +83,7 @@ def seal(
         for path in directory.rglob("*")
         if path.is_file() and path.name != FILE_NAME
     )
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        specs = list(pool.map(lambda name: _file_spec(directory / name, checksums), names))
+    specs = file_specs([directory / name for name in names], checksums=checksums)
     content = {
         "format": FORMAT,
         "step": step,
@@ -155,6 +154,12 @@ def verify(
             raise Damaged(f"file {name} has {size:,} bytes instead of {expected.size_bytes:,}")
     if contents:
         _verify_contents(directory, manifest, names)
+
+
+def file_specs(paths: Sequence[Path], *, checksums: bool) -> list[FileSpec]:
+    """Returns the size of every file, and its CRC-32 if asked for, read by several threads."""
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(lambda path: _file_spec(path, checksums), paths))
 
 
 def sync_directory(directory: Path) -> None:

@@ -33,26 +33,26 @@ def not_written(step: int, directory: Path, last: int | None, error: Exception) 
         if last is not None
         else "There is no earlier checkpoint."
     )
-    number = _full_disk(error)
-    if number is None:
+    full = full_disk(error)
+    if full is None:
         reason, remedy = first_line(error), ""
     else:
         free_mb = shutil.disk_usage(directory).free / 1e6
-        reason = f"{_FULL[number]} ({free_mb:,.0f} MB free, without the unfinished files)"
+        reason = f"{full} ({free_mb:,.0f} MB free, without the unfinished files)"
         remedy = "Make room first. "
     return UserError(
         f"checkpoint {step} was not written to {directory}: {reason}. {remedy}{intact}"
     )
 
 
-def _full_disk(error: BaseException | None) -> int | None:
-    """Returns the system's error number, if a full disk is among the error's causes."""
+def full_disk(error: BaseException | None) -> str | None:
+    """Returns in words that the disk is full, if that is among the error's causes."""
     while error is not None:
         number = getattr(error, "errno", None)
         if number in _FULL:
-            return number
+            return _FULL[number]
         for text, number in _TEXTS.items():
             if text in str(error):
-                return number
+                return _FULL[number]
         error = error.__cause__ or error.__context__
     return None

@@ -1,0 +1,197 @@
+"""Every family reads both forms of config.json, and its tensors become ours and theirs again."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlm_jax import models
+from tlm_jax.checkpoints import families
+from tlm_jax.checkpoints.formats import hugging_face
+from tlm_jax.errors import UserError
+from tlm_jax.lazy import in_memory
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "hf"
+COMMITTED = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
+SHARED = (
+    *("t5_v1_0", "t5_v1_1", "bloom", "gemma2", "gpt2", "gptj", "llama2_mha", "llama3_gqa"),
+    *("opt", "qwen3"),
+)
+
+
+@pytest.fixture(params=[*COMMITTED, *SHARED])
+def directory(request):
+    """A small model written by transformers."""
+    if request.param in COMMITTED:
+        return GOLDEN / request.param
+    return request.getfixturevalue("shared_dir") / "fixtures" / "hf" / request.param
+
+
+def _open(directory):
+    config = hugging_face.read_config(directory)
+    family = families.family_of(config, str(directory))
+    arrays = hugging_face.open_arrays(hugging_face.weight_files(directory))
+    return family, config, family.read_config(config), arrays
+
+
+def test_both_forms_of_config_give_the_same_model(directory):
+    family, _, model, _ = _open(directory)
+    older = json.loads((directory / "config.hub_v4.json").read_text())
+    assert families.model_differences(model, family.read_config(older)) == []
+
+
+def test_what_is_written_of_a_model_describes_it(directory):
+    family, _, model, _ = _open(directory)
+    assert families.fits(family, model)
+    assert families.same_model(family.read_config(family.write_config(model)), model)
+    # mT5 is T5 1.1 by another name, so a model of ours becomes the latter.
+    assert families.family_for(model).model_type == {"mt5": "t5"}.get(
+        family.model_type, family.model_type
+    )
+
+
+def test_tensors_become_ours_and_the_same_tensors_again(directory):
+    family, _, model, theirs = _open(directory)
+    ours = families.import_tensors(family, model, theirs, "test")
+    again = families.export_tensors(family, model, ours)
+    assert again.keys() == theirs.keys()
+    for name, array in theirs.items():
+        assert again[name].dtype == array.dtype
+        np.testing.assert_array_equal(again[name].read(), array.read(), err_msg=name)
+
+
+def test_a_part_of_a_tensor_is_the_part_of_the_whole(directory):
+    """Meshes read parts, through fused and transposed views alike."""
+    family, _, model, theirs = _open(directory)
+    for name, array in families.import_tensors(family, model, theirs, "test").items():
+        index = tuple(slice(size // 3, size // 3 + max(1, size // 2)) for size in array.shape)
+        np.testing.assert_array_equal(array[index], array.read()[index], err_msg=name)
+
+
+def test_the_bare_models_names_are_understood(directory):
+    family, _, model, theirs = _open(directory)
+    if not family.prefix:
+        pytest.skip(f"{family.model_type} has no prefix")
+    bare = {name.removeprefix(family.prefix): array for name, array in theirs.items()}
+    assert bare.keys() != theirs.keys()
+    ours = families.import_tensors(family, model, bare, "test")
+    assert ours.keys() == families.import_tensors(family, model, theirs, "test").keys()
+
+
+@pytest.mark.parametrize(
+    ("family", "extra"),
+    [
+        ("llama", "model.layers.0.self_attn.rotary_emb.inv_freq"),
+        ("gpt_neox", "gpt_neox.layers.1.attention.masked_bias"),
+        ("t5", "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"),
+    ],
+)
+def test_what_transformers_recomputes_is_passed_over(family, extra, write_hugging_face):
+    model = _MODELS[family]
+    directory = write_hugging_face(model)
+    entry, _, config, theirs = _open(directory)
+    ours = families.import_tensors(entry, config, theirs, "test")
+    more = {**theirs, extra: in_memory(np.zeros((2, 2), np.float32))}
+    assert families.import_tensors(entry, config, more, "test").keys() == ours.keys()
+
+
+_MODELS = {
+    "llama": {
+        "model_type": "llama",
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    },
+    "gpt_neox": {
+        "model_type": "gpt_neox",
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    },
+    "t5": {
+        "model_type": "t5",
+        "vocab_size": 40,
+        "d_model": 16,
+        "d_ff": 24,
+        "num_layers": 2,
+        "num_heads": 2,
+        "d_kv": 8,
+        "tie_word_embeddings": False,
+        "feed_forward_proj": "gated-gelu",
+    },
+}
+
+
+def test_a_repeated_logits_matrix_is_dropped_if_it_is_the_embedding(write_hugging_face, llama_json):
+    directory = write_hugging_face(llama_json | {"tie_word_embeddings": True})
+    family, _, model, theirs = _open(directory)
+    embedding = theirs["model.embed_tokens.weight"].read()
+    ours = families.import_tensors(
+        family, model, {**theirs, "lm_head.weight": in_memory(embedding)}, "DIR"
+    )
+    assert not any("logits_dense" in name for name in ours)
+    with pytest.raises(UserError, match=r"tie_word_embeddings.*differs from the token embedding"):
+        families.import_tensors(
+            family, model, {**theirs, "lm_head.weight": in_memory(embedding + 1)}, "DIR"
+        )
+
+
+def test_misfits_name_the_tensor_and_both_shapes(write_hugging_face):
+    family, _, model, theirs = _open(write_hugging_face())
+    name = "model.layers.1.self_attn.k_proj.weight"
+    less = {key: array for key, array in theirs.items() if key != name}
+    with pytest.raises(UserError, match=rf"DIR: tensor '{name}' \[8, 16\] is missing"):
+        families.import_tensors(family, model, less, "DIR")
+    less["model.layers.1.self_attn.k_porj.weight"] = theirs[name]
+    with pytest.raises(UserError, match=r"Did you mean 'model.layers.1.self_attn.k_porj.weight'"):
+        families.import_tensors(family, model, less, "DIR")
+    more = {**theirs, "model.layers.3.mlp.gate_proj.weight": theirs[name]}
+    with pytest.raises(UserError, match=r"'model.layers.3.mlp.gate_proj.weight' \[8, 16\] is not"):
+        families.import_tensors(family, model, more, "DIR")
+    wider = dataclasses.replace(model, mlp_dim=32)
+    with pytest.raises(
+        UserError, match=r"gate_proj.weight' has shape \[24, 16\].*gives \[32, 16\]"
+    ):
+        families.import_tensors(family, wider, theirs, "DIR")
+
+
+def test_unknown_architectures_list_the_known_ones():
+    with pytest.raises(
+        UserError, match=r"unknown architecture \(lama\).*bloom.*Did you mean 'llama'"
+    ):
+        families.family_of({"model_type": "lama"}, "config.json")
+    with pytest.raises(UserError, match=r"\(MambaForCausalLM\); known: bloom"):
+        families.family_of({"architectures": ["MambaForCausalLM"]}, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_act": "mish"}, r"activation 'mish'; expected one of relu, gelu"),
+        ({"hidden_size": None}, r"config.json has no 'hidden_size'"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, r"by 'yarn'; expected 'default'"),
+    ],
+)
+def test_what_our_models_do_not_do_is_refused(changes, message, llama_json):
+    with pytest.raises(UserError, match=message):
+        families.FAMILIES["llama"].read_config(llama_json | changes)
+
+
+def test_a_model_that_no_family_expresses_is_refused():
+    config = models.DecoderOnlyConfig(
+        vocab_size=16,
+        embed_dim=8,
+        num_layers=1,
+        num_heads=2,
+        head_dim=4,
+        mlp_dim=8,
+        position="none",
+    )
+    with pytest.raises(UserError, match=r"no known Hugging Face architecture does exactly what"):
+        families.family_for(config)

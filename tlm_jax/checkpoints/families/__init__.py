@@ -1,0 +1,150 @@
+"""Architectures of Hugging Face's transformers: configuration and names, each in a few lines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tlm_jax.checkpoints.families.bloom import BLOOM
+from tlm_jax.checkpoints.families.gemma import GEMMA, GEMMA2, GEMMA3_TEXT
+from tlm_jax.checkpoints.families.gpt import GPT2, GPT_NEO, GPT_NEOX, GPTJ
+from tlm_jax.checkpoints.families.llama import LLAMA, MISTRAL, QWEN2, QWEN3
+from tlm_jax.checkpoints.families.opt import OPT
+from tlm_jax.checkpoints.families.t5 import MT5, T5
+from tlm_jax.checkpoints.families.table import (
+    Family,
+    Tensor,
+    export_tensors,
+    import_tensors,
+    tensors,
+)
+from tlm_jax.errors import UserError, nearest
+from tlm_jax.models.config import DecoderOnlyConfig, ModelConfig
+
+FAMILIES = {
+    family.model_type: family
+    for family in (
+        T5,
+        MT5,
+        LLAMA,
+        MISTRAL,
+        QWEN2,
+        QWEN3,
+        GEMMA,
+        GEMMA2,
+        GEMMA3_TEXT,
+        BLOOM,
+        OPT,
+        GPT2,
+        GPTJ,
+        GPT_NEO,
+        GPT_NEOX,
+    )
+}
+"""By the `model_type` of config.json; of several that fit a model of ours, the first is written."""
+
+_RUN_TIME = (
+    "dtype",
+    "dropout_rate",
+    "scan_layers",
+    "remat_policy",
+    "embedding_init_stddev",
+    "prefix_lm",
+)
+
+
+def family_of(config: Mapping[str, Any], where: str) -> Family:
+    """Returns the family that a config.json names.
+
+    Raises:
+      UserError: it is not known; the message lists those that are.
+    """
+    model_type = config.get("model_type")
+    for family in FAMILIES.values():
+        if model_type == family.model_type or (
+            model_type is None and family.architecture in config.get("architectures", ())
+        ):
+            return family
+    what = model_type or ", ".join(config.get("architectures", ())) or "no model_type"
+    raise UserError(
+        f"{where} is of an unknown architecture ({what}); known: {', '.join(sorted(FAMILIES))}."
+        + nearest(str(model_type), FAMILIES)
+    )
+
+
+def family_for(config: ModelConfig) -> Family:
+    """Returns the first family that can express a model of ours exactly.
+
+    Raises:
+      UserError: none can.
+    """
+    for family in FAMILIES.values():
+        if fits(family, config):
+            return family
+    raise UserError(
+        "no known Hugging Face architecture does exactly what this model does; known: "
+        f"{', '.join(sorted(FAMILIES))}"
+    )
+
+
+def fits(family: Family, config: ModelConfig) -> bool:
+    """Returns whether writing a model's configuration and reading it gives the same model."""
+    try:
+        read = family.read_config(family.write_config(config))
+        tensors(family, config)
+    except (UserError, AttributeError, KeyError, TypeError, AssertionError):
+        return False  # of the other kind of model, or with a field that the family has not
+    return same_model(read, config)
+
+
+def same_model(first: ModelConfig, second: ModelConfig) -> bool:
+    """Returns whether two configurations differ at most in how they are run."""
+    return type(first) is type(second) and not model_differences(first, second)
+
+
+def model_differences(first: ModelConfig, second: ModelConfig) -> list[str]:
+    """Returns in words the fields in which two models of one kind differ, other than in running."""
+    ours, theirs = _spelled_out(first), _spelled_out(second)
+    return [
+        f"{name}: {ours[name]!r} and {theirs[name]!r}"
+        for name in ours
+        if name not in _RUN_TIME and ours[name] != theirs.get(name, ours[name])
+    ]
+
+
+def _spelled_out(config: ModelConfig) -> dict[str, Any]:
+    """Returns the fields, with None replaced by what it stands for and idle fields at rest."""
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    fields["num_kv_heads"] = config.kv_heads
+    if not config.tie_embeddings:
+        fields["scale_tied_logits"] = False
+    if isinstance(config, DecoderOnlyConfig):
+        rotary = config.position == "rotary"
+        fields["attention_scale"] = config.attention_scale or config.head_dim**-0.5
+        fields["rotary_dim"] = (config.rotary_dim or config.head_dim) if rotary else None
+        if not rotary:
+            fields |= {"rotary_base": None, "rotary_scaling": None}
+        if config.attention_window is None:
+            fields["windowed_layers"] = None
+        elif config.windowed_layers is None:
+            fields["windowed_layers"] = (True,) * config.num_layers
+        if config.position != "relative":
+            fields |= dict.fromkeys(("relpos_buckets", "relpos_max_distance"))
+            fields["relpos_per_layer"] = None
+    return fields
+
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Tensor",
+    "export_tensors",
+    "family_for",
+    "family_of",
+    "fits",
+    "import_tensors",
+    "model_differences",
+    "same_model",
+    "tensors",
+]

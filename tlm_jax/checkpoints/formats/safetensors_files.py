@@ -1,0 +1,216 @@
+"""Reads and writes safetensors files part by part, without holding a file or a whole tensor.
+
+The `safetensors` package writes from a complete dictionary in memory and reads through a mapped
+file, whose pages count as memory used; a model larger than the machine's memory needs neither.
+
+Format (https://github.com/huggingface/safetensors): eight bytes with the length of the header
+(little endian), the header as JSON `{name: {dtype, shape, data_offsets}}`, the arrays in row-major
+order one after the other.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from tlm_jax.errors import UserError
+from tlm_jax.lazy import Index, LazyArray, Stored
+
+_DTYPES = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_MAX_HEADER_BYTES = 100_000_000
+_ALIGNMENT_BYTES = 8
+
+
+def open_safetensors(path: Path) -> dict[str, LazyArray]:
+    """Returns the arrays of one file by name; only its header is read now.
+
+    Raises:
+      UserError: the file is cut short, is not of this format, or holds an unknown type.
+    """
+    header, start = _read_header(path)
+    size = path.stat().st_size
+    arrays: dict[str, LazyArray] = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        try:
+            shape, (first, last) = tuple(entry["shape"]), entry["data_offsets"]
+            dtype = _DTYPES[entry["dtype"]]
+        except (KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{path}: the header's entry for {name!r} is {entry!r}; expected shape, "
+                f"data_offsets, and a dtype among {', '.join(_DTYPES)}"
+            ) from None
+        if last - first != math.prod(shape) * dtype.itemsize:
+            raise UserError(
+                f"{path}: {name!r} has shape {list(shape)} of {dtype} but {last - first:,} bytes; "
+                "the file is damaged, get it again"
+            )
+        if start + last > size:
+            raise UserError(
+                f"{path} is cut short: {name!r} ends at byte {start + last:,}, the file at "
+                f"{size:,}; get it again"
+            )
+        arrays[name] = _stored(path, start + first, shape, dtype)
+    return arrays
+
+
+class SafetensorsWriter:
+    """Writes one file whose arrays are known by shape and dtype from the start.
+
+    Parts may come in any order. The file has its size from the beginning, so that a disk that is
+    too small is found out then. A context manager, at whose end the content is on disk.
+    """
+
+    def __init__(self, path: Path, arrays: Mapping[str, LazyArray]):
+        """Writes the header.
+
+        Args:
+          path: the file to make.
+          arrays: name to an array of the shape and dtype to be written.
+        """
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        offset = 0
+        for name, array in arrays.items():
+            header[name] = {
+                "dtype": _NAMES[array.dtype],
+                "shape": list(array.shape),
+                "data_offsets": [offset, offset + array.nbytes],
+            }
+            offset += array.nbytes
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % _ALIGNMENT_BYTES)
+        self._start = 8 + len(text)
+        self._header = header
+        self._file = path.open("w+b", buffering=0)
+        try:
+            self._file.write(len(text).to_bytes(8, "little") + text)
+            if offset:
+                _reserve(self._file.fileno(), self._start, offset)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> SafetensorsWriter:
+        return self
+
+    def __exit__(self, kind: object, *unused: object) -> None:
+        if kind is None:
+            os.fsync(self._file.fileno())
+        self._file.close()
+
+    def write(self, name: str, index: Index, part: np.ndarray) -> None:
+        """Writes whole entries of the first axis of an array.
+
+        Args:
+          name: which array.
+          index: empty for all of it, or one slice of its first axis.
+          part: its values.
+        """
+        entry = self._header[name]
+        row_bytes = math.prod(entry["shape"][1:]) * part.dtype.itemsize
+        first = index[0].start * row_bytes if index else 0
+        position = self._start + entry["data_offsets"][0] + first
+        content = memoryview(part.tobytes())
+        while content:
+            written = os.pwrite(self._file.fileno(), content, position)
+            content, position = content[written:], position + written
+
+
+def shards(arrays: Mapping[str, LazyArray], shard_bytes: int) -> list[list[str]]:
+    """Divides names, in order, into files of at most `shard_bytes`, or one larger array each."""
+    divided: list[list[str]] = []
+    room = 0
+    for name, array in arrays.items():
+        if not divided or array.nbytes > room:
+            divided.append([])
+            room = shard_bytes
+        divided[-1].append(name)
+        room -= array.nbytes
+    return divided
+
+
+def shard_names(count: int) -> list[str]:
+    """Returns the file names that transformers expects."""
+    if count == 1:
+        return ["model.safetensors"]
+    return [f"model-{number + 1:05d}-of-{count:05d}.safetensors" for number in range(count)]
+
+
+def index_json(arrays: Mapping[str, LazyArray], divided: Iterable[list[str]]) -> str:
+    """Returns the text of `model.safetensors.index.json`."""
+    divided = list(divided)
+    names = shard_names(len(divided))
+    content = {
+        "metadata": {"total_size": sum(array.nbytes for array in arrays.values())},
+        "weight_map": {name: file for file, group in zip(names, divided) for name in group},
+    }
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+def _reserve(descriptor: int, start: int, size: int) -> None:
+    """Takes the room on disk now, where the system can (macOS cannot)."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, start, size)
+    else:
+        os.ftruncate(descriptor, start + size)
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= _MAX_HEADER_BYTES:
+            raise UserError(
+                f"{path} is no safetensors file: its header would have {length:,} bytes"
+            )
+        if 8 + length > size:
+            raise UserError(
+                f"{path} is cut short: its header ends at byte {8 + length:,}, the file at "
+                f"{size:,}; get it again"
+            )
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            header = None
+    if not isinstance(header, dict):
+        raise UserError(f"{path} is no safetensors file: its header is not JSON")
+    return header, 8 + length
+
+
+def _stored(path: Path, start: int, shape: tuple[int, ...], dtype: np.dtype) -> LazyArray:
+    def read(index: Index) -> np.ndarray:
+        """Reads whole entries of the first axis, and cuts the others in memory."""
+        rows = index[0] if index else slice(0, 1)
+        row_items = math.prod(shape[1:])
+        count = (rows.stop - rows.start) * row_items
+        with path.open("rb", buffering=0) as file:
+            offset = start + rows.start * row_items * dtype.itemsize
+            found = np.fromfile(file, np.uint8, count * dtype.itemsize, offset=offset)
+        if found.size != count * dtype.itemsize:
+            raise UserError(f"{path} has become shorter while it was read")
+        found = found.view(dtype).reshape(-1, *shape[1:])
+        return found[(slice(None), *index[1:])] if index else found.reshape(())
+
+    return Stored(shape, dtype, read)
