@@ -51,8 +51,58 @@ DECODERS = {
     },
     "post_norm": {"norm_position": "post", **_LAYER_NORM},
     "qwen3": {"qk_norm": True, "num_kv_heads": 2, "tie_embeddings": True},
-    "soft_caps": {"attention_soft_cap": 2.0, "logits_soft_cap": 3.0, "embedding_scale": 5.0},
-    "prefix_lm": {"prefix_lm": True, "position": "relative"},
+    "prefix_lm": {"prefix_lm": True, "position": "relative", "attention_window": 4},
+    "mistral": {"attention_window": 3, "num_kv_heads": 2},
+    "llama3": {
+        "rotary_base": 100.0,
+        "rotary_scaling": models.RotaryScaling(
+            kind="llama3", factor=4.0, original_max_positions=16
+        ),
+    },
+    "gpt_neo": {
+        "position": "learned",
+        "max_positions": 40,
+        "attention_scale": 1.0,
+        "attention_window": 3,
+        "windowed_layers": (False, True),
+        **_LAYER_NORM,
+    },
+    "gpt_neox": {
+        "parallel_residual": True,
+        "parallel_norms": True,
+        "rotary_dim": 2,
+        **_BIASES,
+        **_LAYER_NORM,
+    },
+    "opt_350m": {
+        "position": "learned",
+        "max_positions": 38,
+        "position_offset": 2,
+        "word_embed_dim": 16,
+        "norm_position": "post",
+        "tie_embeddings": True,
+        **_BIASES,
+        **_LAYER_NORM,
+    },
+    "gemma2": {
+        "norm_position": "sandwich",
+        "norm_scale_offset": 1.0,
+        "embedding_scale": 5.0,
+        "attention_soft_cap": 2.0,
+        "logits_soft_cap": 3.0,
+        "attention_window": 3,
+        "windowed_layers": (True, True),
+    },
+    "gemma3": {
+        "norm_position": "sandwich",
+        "norm_scale_offset": 1.0,
+        "qk_norm": True,
+        "attention_window": 3,
+        "windowed_layers": (True, False),
+        "rotary_base": 1000.0,
+        "rotary_windowed_base": 10.0,
+        "rotary_scaling": models.RotaryScaling(kind="linear", factor=8.0),
+    },
 }
 
 ENCODER_DECODERS = {

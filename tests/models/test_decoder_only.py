@@ -26,6 +26,13 @@ def _batch(tokens, prefix_lengths=(2, 3), **features):
     }
 
 
+def _reach(config):
+    """How many positions a token acts on: a layer carries it as far as its window reaches."""
+    if config.layer_windows is None or not all(config.layer_windows):
+        return LENGTH
+    return config.num_layers * (config.attention_window - 1) + 1
+
+
 def test_position_t_sees_tokens_up_to_t_only(decoder, noisy_params, logits, tokens):
     params, ids = noisy_params(decoder), tokens(ROWS, LENGTH)
     before = logits(params, _batch(ids), config=decoder)
@@ -36,7 +43,8 @@ def test_position_t_sees_tokens_up_to_t_only(decoder, noisy_params, logits, toke
         # Prompts are 2 and 3 long; with prefix_lm their first positions see the whole prompt.
         blind = slice(2 if decoder.prefix_lm and position < 2 else 0, position)
         assert (changed[:, blind] == 0).all()
-        assert (changed[:, position:] > 1e-5).all()
+        assert (changed[:, position : position + _reach(decoder)] > 1e-5).all()
+        assert (changed[:, position + _reach(decoder) :] == 0).all()
         if decoder.prefix_lm and position == 1:
             assert (changed[:, 0] > 1e-5).all()
 

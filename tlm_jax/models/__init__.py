@@ -16,12 +16,14 @@ from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, Model
 from tlm_jax.models.flops import train_flops
 from tlm_jax.models.info import model_info, num_params
 from tlm_jax.models.layouts import check_shapes, to_layout
+from tlm_jax.models.specs import RotaryScaling
 
 __all__ = [
     "Cache",
     "DecoderOnlyConfig",
     "EncoderDecoderConfig",
     "ModelConfig",
+    "RotaryScaling",
     "abstract_params",
     "check_shapes",
     "decode_step",

@@ -45,7 +45,10 @@ def hidden_states(
     *,
     dropout_rng: jax.Array | None = None,
 ) -> Float[Array, "B T D"]:
-    """Returns the decoder's hidden states after its last norm, in `config.dtype`.
+    """Returns what the unembedding multiplies, in `config.dtype`.
+
+    That is the decoder's hidden states after its last norm, projected to E where a configuration
+    has `word_embed_dim`.
 
     Padding: positions with segment 0 if the batch is packed, else those whose token is 0 (of
     `encoder_input_tokens` and `decoder_target_tokens`). A padded position attends to all

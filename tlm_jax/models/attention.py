@@ -47,22 +47,34 @@ class Attention(nn.Module):
             self.key_norm = Norm(spec.qk_norm, spec.dtype, "kv")
 
     def queries(
-        self, x: Float[Array, "B T D"], positions: Int[Array, "B T"] | None
+        self,
+        x: Float[Array, "B T D"],
+        positions: Int[Array, "B T"] | None,
+        windowed: Bool[Array, ""] | None = None,
     ) -> Float[Array, "B T N H"]:
-        """Returns scaled queries, rotated to `positions` where the model rotates."""
+        """Returns scaled queries, rotated to `positions` where the model rotates.
+
+        `windowed` says whether the layer has a window, for rotation that differs there.
+        """
         spec = self.spec
         query = self.query(x).reshape(*x.shape[:2], spec.num_heads, spec.head_dim)
         query = constrain(query, ("batch", "length", "heads", "kv"))
         if spec.qk_norm is not None:
             query = self.query_norm(query)
         if spec.rotary is not None and positions is not None:
-            query = rotate(query, positions, spec.rotary)
+            query = rotate(query, positions, spec.rotary, windowed)
         return query if spec.scale == 1.0 else query * spec.scale
 
     def keys_and_values(
-        self, x: Float[Array, "B S D"], positions: Int[Array, "B S"] | None
+        self,
+        x: Float[Array, "B S D"],
+        positions: Int[Array, "B S"] | None,
+        windowed: Bool[Array, ""] | None = None,
     ) -> tuple[Float[Array, "B K S H"], Float[Array, "B K S H"]]:
-        """Returns keys and values with heads before positions, as the cache holds them."""
+        """Returns keys and values with heads before positions, as the cache holds them.
+
+        Keys are rotated as queries are.
+        """
         spec = self.spec
         shape = (*x.shape[:2], spec.num_kv_heads, spec.head_dim)
         axes = ("batch", "length", "kv_heads", "kv")
@@ -71,7 +83,7 @@ class Attention(nn.Module):
         if spec.qk_norm is not None:
             key = self.key_norm(key)
         if spec.rotary is not None and positions is not None:
-            key = rotate(key, positions, spec.rotary)
+            key = rotate(key, positions, spec.rotary, windowed)
         return jnp.einsum("bskh->bksh", key), jnp.einsum("bskh->bksh", value)
 
     def __call__(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from tlm_jax.models.attention import Attention
@@ -33,6 +34,7 @@ class BlockContext(NamedTuple):
       offsets: with a cache, int [B, S + 1]: key position − query position.
       encoded: encoder outputs [B, S, D]; not needed with a cache.
       cross_mask: bool [B, T, S].
+      window_mask: as `mask`, for layers with a window.
     """
 
     mask: jax.Array
@@ -41,13 +43,15 @@ class BlockContext(NamedTuple):
     offsets: jax.Array | None = None
     encoded: jax.Array | None = None
     cross_mask: jax.Array | None = None
+    window_mask: jax.Array | None = None
 
 
 class Block(nn.Module):
     """A layer, named as in T5X.
 
     Called with the keys and values of earlier tokens, it works on one more token. It returns the
-    keys and values it made if `emit_cache`, or if it was given a cache.
+    keys and values it made if `emit_cache`, or if it was given a cache. `windowed` (bool []) says
+    whether this layer has a window, in a stack where some do.
     """
 
     spec: BlockSpec
@@ -57,19 +61,24 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, context: BlockContext, cache: LayerCache | None
+        self,
+        x: jax.Array,
+        context: BlockContext,
+        cache: LayerCache | None,
+        windowed: jax.Array | None = None,
     ) -> tuple[jax.Array, LayersMade]:
         made: dict[str, jax.Array] = {}
         name = self.spec.self_attention_name
 
         def attend(h: jax.Array) -> jax.Array:
-            return self._self_attention(h, context, cache, made)
+            return self._self_attention(h, context, cache, windowed, made)
 
         mlp = Mlp(self.spec.mlp, self.deterministic, name="mlp")
         x = constrain(x, ("batch", "length", "embed"))
         if self.spec.parallel_residual:
             h = self._norm(f"pre_{name}_layer_norm")(x)
-            x += self._dropout(attend(h)) + self._dropout(mlp(h))
+            mlp_input = self._norm("pre_mlp_layer_norm")(x) if self.spec.parallel_norms else h
+            x += self._dropout(attend(h)) + self._dropout(mlp(mlp_input))
         else:
             x = self._sublayer(name, attend, x)
             if self.spec.cross_attention:
@@ -85,14 +94,15 @@ class Block(nn.Module):
         h: jax.Array,
         context: BlockContext,
         cache: LayerCache | None,
+        windowed: jax.Array | None,
         made: dict[str, jax.Array],
     ) -> jax.Array:
         spec = self.spec.attention
         attention = Attention(
             spec, h.shape[-1], self.deterministic, name=self.spec.self_attention_name
         )
-        query = attention.queries(h, context.positions)
-        key, value = attention.keys_and_values(h, context.positions)
+        query = attention.queries(h, context.positions, windowed)
+        key, value = attention.keys_and_values(h, context.positions, windowed)
         made |= {"key": key, "value": value}
         bias = context.bias
         if self.spec.relative is not None:
@@ -102,9 +112,13 @@ class Block(nn.Module):
                 if context.offsets is None
                 else relative.step(context.offsets)
             )
+        mask = context.mask
+        if windowed is not None:
+            assert context.window_mask is not None
+            mask = jnp.where(windowed, context.window_mask, mask)
         if cache is None:
-            return attention(query, (key,), (value,), context.mask, bias)
-        return attention(query, (cache["key"], key), (cache["value"], value), context.mask, bias)
+            return attention(query, (key,), (value,), mask, bias)
+        return attention(query, (cache["key"], key), (cache["value"], value), mask, bias)
 
     def _cross_attention(
         self,
@@ -129,9 +143,13 @@ class Block(nn.Module):
     def _sublayer(
         self, name: str, function: Callable[[jax.Array], jax.Array], x: jax.Array
     ) -> jax.Array:
-        if self.spec.norm_position == "pre":
-            return x + self._dropout(function(self._norm(f"pre_{name}_layer_norm")(x)))
-        return self._norm(f"post_{name}_layer_norm")(x + self._dropout(function(x)))
+        before, after = f"pre_{name}_layer_norm", f"post_{name}_layer_norm"
+        if self.spec.norm_position == "post":
+            return self._norm(after)(x + self._dropout(function(x)))
+        result = function(self._norm(before)(x))
+        if self.spec.norm_position == "sandwich":
+            result = self._norm(after)(result)
+        return x + self._dropout(result)
 
     def _norm(self, name: str) -> Norm:
         return Norm(self.spec.norm, self.dtype, name=name)

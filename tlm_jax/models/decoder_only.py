@@ -11,7 +11,7 @@ from tlm_jax.models import masks
 from tlm_jax.models.block import BlockContext, LayersMade
 from tlm_jax.models.config import DecoderOnlyConfig
 from tlm_jax.models.norms import Norm
-from tlm_jax.models.projections import Embedder
+from tlm_jax.models.projections import Embedder, Projection
 from tlm_jax.models.stack import DecoderStack
 from tlm_jax.sharding.rules import constrain
 from tlm_jax.types import Batch
@@ -28,19 +28,23 @@ class LanguageModel(nn.Module):
         config = self.config
         self.token_embedder = Embedder(
             config.vocab_size,
-            config.embed_dim,
+            config.token_width,
             stddev=config.embedding_init_stddev,
             dtype=config.dtype,
         )
         if config.position == "learned":
             assert config.max_positions is not None
             self.position_embedder = Embedder(
-                config.max_positions,
+                config.max_positions + config.position_offset,
                 config.embed_dim,
                 axes=("positions", "embed"),
                 stddev=config.embedding_init_stddev,
                 dtype=config.dtype,
             )
+        if config.word_embed_dim is not None:
+            # E stays whole: a parameter is split over fsdp once, and D is the larger.
+            self.project_in = Projection(config.embed_dim, (None, "embed"), dtype=config.dtype)
+            self.project_out = Projection(config.token_width, ("embed", None), dtype=config.dtype)
         if config.embedding_norm:
             self.embedding_norm = Norm(config.norm_spec(), config.dtype)
         self.input_dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
@@ -52,6 +56,7 @@ class LanguageModel(nn.Module):
             vocab_size=config.vocab_size,
             logits_kernel=not config.tie_embeddings,
             logits_bias=config.logits_bias,
+            logits_width=config.token_width,
         )
         nn.share_scope(self, self.stack)
 
@@ -59,13 +64,16 @@ class LanguageModel(nn.Module):
         self, tokens: jax.Array, context: BlockContext, cache: caches.Cache | None = None
     ) -> tuple[jax.Array, LayersMade]:
         x = self.token_embedder(tokens) * self.config.embedding_scale
+        if self.config.word_embed_dim is not None:
+            x = self.project_in(x)
         if self.config.position == "learned":
-            x += self.position_embedder(context.positions)
+            x += self.position_embedder(context.positions + self.config.position_offset)
         if self.config.embedding_norm:
             x = self.embedding_norm(x)
         x = constrain(x, ("batch", "length", "embed"))
         x = self.input_dropout(x, deterministic=self.deterministic)
-        return self.stack(x, context, None if cache is None else caches.layers(cache))
+        x, made = self.stack(x, context, None if cache is None else caches.layers(cache))
+        return x if self.config.word_embed_dim is None else self.project_out(x), made
 
 
 class DecoderOnly(nn.Module):
@@ -79,7 +87,7 @@ class DecoderOnly(nn.Module):
         self.decoder = LanguageModel(self.config, self.deterministic, self.emit_cache)
 
     def __call__(self, batch: Batch) -> jax.Array:
-        """Returns teacher-forced hidden states [B, T, D]."""
+        """Returns teacher-forced hidden states [B, T, D], or [B, T, E]; so do the following."""
         tokens = batch["decoder_input_tokens"]
         segments = masks.segments(batch["decoder_target_tokens"], batch.get("decoder_segment_ids"))
         rows = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)

@@ -40,6 +40,7 @@ class EncoderDecoder(nn.Module):
             self.emit_cache,
             vocab_size=config.vocab_size,
             logits_kernel=not config.tie_embeddings,
+            logits_width=config.token_width,
         )
 
     def __call__(self, batch: Batch) -> jax.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
 
 
 def train_flops(config: ModelConfig, batch: Mapping[str, Any]) -> float:
@@ -13,8 +13,8 @@ def train_flops(config: ModelConfig, batch: Mapping[str, Any]) -> float:
 
     3 x 2 x the multiply-adds of all matrix products of the forward pass: the backward pass has two
     products for each, and recomputation (remat) is not counted. Attention scores count in full, not
-    half for causality; embedding lookups, norms and softmax count nothing (Chowdhery et al. 2022,
-    PaLM, appendix B).
+    half for causality, but in layers with a window as many a query as the window holds; embedding
+    lookups, norms and softmax count nothing (Chowdhery et al. 2022, PaLM, appendix B).
 
     Args:
       config: the model.
@@ -31,15 +31,23 @@ def train_flops(config: ModelConfig, batch: Mapping[str, Any]) -> float:
         decoder = targets * (_self_attention(config, target_length) + _mlp(config)) + cross
         layers = config.num_encoder_layers * encoder + config.num_decoder_layers * decoder
     else:
-        layers = (
-            config.num_layers * targets * (_self_attention(config, target_length) + _mlp(config))
-        )
-    return 3.0 * 2.0 * (layers + targets * config.embed_dim * config.vocab_size)
+        seen = _keys_seen(config, target_length)
+        layers = targets * sum(_self_attention(config, keys) + _mlp(config) for keys in seen)
+        if config.word_embed_dim is not None:
+            layers += targets * 2 * config.embed_dim * config.word_embed_dim
+    return 3.0 * 2.0 * (layers + targets * config.token_width * config.vocab_size)
 
 
-def _self_attention(config: ModelConfig, length: int) -> int:
+def _keys_seen(config: DecoderOnlyConfig, length: int) -> list[int]:
+    """Returns for each layer how many keys the scores of one query count for."""
+    inside = min(length, config.attention_window or length)
+    windowed_layers = config.layer_windows or (False,) * config.num_layers
+    return [inside if windowed else length for windowed in windowed_layers]
+
+
+def _self_attention(config: ModelConfig, keys: int) -> int:
     """Returns multiply-adds a token and layer; so do the following."""
-    return _queries(config) + _keys_and_values(config) + _scores(config, length)
+    return _queries(config) + _keys_and_values(config) + _scores(config, keys)
 
 
 def _queries(config: ModelConfig) -> int:
@@ -51,9 +59,9 @@ def _keys_and_values(config: ModelConfig) -> int:
     return 2 * config.embed_dim * config.kv_heads * config.head_dim
 
 
-def _scores(config: ModelConfig, length: int) -> int:
-    """Scores against `length` keys, and the sum of as many values."""
-    return 2 * length * config.num_heads * config.head_dim
+def _scores(config: ModelConfig, keys: int) -> int:
+    """Scores against so many keys, and the sum of as many values."""
+    return 2 * keys * config.num_heads * config.head_dim
 
 
 def _mlp(config: ModelConfig) -> int:

@@ -24,6 +24,16 @@ def same_segment(
     return (query == key) & (key > 0)
 
 
+def within_window(offsets: Int[Array, "B T S"], window: int) -> Bool[Array, "B T S"]:
+    """Lets positions see each other that are less than `window` apart.
+
+    Args:
+      offsets: key position − query position, or the other way round.
+      window: 1 lets a position see itself only.
+    """
+    return jnp.abs(offsets) < window
+
+
 def causal(length: int, prefix: Int[Array, "B T"] | None = None) -> Bool[Array, "#B T T"]:
     """Lets each position see itself and those before it; those with prefix 1 see each other."""
     rows = jnp.arange(length)

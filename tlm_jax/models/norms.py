@@ -14,9 +14,10 @@ from tlm_jax.models.specs import NormSpec
 class Norm(nn.Module):
     """Normalises the last axis in float32, and scales it in `dtype`, as T5X does.
 
-    "rms": `x / √(mean(x²) + ε) · scale`; "layer": `(x − mean) / √(var + ε) · scale (+ bias)`.
+    "rms": `x / √(mean(x²) + ε) · (offset + scale)`; "layer": `(x − mean) / √(var + ε) · (offset +
+    scale) (+ bias)`. The offset is 0 but for Gemma, and added in float32.
 
-    Parameters: `scale`, ones; `bias`, zeros.
+    Parameters: `scale`, 1 − offset; `bias`, zeros.
     """
 
     spec: NormSpec
@@ -32,7 +33,10 @@ class Norm(nn.Module):
         mean_square = jnp.mean(jax.lax.square(y), axis=-1, keepdims=True)
         y = (y * jax.lax.rsqrt(mean_square + self.spec.epsilon)).astype(self.dtype)
         shape, axes = (x.shape[-1],), (self.axis_name,)
-        scale = parameter(self, "scale", nn.initializers.ones, shape, axes)
+        offset = self.spec.scale_offset
+        scale = parameter(self, "scale", nn.initializers.constant(1 - offset), shape, axes)
+        if offset:
+            scale += offset
         y *= scale.astype(self.dtype).reshape(broadcast)
         if self.spec.use_bias:
             bias = parameter(self, "bias", nn.initializers.zeros, shape, axes)

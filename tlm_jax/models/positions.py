@@ -7,10 +7,10 @@ import math
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from tlm_jax.models.projections import parameter
-from tlm_jax.models.specs import RelativeSpec, RotarySpec
+from tlm_jax.models.specs import RelativeSpec, RotaryScaling, RotarySpec
 
 
 class RelativeBias(nn.Module):
@@ -110,15 +110,47 @@ def alibi_slopes(num_heads: int) -> Float[np.ndarray, " N"]:
     return np.concatenate([slopes, between]).astype(np.float32)
 
 
+def rotary_frequencies(
+    dim: int, base: float, scaling: RotaryScaling | None = None
+) -> Float[np.ndarray, " R"]:
+    """Returns the radians by which each of the dim / 2 pairs turns from a position to the next.
+
+    `base^(−2i/dim)`, slowed down by `scaling`; see `RotaryScaling`.
+    """
+    frequencies = base ** (-np.arange(dim // 2) / (dim // 2))
+    if scaling is not None:
+        slow = frequencies / scaling.factor
+        if scaling.kind == "linear":
+            frequencies = slow
+        else:
+            turns = scaling.original_max_positions * frequencies / (2 * np.pi)
+            low, high = scaling.low_freq_factor, scaling.high_freq_factor
+            kept = np.clip((turns - low) / (high - low), 0, 1)
+            frequencies = kept * frequencies + (1 - kept) * slow
+    return frequencies.astype(np.float32)
+
+
 def rotate(
-    x: Float[Array, "B T N H"], positions: Int[Array, "B T"], spec: RotarySpec
+    x: Float[Array, "B T N H"],
+    positions: Int[Array, "B T"],
+    spec: RotarySpec,
+    windowed: Bool[Array, ""] | None = None,
 ) -> Float[Array, "B T N H"]:
-    """Rotates pair i of the first `spec.dim` dimensions of each head by position · base^(−2i/dim).
+    """Rotates pair i of the first `spec.dim` dimensions of each head by position · frequency i.
 
     Computed in float32, returned in the type of `x`. Source: Su et al. 2021, eq. 34.
+
+    Args:
+      x: heads.
+      positions: of each token.
+      spec: which dimensions, how fast.
+      windowed: whether the layer has a window, for which `spec` may have another base.
     """
     half = spec.dim // 2
-    frequencies = spec.base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    frequencies = jnp.asarray(rotary_frequencies(spec.dim, spec.base, spec.scaling))
+    if spec.windowed_base is not None and windowed is not None:
+        of_window = rotary_frequencies(spec.dim, spec.windowed_base)
+        frequencies = jnp.where(windowed, of_window, frequencies)
     angles = jnp.einsum("bt,f->btf", positions.astype(jnp.float32), frequencies)[:, :, None]
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     turned, rest = x[..., : spec.dim].astype(jnp.float32), x[..., spec.dim :]

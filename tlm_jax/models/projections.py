@@ -23,7 +23,7 @@ class Projection(nn.Module):
     """
 
     features: int
-    axes: tuple[str, str]
+    axes: LogicalAxes
     use_bias: bool = False
     dtype: str = "float32"
     kernel_init: nn.initializers.Initializer = FAN_IN_TRUNCATED

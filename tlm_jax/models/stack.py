@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from tlm_jax.models import masks
 from tlm_jax.models.block import Block, BlockContext, LayersMade
 from tlm_jax.models.norms import Norm
 from tlm_jax.models.positions import AlibiBias, RelativeBias
@@ -43,9 +44,11 @@ class Stack(nn.Module):
     ) -> tuple[jax.Array, LayersMade]:
         """Returns normalised hidden states [B, T, D], and the cache made, stacked [L, ...]."""
         spec = self.spec
-        context = context._replace(bias=self._shared_bias(x.shape[1], context))
+        context = context._replace(
+            bias=self._shared_bias(x.shape[1], context), window_mask=self._window_mask(context)
+        )
         x, made = (self._scan if spec.scan_layers else self._unroll)(x, context, cache)
-        if spec.block.norm_position == "pre":
+        if spec.block.norm_position != "post":
             x = Norm(spec.block.norm, self.dtype, name=spec.norm_name)(x)
         broadcast_dims = (-2,) if spec.share_last_dropout else ()
         dropout = nn.Dropout(spec.block.dropout_rate, broadcast_dims=broadcast_dims)
@@ -61,6 +64,21 @@ class Stack(nn.Module):
             return None
         return bias.full(length) if context.offsets is None else bias.step(context.offsets)
 
+    def _window_mask(self, context: BlockContext) -> jax.Array | None:
+        if self.spec.attention_window is None:
+            return None
+        offsets = context.offsets
+        if offsets is None:
+            offsets = context.positions[:, None, :] - context.positions[:, :, None]
+        else:
+            offsets = offsets[:, None]
+        return context.mask & masks.within_window(offsets, self.spec.attention_window)
+
+    def _windowed_layers(self) -> jax.Array | None:
+        """Returns bool [L], so that one program serves layers with and without a window."""
+        flags = self.spec.windowed_layers
+        return None if flags is None else jnp.asarray(flags)
+
     def _scan(
         self, x: jax.Array, context: BlockContext, cache: Mapping[str, jax.Array] | None
     ) -> tuple[jax.Array, LayersMade]:
@@ -68,21 +86,23 @@ class Stack(nn.Module):
             self._block_class(),
             variable_axes={"params": LAYERS_AXIS},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
+            in_axes=(nn.broadcast, 0, 0),  # pyright: ignore[reportArgumentType]
             length=self.spec.num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        return self._build(scanned, self.spec.scanned_name)(x, context, cache)
+        block = self._build(scanned, self.spec.scanned_name)
+        return block(x, context, cache, self._windowed_layers())
 
     def _unroll(
         self, x: jax.Array, context: BlockContext, cache: Mapping[str, jax.Array] | None
     ) -> tuple[jax.Array, LayersMade]:
         block_class = self._block_class()
         made = []
+        layered = (cache, self._windowed_layers())
         for index in range(self.spec.num_layers):
-            layer_cache = jax.tree.map(lambda array, index=index: array[index], cache)
+            layer_cache, windowed = jax.tree.map(lambda array, index=index: array[index], layered)
             block = self._build(block_class, f"layers_{index}")
-            x, layer_made = block(x, context, layer_cache)
+            x, layer_made = block(x, context, layer_cache, windowed)
             made.append(layer_made)
         return x, jax.tree.map(lambda *layers: jnp.stack(layers), *made)
 
@@ -103,6 +123,7 @@ class DecoderStack(Stack):
     """A stack with the logits matrix under its name, where T5X keeps it; it is not applied here."""
 
     vocab_size: int = 0
+    logits_width: int = 0
     logits_kernel: bool = True
     logits_bias: bool = False
 
@@ -113,6 +134,6 @@ class DecoderStack(Stack):
         """As `Stack`."""
         if self.logits_kernel or self.logits_bias:
             LogitsDense(self.vocab_size, self.logits_kernel, self.logits_bias, name="logits_dense")(
-                x.shape[-1]
+                self.logits_width
             )
         return super().__call__(x, context, cache)

@@ -95,7 +95,12 @@ class TransformerConfig:
     def logits_scale(self) -> float:
         """What `hidden @ matrix` is multiplied by."""
         scaled = self.tie_embeddings and self.scale_tied_logits
-        return self.embed_dim**-0.5 if scaled else 1.0
+        return self.token_width**-0.5 if scaled else 1.0
+
+    @property
+    def token_width(self) -> int:
+        """Width of the token table, and of what the logits matrix multiplies."""
+        return self.embed_dim
 
     def mlp_spec(self) -> MlpSpec:
         """Returns the position-wise network."""
