@@ -102,6 +102,9 @@ _CONVERSIONS: dict[str, Callable[[Row, str], Record]] = {
     "cos_e": cos_e_row,
 }
 
+BUILDERS = tuple(_CONVERSIONS)
+"""The TFDS data sets that can be read."""
+
 
 def _load(builder: str, split: str, theirs: str) -> Iterator[Record]:
     import tensorflow_datasets as tfds
@@ -117,8 +120,8 @@ def _load(builder: str, split: str, theirs: str) -> Iterator[Record]:
     if missing:
         raise UserError(
             f"{builder}, split {split!r}: TensorFlow Datasets has not prepared it. Run "
-            f"`tfds build {builder} --data_dir=DIR` where its files can be downloaded (or with "
-            f"--download_dir naming those already downloaded), and set DATA_DIR or "
+            f"`scripts/prepare_tfds {builder} --data_dir=DIR` where its files can be downloaded, "
+            "or with --downloaded=FOLDER on those already downloaded, and set DATA_DIR or "
             f"{ENVIRONMENT_VARIABLE} to DIR."
         )
     rows = tfds.as_numpy(prepared.as_dataset(split=theirs, shuffle_files=False))
