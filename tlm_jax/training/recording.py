@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlm_jax import models, trees
+from tlm_jax.checkpoints.formats.t5x_models import config_from_arrays
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import in_memory
 from tlm_jax.models import layouts
@@ -48,7 +49,7 @@ class Recording:
             source = directory.with_name(untied) / "params.npz"
         wanted = {str(name) for name in expected["param_names"]}
         flat = {name: x for name, x in _arrays(source).items() if name in wanted}
-        config = _config_of(flat, source)
+        config = config_from_arrays({name: in_memory(x) for name, x in flat.items()}, str(source))
         params = jax.tree.map(jnp.asarray, layouts.to_layout(trees.unflatten(flat), config))
         query = next(x for name, x in flat.items() if name.endswith("attention/query/kernel"))
         return cls(config, params, inputs, expected, query.ndim > (3 if config.scan_layers else 2))
@@ -86,44 +87,3 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"no {path}: expected a folder with inputs.npz, outputs.npz and params.npz")
     with np.load(path) as arrays:
         return dict(arrays)
-
-
-def _config_of(flat: dict[str, np.ndarray], source: Path) -> models.ModelConfig:
-    """Returns the T5X model (t5, scalable_t5 or decoder_only) that has these parameters."""
-
-    def find(ending: str) -> np.ndarray:
-        for name in sorted(flat):
-            if name.endswith(ending):
-                return flat[name]
-        raise UserError(f"no parameter {ending!r} in {source}: these are not of a T5X model")
-
-    def num_layers(stack: str) -> int:
-        if scanned:
-            return flat[f"{stack}/{stack}/mlp/wo/kernel"].shape[1]
-        return len({name.split("/")[1] for name in flat if name.startswith(f"{stack}/layers_")})
-
-    scanned = "decoder/decoder/mlp/wo/kernel" in flat
-    vocab_size, embed_dim = find("token_embedder/embedding").shape
-    num_heads, *_, buckets = find("relpos_bias/rel_embedding").shape
-    query = find("attention/query/kernel")
-    fields = {
-        "vocab_size": vocab_size,
-        "embed_dim": embed_dim,
-        "num_heads": num_heads,
-        "head_dim": query.size // (embed_dim * num_heads * (query.shape[1] if scanned else 1)),
-        "mlp_dim": find("mlp/wo/kernel").shape[0],
-        "mlp_activations": ("gelu", "linear"),
-        "tie_embeddings": "decoder/logits_dense/kernel" not in flat,
-        "scan_layers": scanned,
-        "relpos_buckets": buckets,
-        "relpos_per_layer": scanned,
-    }
-    if any(name.startswith("encoder/") for name in flat):
-        return models.EncoderDecoderConfig(
-            num_encoder_layers=num_layers("encoder"),
-            num_decoder_layers=num_layers("decoder"),
-            **fields,
-        )
-    return models.DecoderOnlyConfig(
-        num_layers=num_layers("decoder"), position="relative", attention_scale=1.0, **fields
-    )

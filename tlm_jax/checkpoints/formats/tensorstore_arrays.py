@@ -9,10 +9,11 @@ stored as a single chunk therefore needs about twice its size while that chunk i
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +181,15 @@ def row_chunks(
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     rows = max(1, chunk_bytes * shape[0] // max(nbytes, 1))
     return [min(rows, shape[0]), *shape[1:]]
+
+
+def chunk_indices(shape: Sequence[int], chunks: Sequence[int]) -> Iterator[Index]:
+    """Yields the index of every chunk of an array."""
+    runs = [
+        [slice(start, min(size, start + step)) for start in range(0, size, step)]
+        for size, step in zip(shape, chunks)
+    ]
+    return itertools.product(*runs)
 
 
 class _InUse:
