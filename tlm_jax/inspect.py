@@ -37,9 +37,9 @@ def main(argv: Sequence[str]) -> int:
         width = 240 if options.list else 120  # a pipe has no width, and names must not be cut
     console = Console(width=width, highlight=False)
     if options.list:
-        from tlm_jax.data import survey, view_terminal
+        from tlm_jax.data import listing, view_terminal
 
-        view_terminal.list_tasks(survey.listing(), console)
+        view_terminal.list_tasks(listing.listing(), console)
         return 0
     _show(options, console)
     return 0

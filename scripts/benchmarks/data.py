@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tlm_jax.data import location, tasks
-from tlm_jax.data.converters import EncoderDecoderConverter, PreparedExamples
+from tlm_jax.data.converters import EncoderDecoderConverter
 from tlm_jax.data.packing import assign_rows
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
-from tlm_jax.data.ragged import Ragged, TokenizedExamples
+from tlm_jax.data.ragged import PreparedExamples, Ragged, TokenizedExamples
 from tlm_jax.data.store import RecordReader
 from tlm_jax.data.vocabularies import Vocabulary, vocabulary_from_name
 from tlm_jax.errors import UserError

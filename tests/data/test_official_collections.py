@@ -86,7 +86,7 @@ def test_bbh_as_a_folder(tmp_path):
     with pytest.raises(UserError, match="example 0: the field 'target' is missing"):
         list(read_bbh(tmp_path, "test"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no task files"):
+    with pytest.raises(UserError, match=r"empty: no \*.json files in this folder"):
         list(read_bbh(tmp_path / "empty", "test"))
 
 

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from tlm_jax.data import tasks, view_html, view_terminal
+from tlm_jax.data.shown_examples import format_siblings
 from tlm_jax.data.sources import ListSource
-from tlm_jax.data.survey import SurveyConfig, format_siblings, listing, survey
+from tlm_jax.data.survey import SurveyConfig, survey
 from tlm_jax.errors import UserError
 
 HOSTILE = "</pre><script>alert(1)</script> & [bold]markup[/bold]"
@@ -115,13 +116,6 @@ def test_lengths_are_the_longest_of_the_sample_where_none_are_given():
 def test_wrong_lengths_are_user_errors():
     with pytest.raises(UserError, match="no feature length for 'targets'"):
         survey(SurveyConfig("survey_cot_zero_shot", feature_lengths={"inputs": 4}))
-
-
-def test_the_listing_has_every_task():
-    rows = {name: others for name, *others in listing()}
-    assert rows["survey_cot_zero_shot"] == ["task", "train", "made for a test"]
-    assert rows["survey_mixture"][0] == "mixture"
-    assert rows["survey_mixture"][1] == "survey_cot_zero_shot 3, survey_answer_zero_shot 1"
 
 
 @pytest.fixture

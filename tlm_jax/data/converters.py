@@ -15,36 +15,8 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from tlm_jax.data.packing import Layout, lay_out
-from tlm_jax.data.ragged import TokenizedExamples, exclusive_cumsum, spans
+from tlm_jax.data.ragged import PreparedExamples, TokenizedExamples, exclusive_cumsum, spans
 from tlm_jax.errors import UserError, nearest
-
-
-@dataclasses.dataclass(frozen=True)
-class PreparedExamples:
-    """Examples cut to length, along the axes in which they are packed.
-
-    Attributes:
-      examples: trimmed features, ids and records.
-      axes: the lengths along each axis, int64 [n, axes]: encoder and decoder, or the decoder alone.
-    """
-
-    examples: TokenizedExamples
-    axes: Int[np.ndarray, "n axes"]
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def take(self, indices: np.ndarray) -> PreparedExamples:
-        """Returns the examples at `indices`, in that order."""
-        return PreparedExamples(self.examples.take(indices), self.axes[indices])
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[PreparedExamples]) -> PreparedExamples:
-        """Puts the examples of `parts` one after another."""
-        return cls(
-            TokenizedExamples.concatenate([part.examples for part in parts]),
-            np.concatenate([part.axes for part in parts]),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +52,6 @@ class Converter(abc.ABC):
     def prepare(self, examples: TokenizedExamples) -> PreparedExamples:
         """Trims the examples; the aligned features are trimmed as the targets are."""
 
-    @abc.abstractmethod
     def convert(
         self,
         prepared: PreparedExamples,
@@ -96,6 +67,27 @@ class Converter(abc.ABC):
           rows: int64 row numbers below `num_rows`; all different unless packed.
           num_rows: of the batch.
           packed: whether to give segment ids and positions, and to start each segment with BOS.
+        """
+        along = self._along_axes(prepared)
+        batch = {}
+        for axis, lengths, row_length in zip(self.axes, prepared.axes.T, self.row_lengths):
+            layout = lay_out(lengths, rows, num_rows, row_length)
+            for name, values in along[axis].items():
+                batch[name] = layout.place(values, self.aligned.get(name, 0.0))
+            if axis == "decoder":
+                batch["decoder_input_tokens"] = shift_right(
+                    batch["decoder_target_tokens"], layout, self.bos_id, packed
+                )
+            if packed or self.mark_padding:
+                batch[f"{axis}_segment_ids"] = layout.segment_ids()
+                batch[f"{axis}_positions"] = layout.positions()
+        return batch
+
+    @abc.abstractmethod
+    def _along_axes(self, prepared: PreparedExamples) -> dict[str, dict[str, np.ndarray]]:
+        """Returns by axis the model features, the examples' values one after another.
+
+        "decoder" has `decoder_target_tokens`, `decoder_loss_weights` and the aligned features.
         """
 
     def check_features(self, features: Sequence[str], task: str) -> None:
@@ -180,33 +172,14 @@ class EncoderDecoderConverter(Converter):
         lengths = [trimmed.features[name].lengths for name in ("inputs", "targets")]
         return PreparedExamples(trimmed, np.stack(lengths, axis=1))
 
-    def convert(
-        self,
-        prepared: PreparedExamples,
-        rows: Int[np.ndarray, "n"],
-        num_rows: int,
-        *,
-        packed: bool,
-    ) -> dict[str, np.ndarray]:
-        features = prepared.examples.features
-        encoder = lay_out(features["inputs"].lengths, rows, num_rows, self.row_lengths[0])
-        decoder = lay_out(features["targets"].lengths, rows, num_rows, self.row_lengths[1])
-        targets = decoder.place(features["targets"].values)
-        weights = np.ones(len(features["targets"].values), np.float32)
-        batch = {
-            "encoder_input_tokens": encoder.place(features["inputs"].values),
-            "decoder_target_tokens": targets,
-            "decoder_input_tokens": shift_right(targets, decoder, self.bos_id, packed),
-            "decoder_loss_weights": decoder.place(weights),
+    def _along_axes(self, prepared: PreparedExamples) -> dict[str, dict[str, np.ndarray]]:
+        values = {name: ragged.values for name, ragged in prepared.examples.features.items()}
+        decoder = {
+            "decoder_target_tokens": values["targets"],
+            "decoder_loss_weights": np.ones(len(values["targets"]), np.float32),
+            **{name: values[name] for name in self.aligned},
         }
-        for name, fill in self.aligned.items():
-            batch[name] = decoder.place(features[name].values, fill)
-        if packed or self.mark_padding:
-            batch["encoder_segment_ids"] = encoder.segment_ids()
-            batch["encoder_positions"] = encoder.positions()
-            batch["decoder_segment_ids"] = decoder.segment_ids()
-            batch["decoder_positions"] = decoder.positions()
-        return batch
+        return {"encoder": {"encoder_input_tokens": values["inputs"]}, "decoder": decoder}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,50 +221,32 @@ class DecoderOnlyConverter(Converter):
             lengths = np.maximum(lengths, self._prompt_lengths(trimmed) + 1)
         return PreparedExamples(trimmed, lengths[:, None])
 
-    def convert(
-        self,
-        prepared: PreparedExamples,
-        rows: Int[np.ndarray, "n"],
-        num_rows: int,
-        *,
-        packed: bool,
-    ) -> dict[str, np.ndarray]:
+    def _along_axes(self, prepared: PreparedExamples) -> dict[str, dict[str, np.ndarray]]:
         features = prepared.examples.features
         prompts = self._prompt_lengths(prepared.examples)
-        answers = features["targets"].lengths
         lengths = prepared.axes[:, 0]
-        layout = lay_out(lengths, rows, num_rows, self.row_lengths[0])
         starts = exclusive_cumsum(lengths)
         total = int(lengths.sum())
-        of_prompt, of_answer = spans(starts, prompts), spans(starts + prompts, answers)
+        of_answer = spans(starts + prompts, features["targets"].lengths)
 
         tokens = np.zeros(total, np.int32)
         tokens[of_answer] = features["targets"].values
         weights = np.zeros(total, np.float32)
         weights[of_answer] = 1.0
+        along = {"decoder_target_tokens": tokens, "decoder_loss_weights": weights}
         if "inputs" in features:
+            of_prompt = spans(starts, prompts)
             tokens[of_prompt] = features["inputs"].values
             if not self.loss_on_targets_only:
                 weights[of_prompt] = 1.0
-        targets = layout.place(tokens)
-        batch = {
-            "decoder_target_tokens": targets,
-            "decoder_input_tokens": shift_right(targets, layout, self.bos_id, packed),
-            "decoder_loss_weights": layout.place(weights),
-        }
-        if "inputs" in features:
             attended = np.zeros(total, np.int32)
             attended[spans(starts, np.minimum(prompts + 1, lengths))] = 1
-            batch["decoder_causal_attention"] = layout.place(attended)
+            along["decoder_causal_attention"] = attended
         for name, fill in self.aligned.items():
             values = features[name].values
-            along = np.full((total, *values.shape[1:]), fill, values.dtype)
-            along[of_answer] = values
-            batch[name] = layout.place(along, fill)
-        if packed or self.mark_padding:
-            batch["decoder_segment_ids"] = layout.segment_ids()
-            batch["decoder_positions"] = layout.positions()
-        return batch
+            along[name] = np.full((total, *values.shape[1:]), fill, values.dtype)
+            along[name][of_answer] = values
+        return {"decoder": along}
 
     def _prompt_lengths(self, examples: TokenizedExamples) -> Int[np.ndarray, "n"]:
         if "inputs" in examples.features:

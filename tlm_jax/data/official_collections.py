@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from tlm_jax.data.official_files import field, read_json, read_text, wrap
+from tlm_jax.data.official_files import field, files_of, letter_of, read_json, read_text, wrap
 from tlm_jax.data.official_math import is_number
-from tlm_jax.data.records import LETTERS, Record, read_json_lines
+from tlm_jax.data.records import Record, read_json_lines
 from tlm_jax.errors import UserError
 
 
@@ -36,10 +36,7 @@ def read_bbh(path: Path, split: str) -> Iterator[Record]:
 
     Targets stay as they are, so the kind is text; the canary goes along with every record.
     """
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    if not files:
-        raise UserError(f"{path}: no task files (*.json) in this folder.")
-    for file in files:
+    for file in files_of(path, "*.json"):
         task = read_json(file, dict)
         for i, row in enumerate(field(task, "examples", str(file))):
             where = f"{file}, example {i}"
@@ -132,11 +129,8 @@ def read_arrow(path: Path, split: str, name: str) -> Iterator[Record]:
         import pyarrow.ipc
     except ImportError:
         raise UserError(f"{path}: reading Arrow files needs the package pyarrow.") from None
-    files = sorted(path.rglob("*.arrow")) if path.is_dir() else [path]
-    if not files:
-        raise UserError(f"{path}: no *.arrow files in this folder.")
     number = 0
-    for file in files:
+    for file in files_of(path, "**/*.arrow"):
         with pyarrow.memory_map(str(file)) as source:
             table = pyarrow.ipc.open_stream(source).read_all()
         for row in table.to_pylist():
@@ -180,6 +174,4 @@ def _flan_answer(answer: str, kind: FlanKind, options: tuple[str, ...] | None, w
     letter = re.fullmatch(r"\(([A-Z])\)|Sentence ([A-Z])", answer)
     if letter:
         return letter.group(1) or letter.group(2)
-    if options is None or answer not in options:
-        raise UserError(f"{where}: the answer {answer!r} is none of the options {options!r}.")
-    return LETTERS[options.index(answer)]
+    return letter_of(answer, options, where)

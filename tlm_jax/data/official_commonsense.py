@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.data.official_files import field, read_json, read_table, wrap
+from tlm_jax.data.official_files import field, letter_of, read_json, read_table, wrap
 from tlm_jax.data.records import LETTERS, Record, read_json_lines
 from tlm_jax.errors import UserError
 
@@ -124,9 +124,7 @@ def read_ecqa(path: Path, split: str) -> Iterator[Record]:
     """Yields records of ECQA's generated `cqa_data_*.csv`, the free-flow text as rationale."""
     for where, row in read_table(path):
         options = tuple(field(row, f"q_op{i}", where) for i in range(1, 6))
-        answer = field(row, "q_ans", where)
-        if answer not in options:
-            raise UserError(f"{where}: the answer {answer!r} is none of the options.")
+        answer = letter_of(field(row, "q_ans", where), options, where)
         with wrap(where):
             yield Record(
                 id=field(row, "q_no", where),
@@ -135,7 +133,7 @@ def read_ecqa(path: Path, split: str) -> Iterator[Record]:
                 kind="choice",
                 question=field(row, "q_text", where),
                 options=options,
-                answer=LETTERS[options.index(answer)],
+                answer=answer,
                 rationale=row.get("taskB") or None,
                 meta={
                     "concept": row.get("q_concept"),

@@ -7,11 +7,12 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tlm_jax.data.records import LETTERS
 from tlm_jax.errors import UserError
 
 
@@ -38,6 +39,14 @@ def read_table(path: Path, delimiter: str = ",") -> Iterator[tuple[str, dict[str
         yield where, row
 
 
+def files_of(path: Path, pattern: str) -> list[Path]:
+    """Returns the files of a folder that match, sorted; of a path that is a file, that file."""
+    files = sorted(path.glob(pattern)) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{path}: no {pattern.removeprefix('**/')} files in this folder.")
+    return files
+
+
 def read_text(path: Path) -> str:
     """Returns the text of a UTF-8 file, gzip-compressed or not; a byte order mark is dropped."""
     try:
@@ -55,6 +64,13 @@ def field(row: Mapping[str, Any], name: str, where: str) -> Any:
     if row.get(name) is None:
         raise UserError(f"{where}: the field {name!r} is missing; there is {', '.join(row)}.")
     return row[name]
+
+
+def letter_of(answer: str, options: Sequence[str] | None, where: str) -> str:
+    """Returns the letter of the option that reads as the answer."""
+    if options is None or answer not in options:
+        raise UserError(f"{where}: the answer {answer!r} is none of the options {options!r}.")
+    return LETTERS[options.index(answer)]
 
 
 @contextmanager

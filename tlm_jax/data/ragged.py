@@ -126,6 +126,34 @@ class TokenizedExamples:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class PreparedExamples:
+    """Examples cut to length, along the axes in which they are packed.
+
+    Attributes:
+      examples: trimmed features, ids and records.
+      axes: the lengths along each axis, int64 [n, axes]: encoder and decoder, or the decoder alone.
+    """
+
+    examples: TokenizedExamples
+    axes: Int[np.ndarray, "n axes"]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def take(self, indices: np.ndarray) -> PreparedExamples:
+        """Returns the examples at `indices`, in that order."""
+        return PreparedExamples(self.examples.take(indices), self.axes[indices])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[PreparedExamples]) -> PreparedExamples:
+        """Puts the examples of `parts` one after another."""
+        return cls(
+            TokenizedExamples.concatenate([part.examples for part in parts]),
+            np.concatenate([part.axes for part in parts]),
+        )
+
+
 def exclusive_cumsum(lengths: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
     """Returns the sum of all elements before each one."""
     return np.cumsum(lengths) - lengths

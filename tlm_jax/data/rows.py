@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from jaxtyping import Int
 
-from tlm_jax.data.converters import Converter, PreparedExamples
+from tlm_jax.data.converters import Converter
 from tlm_jax.data.packing import assign_rows
-from tlm_jax.data.ragged import TokenizedExamples
+from tlm_jax.data.ragged import PreparedExamples, TokenizedExamples
 from tlm_jax.data.shuffle import permute
 
 ReadExamples = Callable[[np.ndarray], TokenizedExamples]

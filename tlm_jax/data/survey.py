@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from tlm_jax.data import tasks
-from tlm_jax.data.converters import Converter, PreparedExamples, make_converter
-from tlm_jax.data.formats import FORMATS
+from tlm_jax.data.converters import Converter, make_converter
 from tlm_jax.data.mixing import ExampleOrder
 from tlm_jax.data.packing import assign_rows
-from tlm_jax.data.ragged import TokenizedExamples
+from tlm_jax.data.ragged import PreparedExamples, TokenizedExamples
+from tlm_jax.data.shown_examples import ShownExample, show_example
 from tlm_jax.data.shuffle import permute
 from tlm_jax.data.store import OrderedReader, Reader, open_readers
 from tlm_jax.data.vocabularies import Vocabulary
-
-_FORMAT_SEARCH = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,44 +42,6 @@ class SurveyConfig:
     vocabulary: Vocabulary | None = None
     architecture: str | None = None
     seed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Token:
-    """One position as the model sees it.
-
-    Attributes:
-      piece: how the vocabulary writes it.
-      token_id: its id.
-      weight: in the loss; None on the encoder's side.
-      cut: beyond the feature length, so the model does not see it.
-      prompt: part of the inputs of a decoder-only model.
-    """
-
-    piece: str
-    token_id: int
-    weight: float | None = None
-    cut: bool = False
-    prompt: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class ShownExample:
-    """One example as text in every format and as tokens.
-
-    Attributes:
-      task: where it comes from.
-      example_id: its name.
-      texts: (format or task name, inputs or None, targets); the surveyed task's own comes first.
-      carried: further strings for evaluation, such as the gold answer.
-      sequences: by axis ("encoder", "decoder"), the tokens.
-    """
-
-    task: str
-    example_id: str
-    texts: tuple[tuple[str, str | None, str], ...]
-    carried: Mapping[str, str]
-    sequences: Mapping[str, tuple[Token, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,9 +161,8 @@ def survey(config: SurveyConfig) -> Survey:
         rates=rates,
         sizes=sizes,
         lengths_given=config.feature_lengths is not None,
-        examples=tuple(
-            _show(config, order, readers, converter, examples, position)
-            for position in range(min(config.num_examples, count))
+        examples=_shown(
+            config.split, order, readers, converter, examples, min(config.num_examples, count)
         ),
         lengths={name: _summary(n, limits[name]) for name, n in lengths.items()},
         axes=dict(zip(converter.axes, converter.row_lengths)),
@@ -215,108 +173,29 @@ def survey(config: SurveyConfig) -> Survey:
     )
 
 
-def listing() -> list[tuple[str, str, str, str]]:
-    """Returns (name, kind, splits or members, description) of everything registered so far.
-
-    Besides our own tasks these are SeqIO's, where some module has imported SeqIO.
-    """
-    rows, mixtures = [], []
-    for name, entry in tasks.registered().items():
-        if isinstance(entry, tasks.Task):
-            rows.append((name, "task", ", ".join(entry.source.splits), entry.description))
-        else:
-            members = ", ".join(f"{member} {rate:g}" for member, rate in entry.rates)
-            mixtures.append((name, "mixture", members, entry.description))
-    rows += mixtures
-    if "seqio" in sys.modules:
-        from tlm_jax.data import seqio_bridge
-
-        rows += [
-            (name, f"SeqIO {kind}", "", "registered in SeqIO by a module of yours")
-            for name, kind in seqio_bridge.foreign_names()
-        ]
-    return rows
-
-
-def format_siblings(name: str) -> dict[str, tasks.Task]:
-    """Returns, by format, the tasks that show the same data set as `name` in another format."""
-    for form in FORMATS:
-        if name.endswith(f"_{form}"):
-            stem = name.removesuffix(form)
-            known = tasks.registered()
-            found = {other: known.get(stem + other) for other in FORMATS}
-            return {other: task for other, task in found.items() if isinstance(task, tasks.Task)}
-    return {}
-
-
-def _show(
-    config: SurveyConfig,
+def _shown(
+    split: str,
     order: ExampleOrder,
     readers: Mapping[str, Reader],
     converter: Converter,
     examples: TokenizedExamples,
-    position: int,
-) -> ShownExample:
-    numbers, indices = order.locate(np.array([position]))
-    task, index = order.names[int(numbers[0])], int(indices[0])
-    one = examples.take(np.array([position]))
-    record = one.records[0]
-    own = next((form for form in FORMATS if task.endswith(f"_{form}")), task)
-    inputs = record.get("inputs")
-    texts = [(own, None if inputs is None else str(inputs), str(record["targets"]))]
-    for form, sibling in format_siblings(task).items():
-        if form != own:
-            found = _same_example(sibling, config.split, index, one.ids[0])
-            if found is not None:
-                texts.append((form, str(found["inputs"]), str(found["targets"])))
-    carried = {
-        name: value
-        for name, value in record.items()
-        if isinstance(value, str) and name not in ("id", "inputs", "targets")
-    }
-    vocabulary = readers[task].vocabulary
-    sequences = _sequences(converter, one, vocabulary)
-    return ShownExample(task, one.ids[0], tuple(texts), carried, sequences)
-
-
-def _same_example(task: tasks.Task, split: str, index: int, example_id: str):
-    """Returns the example of that id from a task that may leave out a few others, or None."""
-    size = task.source.num_examples(split)
-    for distance in range(_FORMAT_SEARCH):
-        for place in {index + distance, index - distance}:
-            if place >= 0 and (size is None or place < size):
-                found = task.source.example(split, place)
-                if found["id"] == example_id:
-                    return found
-    return None
-
-
-def _sequences(
-    converter: Converter, one: TokenizedExamples, vocabulary: Vocabulary
-) -> dict[str, tuple[Token, ...]]:
-    """Returns the tokens that the converter makes of one example, and those it cuts off."""
-    batch = converter.convert(converter.prepare(one), np.zeros(1, np.int64), 1, packed=False)
-    sequences = {}
-    for axis in converter.axes:
-        features = ("inputs",) if axis == "encoder" else ("targets",)
-        if converter.axes == ("decoder",) and "inputs" in one.features:
-            features = ("inputs", "targets")
-        tokens: list[Token] = []
-        place = 0
-        for name in features:
-            ids = one.features[name][0]
-            kept = min(len(ids), converter.feature_lengths[name])
-            weights = [None] * kept
-            if axis == "decoder":
-                weights = batch["decoder_loss_weights"][0, place : place + kept].tolist()
-            place += kept
-            for number, token_id in enumerate(ids.tolist()):
-                cut = number >= kept
-                weight = None if cut else weights[number]
-                prompt = axis == "decoder" and name == "inputs"
-                tokens.append(Token(vocabulary.piece(token_id), token_id, weight, cut, prompt))
-        sequences[axis] = tuple(tokens)
-    return sequences
+    count: int,
+) -> tuple[ShownExample, ...]:
+    """Returns the first `count` examples of the order."""
+    shown = []
+    for position, (number, index) in enumerate(zip(*order.locate(np.arange(count)))):
+        task = order.names[int(number)]
+        shown.append(
+            show_example(
+                examples.take(np.array([position])),
+                task=task,
+                split=split,
+                index=int(index),
+                converter=converter,
+                vocabulary=readers[task].vocabulary,
+            )
+        )
+    return tuple(shown)
 
 
 def _summary(lengths: Int[np.ndarray, "n"], limit: int) -> LengthSummary:

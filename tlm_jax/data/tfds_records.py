@@ -10,9 +10,9 @@ from typing import Any
 
 from tlm_jax.data.location import ENVIRONMENT_VARIABLE, data_dir
 from tlm_jax.data.official_commonsense import ENTAILMENT_LABELS, esnli_record, qasc_record
-from tlm_jax.data.official_files import field
+from tlm_jax.data.official_files import field, letter_of
 from tlm_jax.data.record_sets import LoadedRecords
-from tlm_jax.data.records import LETTERS, Record
+from tlm_jax.data.records import Record
 from tlm_jax.errors import UserError
 
 Row = Mapping[str, Any]
@@ -80,8 +80,6 @@ def esnli_row(row: Row, split: str) -> Record:
 def cos_e_row(row: Row, split: str) -> Record:
     """Returns the record of a CoS-E row: a CommonsenseQA question with a person's explanation."""
     options = tuple(row["choices"])
-    if row["answer"] not in options:
-        raise UserError(f"cos_e {row['id']}: the answer {row['answer']!r} is none of the options.")
     return Record(
         id=row["id"],
         dataset="cos_e",
@@ -89,7 +87,7 @@ def cos_e_row(row: Row, split: str) -> Record:
         kind="choice",
         question=row["question"],
         options=options,
-        answer=LETTERS[options.index(row["answer"])],
+        answer=letter_of(row["answer"], options, f"cos_e {row['id']}"),
         rationale=row["abstractive_explanation"].strip() or None,
         meta={"extractive_explanation": row["extractive_explanation"]},
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tlm_jax.data.survey import LengthSummary, PackedRow, ShownExample, Survey, Token
+from tlm_jax.data.shown_examples import ShownExample, Token
+from tlm_jax.data.survey import LengthSummary, PackedRow, Survey
 from tlm_jax.html import Html, details, element, page, section, table, tiles
 
 _ROWS_DRAWN = 24

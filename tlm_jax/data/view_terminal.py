@@ -13,7 +13,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from tlm_jax.data.survey import LengthSummary, PackedRow, ShownExample, Survey, Token
+from tlm_jax.data.shown_examples import ShownExample, Token
+from tlm_jax.data.survey import LengthSummary, PackedRow, Survey
 
 _SEGMENT_STYLES = ("cyan", "blue", "green", "magenta", "yellow", "bright_cyan")
 _BAR_WIDTH = 56

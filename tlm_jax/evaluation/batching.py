@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Int
 
 from tlm_jax import models
-from tlm_jax.data.converters import Converter, PreparedExamples, make_converter
-from tlm_jax.data.ragged import TokenizedExamples
+from tlm_jax.data.converters import Converter, make_converter
+from tlm_jax.data.ragged import PreparedExamples, TokenizedExamples
 from tlm_jax.decoding.buckets import bucket_length
 from tlm_jax.evaluation.eval_set import EvalSet
 
