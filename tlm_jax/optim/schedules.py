@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -50,8 +51,8 @@ class InverseSquareRoot:
 
 
 @dataclasses.dataclass(frozen=True)
-class Linear:
-    """A linear warm-up from 0 to `peak`, then a straight line to `end` at `total_steps`."""
+class _Decay(abc.ABC):
+    """A linear warm-up from 0 to `peak`, then down to `end` at `total_steps`."""
 
     peak: float
     total_steps: int
@@ -59,29 +60,35 @@ class Linear:
     warmup_steps: int = 0
 
     def __post_init__(self):
-        _check_total(self)
+        if self.total_steps <= self.warmup_steps:
+            raise UserError(
+                f"{type(self).__name__}.total_steps is {self.total_steps} and warmup_steps "
+                f"{self.warmup_steps}: the total includes the warm-up, so it must be larger"
+            )
 
     def __call__(self, step: Step) -> Float[Array, ""]:
-        left = 1.0 - _progress(step, self.warmup_steps, self.total_steps)
+        left = self._left(_progress(step, self.warmup_steps, self.total_steps))
         return (self.end + (self.peak - self.end) * left) * _warmup(step, self.warmup_steps)
+
+    @abc.abstractmethod
+    def _left(self, progress: Float[Array, ""]) -> Float[Array, ""]:
+        """Returns the share of the way down that is left: 1 at progress 0, 0 at progress 1."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Cosine:
+class Linear(_Decay):
+    """A linear warm-up from 0 to `peak`, then a straight line to `end` at `total_steps`."""
+
+    def _left(self, progress: Float[Array, ""]) -> Float[Array, ""]:
+        return 1.0 - progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Cosine(_Decay):
     """A linear warm-up from 0 to `peak`, then half a cosine to `end` at `total_steps`."""
 
-    peak: float
-    total_steps: int
-    end: float = 0.0
-    warmup_steps: int = 0
-
-    def __post_init__(self):
-        _check_total(self)
-
-    def __call__(self, step: Step) -> Float[Array, ""]:
-        progress = _progress(step, self.warmup_steps, self.total_steps)
-        left = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
-        return (self.end + (self.peak - self.end) * left) * _warmup(step, self.warmup_steps)
+    def _left(self, progress: Float[Array, ""]) -> Float[Array, ""]:
+        return 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 
 
 def _float(step: Step) -> Float[Array, ""]:
@@ -98,11 +105,3 @@ def _warmup(step: Step, warmup_steps: int) -> Float[Array, ""]:
 def _progress(step: Step, warmup_steps: int, total_steps: int) -> Float[Array, ""]:
     """Returns 0 at the end of the warm-up, 1 at the end, constant outside."""
     return jnp.clip((_float(step) - warmup_steps) / (total_steps - warmup_steps), 0.0, 1.0)
-
-
-def _check_total(schedule: Linear | Cosine) -> None:
-    if schedule.total_steps <= schedule.warmup_steps:
-        raise UserError(
-            f"{type(schedule).__name__}.total_steps is {schedule.total_steps} and warmup_steps "
-            f"{schedule.warmup_steps}: the total includes the warm-up, so it must be larger"
-        )
