@@ -1,0 +1,96 @@
+"""Chat templates give the text that transformers gives, and cannot do anything else."""
+
+import json
+
+import pytest
+
+from tlm_jax.data.chat import ChatTemplate, read_chat_template, render_chat
+from tlm_jax.data.vocabularies import HuggingFaceVocabulary
+from tlm_jax.errors import UserError
+
+TURNS = (
+    "{% for message in messages %}\n"
+    "    {%- if message['role'] == 'bad' %}"
+    "{{ raise_exception('only user and assistant') }}{% endif %}"
+    "{{ bos_token + message['role'] + ': ' + message['content'] }}\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+HELLO = [{"role": "user", "content": "Hello {{ 1 + 1 }}"}]
+
+
+def test_smollm2_writes_its_system_prompt_and_where_the_answer_begins(shared_dir):
+    folder = shared_dir / "fixtures" / "tokenizers" / "smollm2"
+    template = read_chat_template(folder)
+    messages = [{"role": "user", "content": "What is 12 + 7?"}]
+    text = render_chat(messages, template, add_generation_prompt=True)
+    assert text == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        "<|im_end|>\n<|im_start|>user\nWhat is 12 + 7?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    own = [{"role": "system", "content": "Be brief."}, *messages]
+    assert render_chat(own, template) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat is 12 + 7?<|im_end|>\n"
+    )
+    assert template.special_tokens["eos_token"] == "<|im_end|>"
+    vocabulary = HuggingFaceVocabulary(str(folder / "tokenizer.json"))
+    assert list(vocabulary.encode(text)[:2]) == [1, 9690]
+
+
+def test_blocks_leave_no_blank_lines_and_messages_are_not_run():
+    template = ChatTemplate(TURNS, {"bos_token": "<s>"})
+    assert render_chat(HELLO, template) == "<s>user: Hello {{ 1 + 1 }}\n"
+    assert render_chat(HELLO, template, add_generation_prompt=True).endswith("\nassistant:")
+
+
+def test_json_and_loop_controls_are_there():
+    template = "{% for m in messages %}{{ m | tojson }}{% break %}{% endfor %}"
+    assert render_chat([{"role": "user", "content": "é<"}] * 2, template) == (
+        '{"role": "user", "content": "é<"}'
+    )
+    year = render_chat([], "{{ strftime_now('%Y') }}")
+    assert year.isdigit()
+    assert len(year) == 4
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"chat_template": "A", "bos_token": {"content": "<s>"}, "add_bos_token": True}, "A"),
+        ({"chat_template": [{"name": "tool_use", "template": "B"},
+                            {"name": "default", "template": "C"}]}, "C"),
+    ],
+)  # fmt: skip
+def test_templates_in_tokenizer_config(tmp_path, config, expected):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    found = read_chat_template(tmp_path)
+    assert found.source == expected
+    assert found.special_tokens == ({"bos_token": "<s>"} if expected == "A" else {})
+    (tmp_path / "chat_template.jinja").write_text("D")
+    assert read_chat_template(tmp_path).source == "D"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (TURNS, "refuses these messages: only user and assistant"),
+        ("{{ messages[0].nothing.more }}", "refuses these messages: .*no"),
+        ("{% for %}", "is damaged: line 1: "),
+        ("{{ messages.append(1) }}", "refuses these messages: .*unsafe"),
+        ("{{ ''.__class__.__mro__ }}", "refuses these messages: .*unsafe"),
+        ("{{ messages + 1 }}", "fails on these messages: can only concatenate list"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line(template, message):
+    messages = [{"role": "bad", "content": "x"}]
+    with pytest.raises(UserError, match=message) as raised:
+        render_chat(messages, ChatTemplate(template, {"bos_token": ""}))
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_model_without_a_template_is_told_so(tmp_path):
+    with pytest.raises(UserError, match=r"has no chat template: expected chat_template\.jinja, or"):
+        read_chat_template(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("{")
+    with pytest.raises(UserError, match=r"tokenizer_config\.json is not JSON"):
+        read_chat_template(tmp_path)
