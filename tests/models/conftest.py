@@ -114,9 +114,9 @@ ENCODER_DECODERS = {
 
 
 @pytest.fixture(params=DECODERS)
-def decoder(request: pytest.FixtureRequest) -> models.DecoderOnlyConfig:
+def decoder(request: pytest.FixtureRequest, kind) -> models.DecoderOnlyConfig:
     """Each kind of decoder-only model in turn."""
-    return models.DecoderOnlyConfig(num_layers=2, **(_SIZES | DECODERS[request.param]))
+    return kind(request.param)
 
 
 @pytest.fixture(params=ENCODER_DECODERS)
@@ -126,16 +126,28 @@ def encoder_decoder(request: pytest.FixtureRequest) -> models.EncoderDecoderConf
     return models.EncoderDecoderConfig(num_encoder_layers=2, num_decoder_layers=3, **changes)
 
 
+@pytest.fixture(scope="session")
+def kind() -> Callable[[str], models.ModelConfig]:
+    """A model by its name: "t5", or one of the decoder-only kinds."""
+
+    def build(name: str) -> models.ModelConfig:
+        if name == "t5":
+            return models.EncoderDecoderConfig(num_encoder_layers=2, num_decoder_layers=3, **_SIZES)
+        return models.DecoderOnlyConfig(num_layers=2, **(_SIZES | DECODERS[name]))
+
+    return build
+
+
 @pytest.fixture
-def t5() -> models.EncoderDecoderConfig:
+def t5(kind) -> models.EncoderDecoderConfig:
     """One encoder-decoder model."""
-    return models.EncoderDecoderConfig(num_encoder_layers=2, num_decoder_layers=3, **_SIZES)
+    return kind("t5")
 
 
 @pytest.fixture
-def llama() -> models.DecoderOnlyConfig:
+def llama(kind) -> models.DecoderOnlyConfig:
     """One decoder-only model."""
-    return models.DecoderOnlyConfig(num_layers=2, **_SIZES)
+    return kind("llama")
 
 
 @pytest.fixture(scope="session")
@@ -144,12 +156,14 @@ def noisy_params() -> Callable[[models.ModelConfig], dict]:
 
     def build(config: models.ModelConfig) -> dict:
         rng = np.random.default_rng(0)
+        # Norms then multiply by about 1, whatever is added to their scale.
+        norm_scale = 1 - config.decoder_spec().block.norm.scale_offset
 
         def draw(name: str, leaf: jax.ShapeDtypeStruct) -> jax.Array:
             noise = 0.2 * rng.standard_normal(leaf.shape, np.float32)
             if name.endswith("embedder/embedding"):
                 noise *= 5
-            return jnp.asarray(1 + noise if name.endswith("scale") else noise)
+            return jnp.asarray(norm_scale + noise if name.endswith("scale") else noise)
 
         return trees.map_named(draw, models.abstract_params(config))
 

@@ -28,6 +28,28 @@ _SIZES = {"vocab_size": 64, "embed_dim": 32, "num_heads": 4, "head_dim": 8, "mlp
         ({"norm": "batch"}, "expected one of 'rms', 'layer'"),
         ({"norm_bias": True}, 'only norm="layer" has a bias'),
         ({"norm_position": "post", "parallel_residual": True}, "needs norm_position"),
+        ({"norm_position": "sandwhich"}, "Did you mean 'sandwich'"),
+        ({"parallel_norms": True}, "needs parallel_residual=True"),
+        ({"attention_window": 0}, "attention_window is 0: expected at least 1"),
+        ({"windowed_layers": (True, False)}, "needs attention_window"),
+        (
+            {"attention_window": 4, "windowed_layers": (True,)},
+            r"windowed_layers is \(True,\): expected num_layers=2 flags",
+        ),
+        ({"rotary_windowed_base": 1e4}, "rotary_windowed_base is 10000.0: needs attention_window"),
+        (
+            {"position": "none", "attention_window": 4, "rotary_windowed_base": 1e4},
+            'needs position="rotary"',
+        ),
+        (
+            {
+                "position": "alibi",
+                "rotary_scaling": models.RotaryScaling(kind="linear", factor=2.0),
+            },
+            'rotary_scaling.*needs position="rotary"',
+        ),
+        ({"position_offset": 2}, 'position_offset is 2: expected 0, or more with position="lear'),
+        ({"word_embed_dim": 0}, "word_embed_dim is 0: expected at least 1"),
         ({"relpos_buckets": 5}, "relpos_buckets is 5: expected an even number"),
         ({"relpos_max_distance": 16}, "relpos_max_distance is 16: expected more than half"),
     ],
@@ -35,6 +57,31 @@ _SIZES = {"vocab_size": 64, "embed_dim": 32, "num_heads": 4, "head_dim": 8, "mlp
 def test_rejects(changes, message):
     with pytest.raises(UserError, match=message):
         models.DecoderOnlyConfig(num_layers=2, **(_SIZES | changes))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "llama"}, "kind is 'llama': expected 'linear' or 'llama3'. Did you mean 'llama3"),
+        ({"factor": 0.0}, "factor is 0.0: expected more than 0"),
+        ({"high_freq_factor": 1.0}, "high_freq_factor is 1.0: expected more than low_freq_factor"),
+        ({"original_max_positions": 0}, "original_max_positions is 0: expected at least 1"),
+    ],
+)
+def test_rejects_rotary_scaling(fields, message):
+    with pytest.raises(UserError, match=message):
+        models.RotaryScaling(**({"kind": "llama3", "factor": 8.0} | fields))
+
+
+def test_all_layers_have_the_window_unless_told():
+    config = models.DecoderOnlyConfig(num_layers=3, attention_window=4, **_SIZES)
+    assert config.layer_windows == (True, True, True)
+    some = models.DecoderOnlyConfig(
+        num_layers=2, attention_window=4, windowed_layers=[False, True], **_SIZES
+    )
+    assert some.layer_windows == (False, True)
+    assert hash(some) == hash(some)
+    assert models.DecoderOnlyConfig(num_layers=2, **_SIZES).layer_windows is None
 
 
 def test_encoder_decoder_needs_layers():

@@ -16,6 +16,27 @@ _TIED = {"tie_embeddings": True, "scale_tied_logits": False}
 
 DECODERS = {
     "llama2_mha": {"norm_epsilon": 1e-5},
+    "llama3_gqa": {
+        "num_kv_heads": 2,
+        "norm_epsilon": 1e-5,
+        "rotary_scaling": models.RotaryScaling(
+            kind="llama3", factor=8.0, original_max_positions=64
+        ),
+    },
+    "gemma2": {
+        "num_kv_heads": 2,
+        "head_dim": 32,
+        "mlp_activations": ("gelu", "linear"),
+        "norm_position": "sandwich",
+        "norm_scale_offset": 1.0,
+        "embedding_scale": 8.0,
+        "attention_scale": 24**-0.5,
+        "attention_soft_cap": 5.0,
+        "logits_soft_cap": 10.0,
+        "attention_window": 8,
+        "windowed_layers": (True, False),
+        **_TIED,
+    },
     "qwen3": {"num_kv_heads": 2, "head_dim": 32, "qk_norm": True, "rotary_base": 1e6, **_TIED},
     "gpt2": {
         "position": "learned",
@@ -29,6 +50,7 @@ DECODERS = {
     "opt": {
         "position": "learned",
         "max_positions": 256,
+        "position_offset": 2,
         "mlp_activations": ("relu",),
         **_TIED,
         **_BIASES,
@@ -131,6 +153,12 @@ def _translate(arrays, renames, *, transposed=True):
     return {name.replace(".", "/"): array for name, array in flat.items()}
 
 
+def _gemma_name(name):
+    """Gemma's post_attention_layernorm is what it says, and not LLaMA's pre-norm of the MLP."""
+    name = name.replace("post_attention_layernorm", "post_self_attention_layer_norm")
+    return re.sub(r"(pre|post)_feedforward_layernorm", r"\1_mlp_layer_norm", name)
+
+
 def _separate_fused_heads(family, flat, head_dim):
     """GPT-2 stores [query | key | value]; BLOOM the three of each head in turn."""
     separate = {}
@@ -153,12 +181,13 @@ def test_decoder_only(family, shared_dir, logits):
     folder = shared_dir / "fixtures" / "hf" / family
     sizes = {"vocab_size": 256, "embed_dim": 64, "num_heads": 4, "head_dim": 16, "mlp_dim": 128}
     config = models.DecoderOnlyConfig(num_layers=2, **(sizes | DECODERS[family]))
-    arrays = _read_safetensors(folder / "model.safetensors")
+    arrays = {}
+    for shard in sorted(folder.glob("*.safetensors")):
+        arrays |= _read_safetensors(shard)
+    if family == "gemma2":
+        arrays = {_gemma_name(name): array for name, array in arrays.items()}
     flat = _translate(arrays, _RENAMES, transposed=family != "gpt2")
     flat = _separate_fused_heads(family, flat, config.head_dim)
-    if family == "opt":  # OPT's positions start at row 2.
-        table = "decoder/position_embedder/embedding"
-        flat[table] = flat[table][2:]
     params = models.to_layout(trees.unflatten(flat), config)
     reference = np.load(folder / "reference.npz")
     for side in ("", "left_"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tlm_jax.models import positions
-from tlm_jax.models.specs import RelativeSpec, RotarySpec
+from tlm_jax.models.specs import RelativeSpec, RotaryScaling, RotarySpec
 
 
 def _bucket_by_definition(offset, buckets, max_distance, bidirectional):
@@ -93,6 +93,42 @@ def test_rotation_by_hand(interleaved):
         turned = complex(expected[first], expected[second]) * np.exp(1j * angle)
         expected[first], expected[second] = turned.real, turned.imag
     np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_linear_scaling_divides_all_frequencies():
+    scaling = RotaryScaling(kind="linear", factor=4.0)
+    got = positions.rotary_frequencies(4, 100.0, scaling)
+    np.testing.assert_allclose(got, [1 / 4, 0.1 / 4], rtol=1e-6)
+
+
+def test_llama3_scaling_by_hand():
+    # Turns in 2π · 100 positions are 100 times the frequency: 100, 10, 1.
+    scaling = RotaryScaling(
+        kind="llama3",
+        factor=8.0,
+        low_freq_factor=4.0,
+        high_freq_factor=16.0,
+        original_max_positions=628,
+    )
+    got = positions.rotary_frequencies(6, 1000.0, scaling)
+    turns = 628 * 0.1 / (2 * math.pi)
+    kept = (turns - 4) / 12
+    blended = 0.1 * kept + 0.1 / 8 * (1 - kept)
+    np.testing.assert_allclose(got, [1.0, blended, 0.01 / 8], rtol=1e-6)
+    assert 0.1 / 8 < blended < 0.1
+
+
+def test_layers_with_a_window_turn_by_their_own_base_unscaled():
+    x = jnp.arange(1.0, 9.0).reshape(1, 2, 1, 4)
+    at = jnp.asarray([[3, 50]])
+    scaling = RotaryScaling(kind="linear", factor=8.0)
+    spec = RotarySpec(4, 1e6, scaling=scaling, windowed_base=100.0)
+    rotate = jax.jit(positions.rotate, static_argnums=2)
+    local = rotate(x, at, spec, jnp.asarray(True))
+    np.testing.assert_allclose(local, positions.rotate(x, at, RotarySpec(4, 100.0)), rtol=1e-5)
+    full = positions.rotate(x, at, RotarySpec(4, 1e6, scaling=scaling))
+    np.testing.assert_allclose(rotate(x, at, spec, jnp.asarray(False)), full, rtol=1e-5)
+    assert np.abs(local - full).max() > 0.1
 
 
 def test_rotated_products_depend_on_the_distance_only():

@@ -26,10 +26,12 @@ def _gradients(config):
         ("llama", MeshShape(2, 2, 2)),
         ("llama", MeshShape(1, 8, 1)),
         ("llama", MeshShape(1, 1, 8)),
+        ("opt_350m", MeshShape(2, 2, 2)),
+        ("gemma3", MeshShape(2, 2, 2)),
     ],
 )
-def test_loss_and_gradients_equal_those_of_one_device(family, shape, request, noisy_params, tokens):
-    config = request.getfixturevalue(family)
+def test_loss_and_gradients_equal_those_of_one_device(family, shape, kind, noisy_params, tokens):
+    config = kind(family)
     params = noisy_params(config)
     batch = {
         "encoder_input_tokens": tokens(8, 7),
@@ -56,15 +58,17 @@ def test_loss_and_gradients_equal_those_of_one_device(family, shape, request, no
         }
 
 
-def test_cached_decoding_on_a_mesh(llama, noisy_params, tokens):
-    params, ids = noisy_params(llama), tokens(8, 5)
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_cached_decoding_on_a_mesh(family, kind, noisy_params, tokens):
+    config = kind(family)
+    params, ids = noisy_params(config), tokens(8, 5)
     prompt = {"decoder_input_tokens": ids[:, :4]}
     mesh = make_mesh(MeshShape(2, 2, 2))
-    shardings = rules.named_shardings(models.logical_axes(llama), mesh, shapes=params)
+    shardings = rules.named_shardings(models.logical_axes(config), mesh, shapes=params)
 
     def decode(params, prompt, following):
-        cache, first = models.prefill(params, prompt, llama, max_decode_steps=1)
-        return first, models.decode_step(params, cache, following, llama)[1]
+        cache, first = models.prefill(params, prompt, config, max_decode_steps=1)
+        return first, models.decode_step(params, cache, following, config)[1]
 
     expected = jax.jit(decode)(params, prompt, ids[:, 4])
     rows = jax.device_put((prompt, ids[:, 4]), rules.batch_sharding(mesh))

@@ -61,11 +61,18 @@ def test_last_hidden_states_are_dropped_at_the_rate_with_the_right_sharing(
 
 
 @pytest.mark.parametrize(
-    ("policy", "scan"),
-    [("minimal", True), ("dots_saveable", True), ("full", True), ("minimal", False)],
+    ("policy", "scan", "family"),
+    [
+        ("minimal", True, "llama"),
+        ("dots_saveable", True, "llama"),
+        ("full", True, "llama"),
+        ("minimal", False, "llama"),
+        ("full", True, "gemma3"),
+        ("full", False, "gemma3"),
+    ],
 )
-def test_remat_changes_no_gradient(llama, noisy_params, tokens, policy, scan):
-    config = dataclasses.replace(llama, scan_layers=scan, dropout_rate=0.1)
+def test_remat_changes_no_gradient(kind, noisy_params, tokens, policy, scan, family):
+    config = dataclasses.replace(kind(family), scan_layers=scan, dropout_rate=0.1)
     params, batch, key = noisy_params(config), _batch(tokens), jax.random.key(3)
     expected = GRADIENT(params, batch, config, key)
     got = GRADIENT(params, batch, dataclasses.replace(config, remat_policy=policy), key)
@@ -85,13 +92,15 @@ def test_remat_saves_memory(llama, tokens):
     assert full < minimal < 0.8 * none
 
 
-@pytest.mark.parametrize("family", ["t5", "llama"])
-def test_program_does_not_grow_with_depth(family, request, tokens):
-    config = request.getfixturevalue(family)
+@pytest.mark.parametrize("family", ["t5", "llama", "gemma3"])
+def test_program_does_not_grow_with_depth(family, kind, tokens):
+    config = kind(family)
 
     def size(layers):
         names = [field.name for field in dataclasses.fields(config) if "layers" in field.name]
         depth = {name: layers for name in names if name.startswith("num_")}
+        if family == "gemma3":
+            depth["windowed_layers"] = tuple(index % 2 == 0 for index in range(layers))
         deep = dataclasses.replace(config, **depth)
         lowered = GRADIENT.lower(models.abstract_params(deep), _batch(tokens), deep)
         return len(lowered.as_text().splitlines())

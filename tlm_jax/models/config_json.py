@@ -68,7 +68,8 @@ def _value(where: str, value: Any, hint: Any) -> Any:
             if isinstance(value, list | tuple) and all(_is(v, item) for v in value):
                 return tuple(value)
         elif _is(value, option):
-            return float(value) if option is float else value
+            # JSON writes whole numbers without a point.
+            return float(value) if isinstance(value, int) and option is float else value
     expected = hint.__name__ if isinstance(hint, type) else re.sub(r"\b\w+\.", "", str(hint))
     raise UserError(f"{where} is {value!r} ({type(value).__name__}), expected {expected}")
 
