@@ -16,3 +16,16 @@ def test_table():
     assert "embed, layers, mlp" in row
     assert row.endswith("fsdp, -, tensor")
     assert f"{models.num_params(config):,} parameters" in lines
+
+
+def test_projected_embeddings_and_their_positions(kind):
+    config = kind("opt_350m")
+    lines = models.model_info(config, make_mesh(MeshShape(data=2, fsdp=2, tensor=2))).splitlines()
+    rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if "/" in line}
+    assert rows["decoder/token_embedder/embedding"].startswith("64 x 16  ")
+    assert rows["decoder/position_embedder/embedding"].startswith("40 x 32  ")
+    assert rows["decoder/project_in/kernel"].startswith("16 x 32  ")
+    assert rows["decoder/project_in/kernel"].endswith("-, fsdp")
+    assert rows["decoder/project_out/kernel"].startswith("32 x 16  ")
+    assert rows["decoder/project_out/kernel"].endswith("fsdp, -")
+    assert "decoder/decoder_norm/scale" not in rows

@@ -144,6 +144,14 @@ def test_initial_parameters_have_t5xs_spread(t5):
     assert np.abs(layers[:, 0] - layers[:, 1]).max() > 0.01
 
 
+def test_norms_start_by_multiplying_by_one(kind):
+    config = kind("gemma3")
+    params = trees.flatten(models.init(jax.random.key(0), config))
+    scales = [leaf for name, leaf in params.items() if name.endswith("scale")]
+    assert len(scales) == 7  # around attention and MLP, of queries and keys, and the last
+    assert all((scale == 0).all() for scale in scales)
+
+
 def test_attention_dropout_is_one_draw_for_all_queries(t5):
     spec = dataclasses.replace(t5, dropout_rate=0.5).attention_spec()
     module = Attention(spec, t5.embed_dim, deterministic=False)
