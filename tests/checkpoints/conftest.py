@@ -1,5 +1,6 @@
 """Tiny models in Hugging Face's form, with random weights, for all tests of formats."""
 
+import dataclasses
 import json
 
 import ml_dtypes
@@ -28,10 +29,7 @@ LLAMA = {
 }
 
 
-def random_arrays(config, dtype=np.float32, seed=0):
-    """Unrolled parameters of a model by our names, none of them zero or one."""
-    import dataclasses
-
+def _random_arrays(config, dtype=np.float32, seed=0):
     generator = np.random.default_rng(seed)
     unrolled = dataclasses.replace(config, scan_layers=False)
     return {
@@ -41,13 +39,19 @@ def random_arrays(config, dtype=np.float32, seed=0):
 
 
 @pytest.fixture
+def random_arrays():
+    """Unrolled parameters by our names, none of them zero or one: `random_arrays(config)`."""
+    return _random_arrays
+
+
+@pytest.fixture
 def write_hugging_face(tmp_path):
     """Writes a model with random weights: `write(config_json) -> its directory`."""
 
     def write(config=LLAMA, *, name="hf", dtype=np.float32, shard_bytes=20_000, seed=0):
         family = families.family_of(config, "test")
         model = family.read_config(config)
-        theirs = families.export_tensors(family, model, random_arrays(model, dtype, seed))
+        theirs = families.export_tensors(family, model, _random_arrays(model, dtype, seed))
         directory = tmp_path / name
         directory.mkdir()
         hugging_face.write(

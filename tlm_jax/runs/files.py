@@ -27,6 +27,11 @@ def open_model_dir(model_dir: str) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all; process 0 only.
 
     Raises:
@@ -36,7 +41,7 @@ def write_text(path: Path, text: str) -> None:
         return
     unfinished = path.with_name(path.name + ".unfinished")
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content)
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)

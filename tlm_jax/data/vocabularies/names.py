@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tlm_jax.data.vocabularies.base import Vocabulary
 from tlm_jax.data.vocabularies.byte import ByteVocabulary
 from tlm_jax.data.vocabularies.hugging_face import HuggingFaceVocabulary
@@ -14,11 +16,15 @@ def vocabulary_from_name(name: str) -> Vocabulary:
 
     Args:
       name: `byte`; `FILE.model` (SentencePiece; `FILE.model+100` adds 100 extra ids);
-        `FILE.json` (Hugging Face); or `asset:NAME` (SentencePiece, comes with the library).
+        `FILE.json` (Hugging Face); `asset:NAME` (SentencePiece, comes with the library); or a
+        directory with a model's tokenizer files.
 
     Raises:
       UserError: none of these.
     """
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        return _vocabulary_in(directory)
     path, _, extra = name.partition("+") if name.rpartition("+")[2].isdigit() else (name, "", "0")
     if path in ("byte", "bytes"):
         return ByteVocabulary(extra_ids=int(extra))
@@ -28,7 +34,21 @@ def vocabulary_from_name(name: str) -> Vocabulary:
         return HuggingFaceVocabulary(name)
     raise UserError(
         f"cannot tell what vocabulary {name!r} is: expected 'byte', a SentencePiece file ending in "
-        "'.model' (with '+100' for 100 extra ids), a Hugging Face 'tokenizer.json', or 'asset:NAME'"
+        "'.model' (with '+100' for 100 extra ids), a Hugging Face 'tokenizer.json', a directory "
+        "with one of these, or 'asset:NAME'"
+    )
+
+
+def _vocabulary_in(directory: Path) -> Vocabulary:
+    """Returns the vocabulary whose files lie in the directory of a model."""
+    if (directory / "tokenizer.json").is_file():
+        return HuggingFaceVocabulary(str(directory / "tokenizer.json"))
+    for name, extra_ids in (("spiece.model", 100), ("tokenizer.model", 0)):
+        # "spiece.model" is T5's name, whose tokenizer adds 100 ids to the pieces of the file.
+        if (directory / name).is_file():
+            return SentencePieceVocabulary(str(directory / name), extra_ids=extra_ids)
+    raise UserError(
+        f"{directory} has no tokenizer: expected tokenizer.json, tokenizer.model or spiece.model"
     )
 
 

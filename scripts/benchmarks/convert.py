@@ -1,0 +1,120 @@
+"""Conversion: peak memory against the largest tensor of a model several times larger, and speed."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+REPOSITORY = Path(__file__).parents[2]
+STEPS = (("hf", "native"), ("native", "hf"), ("hf", "hf"))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Converts a random LLaMA there and back, each time in a process of its own."""
+    parser = argparse.ArgumentParser(prog="scripts/benchmark convert", description=__doc__)
+    parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--width", type=int, default=2048)
+    parser.add_argument("--vocabulary", type=int, default=65_536)
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--directory", help="where to write; a temporary one by default")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(dir=options.directory) as scratch:
+        directory = Path(scratch)
+        tiny = directory / "tiny"
+        tiny.mkdir()
+        _write(tiny / "hf", 1, 64, 256, options.dtype)
+        baseline = max(_convert(tiny, source, target)[0] for source, target in STEPS)
+        total, largest = _write(
+            directory / "hf", options.layers, options.width, options.vocabulary, options.dtype
+        )
+        print(
+            f"{total / 1e9:.2f} GB of {options.dtype} parameters, the largest tensor "
+            f"{largest / 1e6:,.0f} MB; a process that converts a tiny model peaks at "
+            f"{baseline / 1e6:,.0f} MB"
+        )
+        for source, target in STEPS:
+            peak, seconds = _convert(directory, source, target)
+            print(
+                f"  {source:>6} to {target:<6} peak {peak / 1e6:6,.0f} MB, "
+                f"{(peak - baseline) / 1e6:6,.0f} MB above that "
+                f"= {(peak - baseline) / largest:.2f} of the largest tensor; "
+                f"{total / seconds / 1e6:,.0f} MB/s",
+                flush=True,
+            )
+    return 0
+
+
+def _write(
+    directory: Path, layers: int, width: int, vocabulary: int, dtype: str
+) -> tuple[int, int]:
+    """Writes a random model; returns the bytes of all parameters and of the largest."""
+    import ml_dtypes
+
+    from tlm_jax import models, trees
+    from tlm_jax.checkpoints import families
+    from tlm_jax.checkpoints.formats import hugging_face
+    from tlm_jax.lazy import Stored
+
+    config = {
+        "model_type": "llama",
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": width * 11 // 4,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 64,
+    }
+    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    generator = np.random.default_rng(0)
+
+    def values(index):
+        shape = [part.stop - part.start for part in index]
+        return generator.standard_normal(shape, np.float32).astype(kind)
+
+    family = families.FAMILIES["llama"]
+    model = family.read_config(config)
+    unrolled = dataclasses.replace(model, scan_layers=False)
+    ours = {
+        name: Stored(leaf.shape, kind, values)
+        for name, leaf in trees.flatten(models.abstract_params(unrolled)).items()
+    }
+    theirs = families.export_tensors(family, model, ours)
+    directory.mkdir()
+    hugging_face.write(directory, config, theirs, written=lambda _: None)
+    sizes = [array.nbytes for array in theirs.values()]
+    return sum(sizes), max(sizes)
+
+
+def _convert(directory: Path, source: str, target: str) -> tuple[int, float]:
+    """Converts in a process of its own; returns its peak resident bytes, and seconds."""
+    # The first of each format is what the next conversion reads.
+    destination = directory / target
+    if destination.exists():
+        destination = directory / f"{source}-{target}"
+    code = (
+        "import resource, sys, json\n"
+        "from tlm_jax.convert import main\n"
+        "status = main(sys.argv[1:])\n"
+        "print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))\n"
+        "sys.exit(status)\n"
+    )
+    begin = time.perf_counter()
+    result = subprocess.run(
+        [sys.executable, "-c", code, directory / source, destination, f"--to={target}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - begin
+    if result.returncode:
+        sys.exit(result.stdout + result.stderr)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return json.loads(result.stdout.splitlines()[-1]) * unit, seconds

@@ -1,0 +1,251 @@
+"""Converts a model from any format that can be opened to one that can be written.
+
+Parameters pass through in blocks, so that memory does not grow with the model. The destination
+appears by one rename when everything is on disk, and not at all if anything fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlm_jax import models
+from tlm_jax.checkpoints import families, manifest
+from tlm_jax.checkpoints.formats import hugging_face, native, t5x
+from tlm_jax.checkpoints.formats.blocks import Written
+from tlm_jax.checkpoints.pretrained import Pretrained
+from tlm_jax.checkpoints.write_failure import full_disk
+from tlm_jax.errors import UserError, nearest
+from tlm_jax.lazy import LazyArray, cast
+from tlm_jax.models import layouts
+
+TARGETS = ("native", "hf", "t5x")
+REPORT_FILE = "conversion.json"
+_UNFINISHED = ".converting"
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What was done.
+
+    Attributes:
+      num_params: parameters of the model.
+      num_bytes: bytes of parameters written.
+      architecture: what was written, in the words of the format.
+    """
+
+    num_params: int
+    num_bytes: int
+    architecture: str
+
+
+def convert(
+    source: Pretrained,
+    destination: Path,
+    to: str,
+    *,
+    dtype: np.dtype | None = None,
+    shard_bytes: int = hugging_face.SHARD_BYTES,
+    scan_layers: bool | None = None,
+    written: Callable[[int, int], None] = lambda done, total: None,
+) -> Conversion:
+    """Writes a model in another format.
+
+    Args:
+      source: the model.
+      destination: a directory to make.
+      to: a name in `TARGETS`.
+      dtype: of the parameters written; None keeps each as it is.
+      shard_bytes: of a safetensors file at most.
+      scan_layers: whether native and T5X parameters are stacked over layers; None means native
+        ones are; T5X's as its model wants it that fits.
+      written: is told of bytes written so far and in all.
+
+    Returns:
+      A summary. `conversion.json` in the destination has it too, with size and CRC-32 of every
+      file read and written.
+
+    Raises:
+      UserError: the destination exists, the disk is full, a parameter holds NaN, or no
+        architecture of the target fits. The destination is then as it was.
+    """
+    if to not in TARGETS:
+        raise UserError(
+            f"unknown target {to!r}; expected one of {', '.join(TARGETS)}.{nearest(to, TARGETS)}"
+        )
+    if destination.exists():
+        raise UserError(f"{destination} exists already; name a directory that does not")
+    unfinished = destination.with_name(destination.name + _UNFINISHED)
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        arrays = _in_type(source.arrays, dtype)
+        total = sum(array.nbytes for array in arrays.values())
+        writers = {"native": _write_native, "hf": _write_hugging_face, "t5x": _write_t5x}
+        architecture = writers[to](
+            source, arrays, unfinished, shard_bytes, scan_layers, _counter(written, total)
+        )
+        _copy_companions(source.companions, unfinished)
+        count = sum(int(np.prod(array.shape)) for array in arrays.values())
+        result = Conversion(count, total, architecture)
+        _write_report(source, unfinished, to, result)
+        os.rename(unfinished, destination)
+    except BaseException as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        reason = full_disk(error)
+        if reason is not None:
+            raise UserError(
+                f"{destination} was not written: {reason}. Make room and try again"
+            ) from error
+        raise
+    return result
+
+
+def _write_native(
+    source: Pretrained,
+    arrays: Mapping[str, LazyArray],
+    directory: Path,
+    shard_bytes: int,
+    scan_layers: bool | None,
+    written: Written,
+) -> str:
+    del shard_bytes
+    config = dataclasses.replace(source.config, scan_layers=scan_layers is not False)
+    arranged = layouts.arrange(arrays, config)
+    native.write(directory, config, arranged, source.hugging_face, written=written)
+    return type(config).__name__
+
+
+def _write_hugging_face(
+    source: Pretrained,
+    arrays: Mapping[str, LazyArray],
+    directory: Path,
+    shard_bytes: int,
+    scan_layers: bool | None,
+    written: Written,
+) -> str:
+    del scan_layers
+    config = dataclasses.replace(source.config, relpos_per_layer=False)
+    family, fields = hugging_face_description(source, config)
+    # One bias for all layers, where T5X's scalable_t5 has copies of it.
+    try:
+        flat = layouts.arrange(arrays, dataclasses.replace(config, scan_layers=False))
+    except UserError as error:
+        raise UserError(f"{error} transformers' T5 has one for all layers, too.") from None
+    theirs = families.export_tensors(family, config, flat)
+    dtypes = {str(array.dtype) for array in theirs.values()}
+    fields["torch_dtype"] = max(dtypes, key=lambda name: np.dtype(name).itemsize)
+    if "dtype" in fields:
+        fields["dtype"] = fields["torch_dtype"]
+    hugging_face.write(directory, fields, theirs, shard_bytes=shard_bytes, written=written)
+    return family.architecture
+
+
+def hugging_face_description(
+    source: Pretrained, config: models.ModelConfig
+) -> tuple[families.Family, dict[str, Any]]:
+    """Returns the family and config.json of a model.
+
+    What it came with is kept as long as it still describes the model, with whatever else it says
+    (special tokens, the length it was trained for).
+    """
+    known = source.hugging_face
+    if known is not None:
+        family = families.family_of(known, str(source.path))
+        fields = dict(known)
+        if families.same_model(family.read_config(fields), config):
+            return family, fields
+        fields |= family.write_config(config)
+        if families.fits(family, config) and families.same_model(
+            family.read_config(fields), config
+        ):
+            return family, fields
+    family = families.family_for(config)
+    return family, {
+        "model_type": family.model_type,
+        "architectures": [family.architecture],
+        **family.write_config(config),
+    }
+
+
+def _write_t5x(
+    source: Pretrained,
+    arrays: Mapping[str, LazyArray],
+    directory: Path,
+    shard_bytes: int,
+    scan_layers: bool | None,
+    written: Written,
+) -> str:
+    """Writes a native T5X checkpoint, with the optimizer's slots if they still fit."""
+    del shard_bytes
+    config = source.config
+    if scan_layers is not None:
+        config = dataclasses.replace(config, scan_layers=scan_layers)
+    elif source.source_format != "t5x":
+        # T5X's models have a bias for every layer where layers are stacked, and only there.
+        config = dataclasses.replace(config, scan_layers=config.relpos_per_layer)
+    state = source.optimizer if config == source.config else {}
+    checkpoint = directory / f"checkpoint_{source.step}"
+    t5x.write_t5x(checkpoint, arrays, config, step=source.step, state=state, written=written)
+    return "T5X"
+
+
+def _in_type(arrays: Mapping[str, LazyArray], dtype: np.dtype | None) -> dict[str, LazyArray]:
+    if dtype is None:
+        return dict(arrays)
+    return {name: cast(array, dtype) for name, array in arrays.items()}
+
+
+def _counter(written: Callable[[int, int], None], total: int) -> Written:
+    done = 0
+
+    def count(num_bytes: int) -> None:
+        nonlocal done
+        done += num_bytes
+        written(done, total)
+
+    return count
+
+
+def _copy_companions(companions: Mapping[str, Path | bytes], directory: Path) -> None:
+    for name, content in companions.items():
+        data = content.read_bytes() if isinstance(content, Path) else content
+        (directory / name).write_bytes(data)
+
+
+def _write_report(source: Pretrained, directory: Path, to: str, result: Conversion) -> None:
+    """Writes conversion.json: what was read and written, with sizes and checksums."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    content = {
+        "tlm_jax": metadata.version("tlm_jax"),
+        "from": {
+            "path": str(source.path),
+            "format": source.source_format,
+            "files": _specs({str(path): path for path in source.files}),
+        },
+        "to": {
+            "format": to,
+            "architecture": result.architecture,
+            "files": _specs({path.relative_to(directory).as_posix(): path for path in paths}),
+        },
+        "num_params": result.num_params,
+        "num_bytes": result.num_bytes,
+    }
+    text = json.dumps(content, indent=1) + "\n"
+    (directory / REPORT_FILE).write_text(text, encoding="utf-8")
+
+
+def _specs(paths: Mapping[str, Path]) -> dict[str, dict[str, int | None]]:
+    specs = manifest.file_specs(list(paths.values()), checksums=True)
+    return {
+        name: {"size_bytes": spec.size_bytes, "crc32": spec.crc32}
+        for name, spec in zip(paths, specs)
+    }

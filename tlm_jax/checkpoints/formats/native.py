@@ -1,0 +1,188 @@
+"""Our own form: a MODEL_DIR with model.json and checkpoints, written part by part when converting.
+
+DIRECTORY/
+  model.json          the model's configuration, and config.json of where it came from
+  checkpoints/0/      a checkpoint as training writes them, with parameters only
+  tokenizer.json ...  whatever lay beside the source
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tlm_jax.checkpoints import manifest
+from tlm_jax.checkpoints.choice import check_files, complete_steps, newest_whole, read_manifest
+from tlm_jax.checkpoints.formats.blocks import BLOCK_BYTES, Written, copy_blocks
+from tlm_jax.checkpoints.formats.tensorstore_arrays import chunk_indices, create_array, open_item
+from tlm_jax.checkpoints.manifest import ArraySpec
+from tlm_jax.checkpoints.orbax_files import STATE
+from tlm_jax.checkpoints.structure import PARAMETERS
+from tlm_jax.errors import UserError
+from tlm_jax.lazy import LazyArray
+from tlm_jax.models.config import ModelConfig
+from tlm_jax.models.config_json import config_from_json, config_to_json
+
+MODEL_FILE = "model.json"
+_FORMAT = 1
+
+
+class OpenedNative(NamedTuple):
+    """A checkpoint of ours; the arrays are in the layout that they were saved in."""
+
+    model_dir: Path
+    config: ModelConfig
+    arrays: dict[str, LazyArray]
+    files: list[Path]
+    hugging_face: Mapping[str, Any] | None
+
+
+def is_native(path: Path) -> bool:
+    """Returns whether `path` is a MODEL_DIR, its `checkpoints`, or one `checkpoints/STEP`."""
+    return (
+        (path / MODEL_FILE).is_file()
+        or (path / manifest.FILE_NAME).is_file()
+        or bool(find_steps(path)[1])
+    )
+
+
+def find_steps(path: Path) -> tuple[Path, list[int]]:
+    """Returns the directory of checkpoints that `path` names, and their steps, oldest first."""
+    if path.name.isdigit() and path.is_dir():
+        return path.parent, [int(path.name)]
+    for directory in (path / "checkpoints", path):
+        steps = complete_steps(directory)
+        if steps:
+            return directory, steps
+    return path, []
+
+
+def open_native(path: Path) -> OpenedNative:
+    """Opens the newest whole checkpoint, or the one named.
+
+    Raises:
+      UserError: there is none, all are damaged, or model.json is missing.
+    """
+    directory, steps = find_steps(path)
+    if not steps:
+        raise UserError(f"{path} holds no checkpoint")
+    model_dir = directory.parent if directory.name == "checkpoints" else directory
+    described = read_model_file(model_dir)
+    opened = newest_whole(directory, steps, _open_checkpoint).value
+    return OpenedNative(model_dir, described[0], opened[0], opened[1], described[1])
+
+
+def read_model_file(model_dir: Path) -> tuple[ModelConfig, Mapping[str, Any] | None]:
+    """Returns the configuration in model.json, and config.json of where the model came from.
+
+    Raises:
+      UserError: the file is missing or damaged.
+    """
+    file = model_dir / MODEL_FILE
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return config_from_json(content["model"]), content.get("hugging_face")
+    except FileNotFoundError:
+        raise UserError(
+            f"{file} is missing, which says what model the checkpoint is of; a run made before it "
+            "was written gets one when it is continued"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is damaged: {error}") from None
+
+
+def model_file_text(config: ModelConfig, hugging_face: Mapping[str, Any] | None = None) -> str:
+    """Returns the content of model.json."""
+    content: dict[str, Any] = {"format": _FORMAT, "model": config_to_json(config)}
+    if hugging_face is not None:
+        content["hugging_face"] = dict(hugging_face)
+    return json.dumps(content, indent=1) + "\n"
+
+
+def write(
+    directory: Path,
+    config: ModelConfig,
+    arrays: Mapping[str, LazyArray],
+    hugging_face: Mapping[str, Any] | None,
+    *,
+    written: Written,
+) -> None:
+    """Writes model.json and checkpoint 0, in the directory layout that Orbax reads.
+
+    Args:
+      directory: exists and is empty.
+      config: the model.
+      arrays: its parameters, in its layout.
+      hugging_face: config.json of where they came from.
+      written: is told of every block.
+    """
+    text = model_file_text(config, hugging_face)
+    (directory / MODEL_FILE).write_text(text, encoding="utf-8")
+    checkpoint = directory / "checkpoints" / "0"
+    state = checkpoint / STATE
+    state.mkdir(parents=True)
+    for name, array in arrays.items():
+        chunks = _chunks(array)
+        path = state / ".".join([PARAMETERS, *name.split("/")])
+        create = create_array(path, array.shape, array.dtype, chunks)
+        copy_blocks(
+            name,
+            array,
+            lambda _, index, block, writer=create: writer.write(index, block),
+            written,
+            chunk_indices(array.shape, chunks),
+        )
+    (state / "_METADATA").write_text(json.dumps(_orbax_metadata(arrays)), encoding="utf-8")
+    specs = {
+        f"{PARAMETERS}/{name}": ArraySpec(tuple(array.shape), str(array.dtype))
+        for name, array in arrays.items()
+    }
+    manifest.seal(checkpoint, 0, specs, score=None, checksums=True)
+
+
+def _open_checkpoint(path: Path) -> tuple[dict[str, LazyArray], list[Path]]:
+    found = read_manifest(path)
+    check_files(path, found, contents=True)
+    prefix = PARAMETERS + "/"
+    arrays = {
+        name.removeprefix(prefix): array
+        for name, array in open_item(path / STATE).items()
+        if name.startswith(prefix)
+    }
+    return arrays, [path / name for name in sorted(found.files)]
+
+
+def _chunks(array: LazyArray) -> tuple[int, ...]:
+    """Returns the shape of a stored chunk: one layer of a stack, and at most BLOCK_BYTES."""
+    chunks = list(array.shape)
+    if len(chunks) == 3:
+        chunks[1] = 1
+    size = array.dtype.itemsize
+    for length in chunks:
+        size *= length
+    if size > BLOCK_BYTES and chunks:
+        # The last axis is the first of their transposed kernels, and so read in one run.
+        axis = len(chunks) - 1 if len(chunks) == 3 or array.shape[-1] >= array.shape[0] else 0
+        chunks[axis] = max(1, chunks[axis] * BLOCK_BYTES // size)
+    return tuple(chunks)
+
+
+def _orbax_metadata(arrays: Mapping[str, LazyArray]) -> dict[str, Any]:
+    """Returns what Orbax needs to know of a directory of zarr arrays (its `_METADATA`)."""
+    tree = {}
+    for name in arrays:
+        keys = (PARAMETERS, *name.split("/"))
+        tree[str(keys)] = {
+            "key_metadata": [{"key": key, "key_type": 2} for key in keys],
+            # Not a jax.Array: that kind wants a sharding even where there is one device.
+            "value_metadata": {"value_type": "np.ndarray", "skip_deserialize": False},
+        }
+    return {
+        "tree_metadata": tree,
+        "use_ocdbt": False,
+        "use_zarr3": False,
+        "store_array_data_equal_to_fill_value": True,
+        "custom_metadata": None,
+    }

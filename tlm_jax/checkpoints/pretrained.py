@@ -1,0 +1,170 @@
+"""Opens a model of any format: what it is, its parameters as lazy arrays, its tokenizer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tlm_jax.checkpoints import families
+from tlm_jax.checkpoints.formats import gguf, hugging_face, native, t5x, t5x_models
+from tlm_jax.errors import UserError, nearest
+from tlm_jax.lazy import LazyArray
+from tlm_jax.models import layouts
+from tlm_jax.models.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A model in a file or directory; nothing but headers has been read.
+
+    Attributes:
+      path: as named by the user.
+      source_format: a name in `FORMATS`.
+      config: the model, with our defaults for how it is run.
+      arrays: parameters by our names, layers unrolled and heads joined.
+      files: what was read, for the manifest of a conversion.
+      companions: tokenizer and other small files to carry along, by name: a path, or the content.
+      hugging_face: content of its config.json, if it has been one at some time.
+      step: of training, where the format says it.
+      optimizer: T5X's optimizer slots by its names, in the layout of `config`; empty elsewhere.
+    """
+
+    path: Path
+    source_format: str
+    config: ModelConfig
+    arrays: Mapping[str, LazyArray]
+    files: tuple[Path, ...]
+    companions: Mapping[str, Path | bytes] = dataclasses.field(default_factory=dict)
+    hugging_face: Mapping[str, Any] | None = None
+    step: int = 0
+    optimizer: Mapping[str, LazyArray] = dataclasses.field(default_factory=dict)
+
+
+def open_pretrained(path: Path | str, source_format: str | None = None) -> Pretrained:
+    """Opens a model; its format is recognised from the files.
+
+    Args:
+      path: a Hugging Face directory, a T5X checkpoint, a .gguf file, a MODEL_DIR or one of its
+        checkpoints, or a directory made by `tlm_jax.convert`.
+      source_format: a name in `FORMATS`, not to look.
+
+    Raises:
+      UserError: there is no model here, or it cannot be read.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise UserError(f"no model at {path}: there is no such file or directory")
+    if source_format is None:
+        source_format = recognised(path)
+    elif source_format not in FORMATS:
+        raise UserError(
+            f"unknown format {source_format!r}; expected one of {', '.join(FORMATS)}."
+            + nearest(source_format, FORMATS)
+        )
+    return FORMATS[source_format](path)
+
+
+def recognised(path: Path) -> str:
+    """Returns the format of a model.
+
+    Raises:
+      UserError: it is none that we know.
+    """
+    if gguf.is_gguf(path):
+        return "gguf"
+    if native.is_native(path):
+        return "native"
+    if t5x.is_t5x(path):
+        return "t5x"
+    if hugging_face.is_hugging_face(path):
+        return "hf"
+    # Says what is wrong with the weights, if there are any.
+    if path.is_dir() and any(path.glob("*.safetensors")):
+        raise UserError(f"{path} has safetensors files but no config.json beside them")
+    if path.is_dir() and [*path.glob("*.bin"), *path.glob("*.pt")]:
+        hugging_face.weight_files(path)
+    raise UserError(
+        f"{path} is no model: expected a Hugging Face directory (config.json and safetensors), a "
+        "T5X checkpoint, a .gguf file, or a MODEL_DIR"
+    )
+
+
+def _open_hugging_face(path: Path) -> Pretrained:
+    directory = path if path.is_dir() else path.parent
+    if not hugging_face.is_hugging_face(directory):
+        raise UserError(f"{directory} has no config.json")
+    config = hugging_face.read_config(directory)
+    family = families.family_of(config, str(directory / hugging_face.CONFIG))
+    model = _with_place(directory, lambda: family.read_config(config))
+    files = hugging_face.weight_files(directory)
+    theirs = hugging_face.open_arrays(files)
+    arrays = families.import_tensors(family, model, theirs, str(directory))
+    return Pretrained(
+        path,
+        "hf",
+        model,
+        arrays,
+        (directory / hugging_face.CONFIG, *files),
+        companions_beside(directory),
+        config,
+    )
+
+
+def _open_gguf(path: Path) -> Pretrained:
+    opened = gguf.open_gguf(path)
+    family = families.family_of(opened.config, str(path))
+    model = _with_place(path, lambda: family.read_config(opened.config))
+    arrays = families.import_tensors(family, model, opened.arrays, str(path))
+    return Pretrained(path, "gguf", model, arrays, (path,), opened.companions, opened.config)
+
+
+def _open_t5x(path: Path) -> Pretrained:
+    opened = t5x.open_t5x(path)
+    model = t5x_models.config_from_arrays(opened.arrays)
+    return Pretrained(
+        path,
+        "t5x",
+        model,
+        layouts.unrolled(opened.arrays),
+        tuple(opened.files),
+        companions_beside(path) or companions_beside(path.parent),
+        step=opened.step,
+        optimizer=opened.state,
+    )
+
+
+def _open_native(path: Path) -> Pretrained:
+    opened = native.open_native(path)
+    return Pretrained(
+        path,
+        "native",
+        opened.config,
+        layouts.unrolled(opened.arrays),
+        tuple(opened.files),
+        companions_beside(opened.model_dir),
+        opened.hugging_face,
+    )
+
+
+FORMATS: Mapping[str, Callable[[Path], Pretrained]] = {
+    "hf": _open_hugging_face,
+    "t5x": _open_t5x,
+    "gguf": _open_gguf,
+    "native": _open_native,
+}
+"""What can be opened, by the names of `--from`."""
+
+
+def companions_beside(directory: Path) -> dict[str, Path | bytes]:
+    """Returns the tokenizer files of a directory."""
+    names = hugging_face.TOKENIZER_FILES
+    return {name: directory / name for name in names if (directory / name).is_file()}
+
+
+def _with_place(path: Path, read: Callable[[], ModelConfig]) -> ModelConfig:
+    try:
+        return read()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None

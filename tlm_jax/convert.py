@@ -1,0 +1,86 @@
+"""Converts a model between formats: `python -m tlm_jax.convert SRC DST --to=native|hf|t5x`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parses the command line, converts, and prints where the result is."""
+    arguments = _parser().parse_args(list(argv))
+
+    # After parsing, so that --help is quick.
+    import jax
+    import numpy as np
+
+    from tlm_jax.checkpoints.conversion import convert
+    from tlm_jax.checkpoints.pretrained import open_pretrained
+    from tlm_jax.metrics.byte_progress import ByteProgress
+
+    # Only shapes are asked of JAX: no accelerator's memory is taken for that.
+    jax.config.update("jax_platforms", "cpu")
+    source = open_pretrained(arguments.source, arguments.source_format)
+    print(f"reading {source.path} ({source.source_format})", flush=True)
+    with ByteProgress() as progress:
+        done = convert(
+            source,
+            Path(arguments.destination).expanduser(),
+            arguments.to,
+            dtype=None if arguments.dtype is None else np.dtype(_dtype(arguments.dtype)),
+            shard_bytes=round(arguments.shard_gb * 1e9),
+            scan_layers=None if arguments.layers is None else arguments.layers == "stacked",
+            written=progress.update,
+        )
+    print(
+        f"wrote {done.architecture}, {done.num_params:,} parameters, {done.num_bytes / 1e9:,.2f} "
+        f"GB, to {arguments.destination} ({arguments.to}); checksums are in conversion.json"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tlm_jax.convert",
+        description="Converts a model between formats, block by block: memory does not grow with "
+        "the model. Reads Hugging Face directories, T5X checkpoints, GGUF files of Llama "
+        "architecture, and our own; the format is recognised from the files.",
+    )
+    parser.add_argument("source", metavar="SRC", help="a file or directory")
+    parser.add_argument("destination", metavar="DST", help="a directory to make")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help="native, hf or t5x")
+    parser.add_argument(
+        "--from", dest="source_format", metavar="FORMAT", help="hf, t5x, gguf or native"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="type of the parameters written; as they are by default",
+    )
+    parser.add_argument(
+        "--shard-gb",
+        type=float,
+        default=5.0,
+        metavar="GB",
+        help="largest safetensors file (default: 5)",
+    )
+    parser.add_argument(
+        "--layers",
+        choices=("stacked", "separate"),
+        help="native and t5x: layers stacked for nn.scan, or layers_0, layers_1, ...; by default "
+        "native is stacked, and t5x as the T5X model that fits",
+    )
+    return parser
+
+
+def _dtype(name: str):
+    import ml_dtypes
+
+    return ml_dtypes.bfloat16 if name == "bfloat16" else name
+
+
+if __name__ == "__main__":
+    from tlm_jax.runs.command_line import run_main
+
+    run_main(main)

@@ -1,0 +1,90 @@
+"""What a run takes from an existing model: its configuration, its parameters, its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tlm_jax.checkpoints.formats import native
+from tlm_jax.checkpoints.loading import load_params, with_run_choices
+from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.errors import UserError
+from tlm_jax.models.config import ModelConfig
+from tlm_jax.runs import console, files
+from tlm_jax.runs.config import RunConfig
+from tlm_jax.types import Params
+
+
+def model_of(
+    path: str,
+    *,
+    dtype: str = "float32",
+    remat_policy: str = "none",
+    scan_layers: bool = True,
+    dropout_rate: float = 0.0,
+) -> ModelConfig:
+    """Returns the model that a checkpoint of any format is of, for `MODEL` in a gin file.
+
+    Args:
+      path: as INITIAL_CHECKPOINT_PATH.
+      dtype: of activations.
+      remat_policy: see `TransformerConfig`.
+      scan_layers: whether layers are stacked.
+      dropout_rate: when training.
+    """
+    return with_run_choices(
+        open_pretrained(path).config,
+        dtype=dtype,
+        remat_policy=remat_policy,
+        scan_layers=scan_layers,
+        dropout_rate=dropout_rate,
+    )
+
+
+def initial_params(
+    run: RunConfig,
+    abstract: Params,
+    convert: Callable[[str, Any], Any] = lambda name, array: array,
+) -> tuple[Pretrained, Params]:
+    """Loads the parameters of INITIAL_CHECKPOINT_PATH, each device its part.
+
+    Args:
+      run: names it.
+      abstract: shapes, types and shardings that are wanted.
+      convert: as of `load_params`.
+
+    Raises:
+      UserError: there is no model, or another one than the run's.
+    """
+    assert run.initial_checkpoint_path is not None
+    source = open_pretrained(run.initial_checkpoint_path)
+    params = load_params(
+        source,
+        run.model,
+        abstract,
+        resize_vocabulary=run.resize_vocabulary,
+        convert=convert,
+        announce=console.say,
+    )
+    return source, params
+
+
+def describe_model(model_dir: Path, run: RunConfig, source: Pretrained | None) -> None:
+    """Writes model.json, and the tokenizer files of the model that training starts from.
+
+    With them MODEL_DIR can be converted, continued from and served like any other model.
+    """
+    hugging_face: Any = None
+    if source is not None:
+        hugging_face = source.hugging_face
+    elif (model_dir / native.MODEL_FILE).is_file():
+        try:
+            hugging_face = native.read_model_file(model_dir)[1]
+        except UserError as error:
+            console.say(f"note: {error}; it is written anew")
+    text = native.model_file_text(run.model, hugging_face)
+    files.write_text(model_dir / native.MODEL_FILE, text)
+    for name, content in (source.companions if source is not None else {}).items():
+        data = content.read_bytes() if isinstance(content, Path) else content
+        files.write_bytes(model_dir / name, data)
