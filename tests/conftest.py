@@ -1,6 +1,9 @@
 """Every test runs on eight simulated CPU devices with array annotations checked."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
@@ -38,3 +41,33 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no reference folder at {path} (set TLM_JAX_SHARED to its path)")
     return path
+
+
+@pytest.fixture
+def start_training() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Returns a function that starts `python -m tlm_jax.train` on the tiny run.
+
+    It takes further arguments of the command, and environment variables by keyword. Standard
+    output and error come together. Processes that still run at the end of the test are killed.
+    """
+    repository = Path(__file__).parents[1]
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tlm_jax.train", "--gin_file=tests/tiny_run.gin", *arguments],
+            cwd=repository,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

@@ -1,13 +1,11 @@
 """`python -m tlm_jax.train` as a user meets it: a process that prints, stops and goes on."""
 
 import json
-import os
 import random
 import re
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -18,53 +16,16 @@ from tlm_jax.checkpoints.parameters import restore_params
 
 REPOSITORY = Path(__file__).parents[1]
 
-RUN = """
-    from __gin__ import dynamic_registration
-    from tlm_jax.models import config as models
-    from tlm_jax.optim import optimizers
-    from tlm_jax.optim import schedules
-    include 'gin_configs/runs/train.gin'
-    MODEL = @models.EncoderDecoderConfig()
-    models.EncoderDecoderConfig:
-      vocab_size = 264
-      embed_dim = 16
-      num_heads = 2
-      head_dim = 8
-      mlp_dim = 32
-      num_encoder_layers = 1
-      num_decoder_layers = 1
-    VOCABULARY = 'byte'
-    MIXTURE_OR_TASK_NAME = 'addition_direct'
-    TASK_FEATURE_LENGTHS = {'inputs': 32, 'targets': 16}
-    TRAIN_STEPS = 6
-    BATCH_SIZE = 4
-    LOG_PERIOD = 2
-    OPTIMIZER = @optimizers.AdamW()
-    optimizers.AdamW.learning_rate = @schedules.Constant()
-    schedules.Constant.value = 0.001
-"""
-
 
 @pytest.fixture
-def command(tmp_path):
-    file = tmp_path / "run.gin"
-    file.write_text(textwrap.dedent(RUN))
+def start(start_training, tmp_path):
+    """Returns a function that starts the tiny run in `tmp_path/run` with further bindings."""
 
-    def command(*bindings: str) -> list[str]:
-        return [
-            *(sys.executable, "-m", "tlm_jax.train", f"--gin_file={file}"),
-            *(f"--gin.{binding}" for binding in (f'MODEL_DIR="{tmp_path / "run"}"', *bindings)),
-        ]
+    def start(*bindings: str, flags: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        model_dir = f'MODEL_DIR="{tmp_path / "run"}"'
+        return start_training(*(f"--gin.{binding}" for binding in (model_dir, *bindings)), *flags)
 
-    return command
-
-
-def _start(command: list[str]) -> subprocess.Popen[str]:
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    return subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    return start
 
 
 def _wait_for_step(path: Path, step: int, process: subprocess.Popen[str]) -> None:
@@ -79,8 +40,8 @@ def _wait_for_step(path: Path, step: int, process: subprocess.Popen[str]) -> Non
     pytest.fail(f"step {step} never came: {process.communicate()[0]}")
 
 
-def test_six_steps_print_a_screenful(command):
-    process = _start(command())
+def test_six_steps_print_a_screenful(start):
+    process = start()
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     lines = output.splitlines()
@@ -89,8 +50,8 @@ def test_six_steps_print_a_screenful(command):
     assert "report" in output
 
 
-def test_user_error_is_one_line_and_status_1(command):
-    process = _start(command("TRAIN_STEP=5"))
+def test_user_error_is_one_line_and_status_1(start):
+    process = start("TRAIN_STEP=5")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert output == (
@@ -99,9 +60,8 @@ def test_user_error_is_one_line_and_status_1(command):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_saves_and_the_next_run_goes_on(command, tmp_path, number):
-    many = command("TRAIN_STEPS=1000000")
-    process = _start(many)
+def test_signal_saves_and_the_next_run_goes_on(start, tmp_path, number):
+    process = start("TRAIN_STEPS=1000000")
     _wait_for_step(tmp_path / "run/metrics.jsonl", 4, process)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
@@ -109,18 +69,18 @@ def test_signal_saves_and_the_next_run_goes_on(command, tmp_path, number):
     stopped_at = int(re.search(rf"Stopped by {number.name} after step (\d+)", output)[1])
     assert complete_steps(tmp_path / "run/checkpoints") == [stopped_at]
 
-    output, _ = _start(command(f"TRAIN_STEPS={stopped_at + 2}")).communicate(timeout=120)
+    output, _ = start(f"TRAIN_STEPS={stopped_at + 2}").communicate(timeout=120)
     assert f"going on from checkpoint {stopped_at}" in output
     assert f"step {stopped_at + 2}/{stopped_at + 2}" in output or stopped_at % 2
 
 
 @pytest.mark.slow
-def test_kill_at_any_moment_loses_at_most_the_steps_since_a_checkpoint(command, tmp_path):
+def test_kill_at_any_moment_loses_at_most_the_steps_since_a_checkpoint(start, tmp_path):
     metrics, checkpoints = tmp_path / "run/metrics.jsonl", tmp_path / "run/checkpoints"
     chance = random.Random(0)
     step = 0
     for _ in range(8):
-        process = _start(command("TRAIN_STEPS=1000000", "CHECKPOINT_PERIOD=10"))
+        process = start("TRAIN_STEPS=1000000", "CHECKPOINT_PERIOD=10")
         # Not by the metrics: until the run has begun they are those of the one killed before.
         deadline = time.monotonic() + 120
         while max(complete_steps(checkpoints), default=0) <= step:
@@ -138,8 +98,8 @@ def test_kill_at_any_moment_loses_at_most_the_steps_since_a_checkpoint(command, 
         step = steps[-1]
 
 
-def test_dry_run_prints_the_whole_configuration(command):
-    process = _start([*command(), "--dry_run"])
+def test_dry_run_prints_the_whole_configuration(start):
+    process = start(flags=("--dry_run",))
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "BATCH_SIZE = 4" in output

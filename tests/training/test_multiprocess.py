@@ -1,54 +1,25 @@
 """Two processes of four devices train as one process of eight does: `python -m tlm_jax.train`."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
-CONFIGURATION = """
-from __gin__ import dynamic_registration
-from tlm_jax.models import config as models
-from tlm_jax.optim import optimizers
-from tlm_jax.optim import schedules
-from tlm_jax.runs import config as run
-from tlm_jax.sharding import mesh
-include 'gin_configs/runs/train.gin'
-
-MODEL = @models.EncoderDecoderConfig()
-models.EncoderDecoderConfig:
-  vocab_size = 264
-  embed_dim = 16
-  num_heads = 2
-  head_dim = 8
-  mlp_dim = 32
-  num_encoder_layers = 1
-  num_decoder_layers = 1
-OPTIMIZER = @optimizers.AdamW()
-optimizers.AdamW.learning_rate = @schedules.Constant()
-schedules.Constant.value = 0.01
-MIXTURE_OR_TASK_NAME = 'addition_direct'
-VOCABULARY = 'byte'
-TASK_FEATURE_LENGTHS = {'inputs': 64, 'targets': 64}
-BATCH_SIZE = 8
-LOG_PERIOD = 1
-EVAL_TASKS = ['addition_direct']
-EVAL_EXAMPLES = 5
-EVAL_BATCH_SIZE = 4
-run.EvaluationConfig.max_decode_tokens = 4
-"""
+BINDINGS = {
+    "TASK_FEATURE_LENGTHS": {"inputs": 64, "targets": 64},
+    "BATCH_SIZE": 8,
+    "LOG_PERIOD": 1,
+    "schedules.Constant.value": 0.01,
+    "EVAL_TASKS": ["addition_direct"],
+    "EVAL_EXAMPLES": 5,
+    "EVAL_BATCH_SIZE": 4,
+    "run.EvaluationConfig.max_decode_tokens": 4,
+}
 
 
 def _environment(processes, index, port):
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // processes}",
-    }
+    environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // processes}"}
     if processes > 1:
         environment |= {
             "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
@@ -64,40 +35,30 @@ def _free_port():
         return listener.getsockname()[1]
 
 
-def _train(folder, processes, steps, *, pack, mesh):
-    """Trains in `folder` with eight devices divided among processes; returns their output."""
-    config = folder.with_suffix(".gin")
-    config.write_text(CONFIGURATION)
-    data, fsdp, tensor = mesh
-    bindings = {
-        "MODEL_DIR": f"'{folder}'",
-        "TRAIN_STEPS": steps,
-        "PACK": pack,
-        "mesh.MeshShape.data": data,
-        "mesh.MeshShape.fsdp": fsdp,
-        "mesh.MeshShape.tensor": tensor,
-    }
-    command = [sys.executable, "-m", "tlm_jax.train", f"--gin_file={config}"]
-    command += [f"--gin.{name}={value}" for name, value in bindings.items()]
-    port = _free_port()
-    running = [
-        subprocess.Popen(
-            command,
-            cwd=REPOSITORY,
-            env=_environment(processes, index, port),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for index in range(processes)
-    ]
-    try:
+@pytest.fixture
+def train(start_training):
+    """Returns a function that trains in `folder` with eight devices divided among processes."""
+
+    def train(folder, processes, steps, *, pack, mesh):
+        bindings = BINDINGS | {
+            "MODEL_DIR": str(folder),
+            "TRAIN_STEPS": steps,
+            "PACK": pack,
+            **{
+                f"mesh.MeshShape.{axis}": size
+                for axis, size in zip(("data", "fsdp", "tensor"), mesh)
+            },
+        }
+        arguments = [f"--gin.{name}={value!r}" for name, value in bindings.items()]
+        port = _free_port()
+        running = [
+            start_training(*arguments, **_environment(processes, index, port))
+            for index in range(processes)
+        ]
         outputs = [process.communicate(timeout=400)[0] for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
-    return outputs
+        assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
+
+    return train
 
 
 def _metrics(folder, split):
@@ -121,10 +82,10 @@ def _predictions(folder, step):
     [(True, (2, 2, 2)), pytest.param(False, (1, 1, 8), marks=pytest.mark.slow)],
     ids=["packed-2x2x2", "unpacked-1x1x8"],
 )
-def test_two_processes_train_as_one(tmp_path, pack, mesh):
+def test_two_processes_train_as_one(train, tmp_path, pack, mesh):
     alone, together = tmp_path / "alone", tmp_path / "together"
-    _train(alone, 1, 4, pack=pack, mesh=mesh)
-    _train(together, 2, 4, pack=pack, mesh=mesh)
+    train(alone, 1, 4, pack=pack, mesh=mesh)
+    train(together, 2, 4, pack=pack, mesh=mesh)
     np.testing.assert_allclose(_losses(together, 4), _losses(alone, 4), rtol=0, atol=1e-5)
     one, two = (_metrics(f, "eval/addition_direct")[4] for f in (alone, together))
     assert two["num_examples"] == one["num_examples"] == 5
@@ -135,9 +96,9 @@ def test_two_processes_train_as_one(tmp_path, pack, mesh):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+def test_a_run_goes_on_with_another_number_of_processes(train, tmp_path):
     whole, moved = tmp_path / "whole", tmp_path / "moved"
-    _train(whole, 1, 6, pack=True, mesh=(2, 2, 2))
-    _train(moved, 2, 3, pack=True, mesh=(2, 2, 2))
-    _train(moved, 1, 6, pack=True, mesh=(4, 2, 1))
+    train(whole, 1, 6, pack=True, mesh=(2, 2, 2))
+    train(moved, 2, 3, pack=True, mesh=(2, 2, 2))
+    train(moved, 1, 6, pack=True, mesh=(4, 2, 1))
     np.testing.assert_allclose(_losses(moved, 6), _losses(whole, 6), rtol=0, atol=1e-5)
