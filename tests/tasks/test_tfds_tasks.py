@@ -224,3 +224,15 @@ def test_prepared_files_may_lie_directly_in_the_data_directory(prepared, tmp_pat
         assert source.example("test", 0)["targets"] == "The answer is 1500"
     finally:
         set_data_dir(None)
+
+
+def test_the_newest_whole_version_is_read(prepared, tmp_path):
+    shutil.copytree(prepared / "tensorflow_datasets/gsm8k/1.0.0", tmp_path / "gsm8k/10.0.0")
+    for other in ("9.0.0", "10.0.0.incompleteABC123"):
+        (tmp_path / "gsm8k" / other).mkdir()
+        (tmp_path / "gsm8k" / other / "dataset_info.json").write_text("{}")
+    set_data_dir(tmp_path)
+    try:
+        assert tasks.get("gsm8k_tfds_answer_zero_shot").source.num_examples("train") == 1
+    finally:
+        set_data_dir(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,11 @@ def _prepared_directory(builder: str) -> Path | None:
     if named is None:
         return None
     for parent in (named / "tensorflow_datasets" / builder, named / builder):
-        infos = sorted(parent.rglob("dataset_info.json")) if parent.is_dir() else []
-        if infos:
-            return infos[-1].parent
+        found = [info.parent for info in parent.rglob("dataset_info.json")]
+        # What is being prepared, or was cut off, lies in a folder `1.0.0.incompleteXXXX`.
+        versions = [path for path in found if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+        if versions:
+            return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
     return None
 
 
