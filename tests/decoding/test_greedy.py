@@ -38,12 +38,6 @@ ENCODER_DECODER = models.EncoderDecoderConfig(
 DECODER_ONLY = models.DecoderOnlyConfig(**TINY, num_kv_heads=2, num_layers=2)
 
 
-@pytest.fixture(autouse=True)
-def _exact_products():
-    with jax.default_matmul_precision("highest"):
-        yield
-
-
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["causal", "bidirectional"])
 @pytest.mark.parametrize("name", T5X)
 def test_reproduces_t5x(shared_dir, name, bidirectional):
