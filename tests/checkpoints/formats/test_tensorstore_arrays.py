@@ -1,13 +1,11 @@
 """Parts of TensorStore arrays are what TensorStore or Orbax wrote, or an error names the loss."""
 
-import json
 import shutil
 import subprocess
 import sys
 
 import ml_dtypes
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 import tensorstore as ts
 
@@ -17,19 +15,9 @@ from tlm_jax.checkpoints.formats.tensorstore_arrays import (
     create_array,
     open_array,
     open_arrays,
-    open_item,
     row_chunks,
 )
 from tlm_jax.errors import UserError
-
-TREE = {
-    "step": np.int32(7),
-    "params": {
-        "a": np.arange(24, dtype=np.float32).reshape(4, 6),
-        "b/c": np.arange(10).astype(ml_dtypes.bfloat16),
-    },
-    "nothing": None,
-}
 
 
 def _write(directory, array, *, driver="zarr", chunks=None, **metadata):
@@ -96,39 +84,6 @@ def test_reads_zarr_version_3(tmp_path):
     np.testing.assert_array_equal(open_array(tmp_path / "x")[1:5, 2:4], array[1:5, 2:4])
 
 
-@pytest.mark.parametrize(("ocdbt", "zarr3"), [(True, False), (True, True), (False, False)])
-def test_an_orbax_item_has_the_names_and_values_of_its_tree(tmp_path, ocdbt, zarr3):
-    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=ocdbt, use_zarr3=zarr3)
-    ocp.Checkpointer(handler).save(tmp_path / "item", args=ocp.args.PyTreeSave(TREE))
-    arrays = open_item(tmp_path / "item")
-    assert sorted(arrays) == ["params/a", "params/b/c", "step"]
-    np.testing.assert_array_equal(arrays["params/a"][1:3, 2:4], TREE["params"]["a"][1:3, 2:4])
-    np.testing.assert_array_equal(arrays["params/b/c"].read(), TREE["params"]["b/c"])
-    assert arrays["step"].read() == 7
-
-
-def test_a_database_without_a_description_is_listed_by_its_keys(tmp_path):
-    tree = {"params": {"a": TREE["params"]["a"]}}
-    ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).save(
-        tmp_path / "item", args=ocp.args.PyTreeSave(tree)
-    )
-    (tmp_path / "item" / "_METADATA").unlink()
-    arrays = open_item(tmp_path / "item")
-    assert list(arrays) == ["params/a"]
-    np.testing.assert_array_equal(arrays["params/a"].read(), tree["params"]["a"])
-
-
-def test_the_orbax_layout_of_t5x(shared_dir):
-    fixture = shared_dir / "fixtures" / "t5x" / "t5_untied"
-    arrays = open_item(fixture / "ckpt_orbax" / "checkpoint_0" / "state")
-    with np.load(fixture / "params.npz") as expected:
-        for name in expected:
-            found = arrays[f"target/{name}"]
-            np.testing.assert_array_equal(found.read(), expected[name])
-            np.testing.assert_array_equal(found[1:3], expected[name][1:3])
-    assert len(arrays) == 261
-
-
 def test_a_chunk_is_expanded_once_while_its_array_is_in_use(tmp_path, monkeypatch):
     """Seen by taking the file away between two reads."""
     monkeypatch.setattr(tensorstore_arrays, "_IN_USE_BYTES", 0)
@@ -167,16 +122,6 @@ def test_a_missing_chunk_is_the_fill_value_where_there_is_one(tmp_path):
         open_array(tmp_path / "x", complete=True).read()
 
 
-def test_a_missing_chunk_of_zarr_version_3_in_orbax_is_damage(tmp_path):
-    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=True)
-    ocp.Checkpointer(handler).save(tmp_path / "item", args=ocp.args.PyTreeSave({"a": np.ones(3)}))
-    description = json.loads((tmp_path / "item" / "_METADATA").read_text())
-    assert description["store_array_data_equal_to_fill_value"] is True
-    shutil.rmtree(tmp_path / "item" / "a" / "c")
-    with pytest.raises(UserError, match="item/a: cannot be read"):
-        open_item(tmp_path / "item")["a"].read()
-
-
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 def test_a_truncated_chunk_is_damage(tmp_path, compression):
     array = np.random.default_rng(0).normal(size=100).astype(np.float32)
@@ -188,27 +133,12 @@ def test_a_truncated_chunk_is_damage(tmp_path, compression):
     assert len(str(raised.value).splitlines()) == 1
 
 
-def test_a_damaged_database_says_so(tmp_path):
-    ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).save(
-        tmp_path / "item", args=ocp.args.PyTreeSave(TREE)
-    )
-    manifest = tmp_path / "item" / "manifest.ocdbt"
-    manifest.write_bytes(manifest.read_bytes()[:20])
-    with pytest.raises(UserError, match="damaged or incomplete, get it again"):
-        open_item(tmp_path / "item")
-
-
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(UserError, match=r"no array at .*nowhere: expected a zarr directory"):
         open_array(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"no Orbax item at .*expected a folder with _METADATA or"):
-        open_item(tmp_path)
     (tmp_path / ".zarray").write_text("{")
     with pytest.raises(UserError, match=r"no array can be read .*Invalid JSON"):
         open_array(tmp_path)
-    (tmp_path / "_METADATA").write_text('{"tree_metadata": {"a": {}}}')
-    with pytest.raises(UserError, match="_METADATA is not Orbax's description"):
-        open_item(tmp_path)
 
 
 def test_a_full_disk_is_an_error_of_the_system(tmp_path):

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from tlm_jax.checkpoints import manifest
 from tlm_jax.checkpoints.choice import check_files, complete_steps, newest_whole, read_manifest
 from tlm_jax.checkpoints.formats.blocks import BLOCK_BYTES, Written, copy_blocks
-from tlm_jax.checkpoints.formats.tensorstore_arrays import chunk_indices, create_array, open_item
+from tlm_jax.checkpoints.formats.orbax_item import open_item
+from tlm_jax.checkpoints.formats.tensorstore_arrays import chunk_indices, create_array
 from tlm_jax.checkpoints.manifest import ArraySpec
 from tlm_jax.checkpoints.orbax_files import STATE
 from tlm_jax.checkpoints.structure import PARAMETERS

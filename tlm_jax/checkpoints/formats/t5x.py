@@ -22,13 +22,12 @@ import numpy as np
 
 from tlm_jax import trees
 from tlm_jax.checkpoints.formats.blocks import BLOCK_BYTES, Written, copy_blocks
+from tlm_jax.checkpoints.formats.orbax_item import is_item, open_item
 from tlm_jax.checkpoints.formats.t5x_models import arranged_for_t5x, config_from_arrays
 from tlm_jax.checkpoints.formats.tensorstore_arrays import (
-    METADATA,
     chunk_indices,
     create_array,
     open_arrays,
-    open_item,
     row_chunks,
 )
 from tlm_jax.errors import UserError
@@ -196,8 +195,8 @@ def _candidates(path: Path) -> list[Path]:
 
 
 def _is_checkpoint(directory: Path) -> bool:
-    names = (_INDEX, f"{_ITEM}/{_INDEX}", f"{_ITEM}/{METADATA}", f"{_ITEM}/manifest.ocdbt")
-    return any((directory / name).is_file() for name in names)
+    item = directory / _ITEM
+    return is_item(item) or any((path / _INDEX).is_file() for path in (directory, item))
 
 
 def _indexed(directory: Path) -> tuple[dict[str, LazyArray], list[Path]]:

@@ -1,4 +1,4 @@
-"""Reads and writes arrays of TensorStore part by part: zarr in directories, and Orbax's databases.
+"""Reads and writes arrays of TensorStore part by part.
 
 A TensorStore file is divided into chunks, and a chunk is read whole. What is cut from one is kept
 while the array is in use, so that the layers of a stacked parameter do not read it again and again;
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import itertools
-import json
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +24,9 @@ from tlm_jax.lazy import Index, LazyArray, Stored
 if TYPE_CHECKING:
     import tensorstore
 
-METADATA = "_METADATA"
-"""The file of an Orbax item that lists its arrays."""
+DESCRIPTIONS = {"zarr": ".zarray", "zarr3": "zarr.json"}
+"""TensorStore's drivers, and the file that describes an array of each."""
 
-_DATABASE = "manifest.ocdbt"
-_DESCRIPTIONS = {"zarr": ".zarray", "zarr3": "zarr.json"}
 _IN_USE_BYTES = 256 * 2**20
 _BOOKKEEPING_BYTES = 2**20
 _COMPRESSORS: dict[str, dict[str, Any] | None] = {
@@ -60,48 +57,44 @@ def open_arrays(
     """As `open_array`, of arrays that are read one after the other and so share their memory."""
     specs = {}
     for name, directory in directories.items():
-        driver = next((d for d, f in _DESCRIPTIONS.items() if (directory / f).is_file()), None)
+        driver = next((d for d, f in DESCRIPTIONS.items() if (directory / f).is_file()), None)
         if driver is None:
             raise UserError(
                 f"no array at {directory}: expected a zarr directory with .zarray or zarr.json; "
                 "the checkpoint is incomplete, get it again"
             )
-        specs[name] = {"driver": driver, "kvstore": _directory(directory)}
-    return _opened(specs, {name: str(d) for name, d in directories.items()}, complete)
+        specs[name] = {"driver": driver, "kvstore": file_store(directory)}
+    return open_specs(specs, {name: str(d) for name, d in directories.items()}, complete)
 
 
-def open_item(directory: Path) -> dict[str, LazyArray]:
-    """Returns the arrays of one item of an Orbax checkpoint, by '/'-joined names.
+def open_specs(
+    specs: Mapping[str, dict[str, Any]], places: Mapping[str, str], complete: bool | None
+) -> dict[str, LazyArray]:
+    """As `open_arrays`, of arrays anywhere.
 
     Args:
-      directory: such as `checkpoint_100/state`, with an OCDBT database or one zarr directory an
-        array.
-
-    Raises:
-      UserError: it holds no such item, or the item is damaged.
+      specs: TensorStore's specifications by name.
+      places: what messages call each of them.
+      complete: as in `open_array`.
     """
-    listed = _listed(directory)
-    database = (directory / _DATABASE).is_file()
-    if listed is None and not database:
-        raise UserError(
-            f"no Orbax item at {directory}: expected a folder with {METADATA} or {_DATABASE}"
-        )
-    names, complete, driver = listed or _found(directory)
-    if not database:
-        paths = {name: directory / stored for name, stored in names.items()}
-        return open_arrays(paths, complete=complete)
-    specs = {
-        name: {
-            "driver": driver,
-            "kvstore": {
-                "driver": "ocdbt",
-                "base": _directory(directory),
-                "path": f"{stored}/",
-            },
-        }
-        for name, stored in names.items()
-    }
-    return _opened(specs, {name: f"{directory}: {name}" for name in names}, complete)
+    futures = {name: _start_opening(spec, memory=0) for name, spec in specs.items()}
+    stores: dict[str, tensorstore.TensorStore] = {}
+    for name, future in futures.items():
+        try:
+            stores[name] = future.result()
+        except ValueError as error:
+            raise UserError(
+                f"{places[name]}: no array can be read ({reason(error)}); the checkpoint is "
+                "damaged or incomplete, get it again"
+            ) from None
+    sizes = {name: _nbytes(store) for name, store in stores.items()}
+    in_use = _InUse(max([_IN_USE_BYTES, *sizes.values()]))
+    arrays: dict[str, LazyArray] = {}
+    for name, store in stores.items():
+        spec = dict(specs[name])
+        spec["fill_missing_data_reads"] = not (store.fill_value is None or complete)
+        arrays[name] = _stored(name, store, spec, sizes[name], in_use, places[name])
+    return arrays
 
 
 class ArrayWriter:
@@ -124,7 +117,7 @@ class ArrayWriter:
         try:
             self._store[tuple(index)].write(part).result()
         except ValueError as error:
-            raise OSError(_reason(error)) from None
+            raise OSError(reason(error)) from None
 
 
 def create_array(
@@ -146,12 +139,13 @@ def create_array(
       chunks: shape of a chunk; by default `row_chunks`.
       compression: "none", "gzip" or "zstd".
     """
-    ts = _tensorstore()
+    import tensorstore as ts
+
     dtype = np.dtype(dtype)
     chunks = row_chunks(shape, dtype) if chunks is None else chunks
     spec = {
         "driver": "zarr",
-        "kvstore": _directory(directory),
+        "kvstore": file_store(directory),
         "dtype": dtype.name,
         "metadata": {
             "shape": list(shape),
@@ -163,7 +157,7 @@ def create_array(
     try:
         return ArrayWriter(ts.open(spec, create=True, delete_existing=False).result())
     except ValueError as error:
-        raise OSError(_reason(error)) from None
+        raise OSError(reason(error)) from None
 
 
 def row_chunks(
@@ -192,6 +186,16 @@ def chunk_indices(shape: Sequence[int], chunks: Sequence[int]) -> Iterator[Index
     return itertools.product(*runs)
 
 
+def file_store(directory: Path) -> dict[str, str]:
+    """Returns TensorStore's specification of the files in a directory."""
+    return {"driver": "file", "path": f"{directory.resolve()}/"}
+
+
+def reason(error: Exception) -> str:
+    """Returns TensorStore's message without the specification that it appends."""
+    return str(error).split(" [", 1)[0].splitlines()[0]
+
+
 class _InUse:
     """Keeps the arrays read last open, with what they have expanded, up to a number of bytes."""
 
@@ -210,33 +214,9 @@ class _InUse:
                 self._open and sum(size for size, _ in self._open.values()) > self._limit - nbytes
             ):
                 self._open.popitem(last=False)
-            store = _open(spec, memory=nbytes + _BOOKKEEPING_BYTES).result()
+            store = _start_opening(spec, memory=nbytes + _BOOKKEEPING_BYTES).result()
             self._open[name] = (nbytes, store)
             return store
-
-
-def _opened(
-    specs: Mapping[str, dict[str, Any]], places: Mapping[str, str], complete: bool | None
-) -> dict[str, LazyArray]:
-    """Returns lazy arrays of these specifications; all descriptions are read at once."""
-    futures = {name: _open(spec, memory=0) for name, spec in specs.items()}
-    stores: dict[str, tensorstore.TensorStore] = {}
-    for name, future in futures.items():
-        try:
-            stores[name] = future.result()
-        except ValueError as error:
-            raise UserError(
-                f"{places[name]}: no array can be read ({_reason(error)}); the checkpoint is "
-                "damaged or incomplete, get it again"
-            ) from None
-    sizes = {name: _nbytes(store) for name, store in stores.items()}
-    in_use = _InUse(max([_IN_USE_BYTES, *sizes.values()]))
-    arrays: dict[str, LazyArray] = {}
-    for name, store in stores.items():
-        spec = dict(specs[name])
-        spec["fill_missing_data_reads"] = not (store.fill_value is None or complete)
-        arrays[name] = _stored(name, store, spec, sizes[name], in_use, places[name])
-    return arrays
 
 
 def _stored(
@@ -253,83 +233,26 @@ def _stored(
         whole = all(part.stop - part.start == size for part, size in zip(index, shape))
         try:
             # What is read whole is not cut again: nothing of it is kept.
-            source = _open(spec, memory=0).result() if whole else in_use.get(name, spec, nbytes)
+            source = (
+                _start_opening(spec, memory=0).result() if whole else in_use.get(name, spec, nbytes)
+            )
             return source[index].read().result()
         except ValueError as error:
             raise UserError(
-                f"{place}: cannot be read ({_reason(error)}); the checkpoint is damaged or "
+                f"{place}: cannot be read ({reason(error)}); the checkpoint is damaged or "
                 "incomplete, get it again"
             ) from None
 
     return Stored(shape, store.dtype.numpy_dtype, read)
 
 
-def _open(spec: Mapping[str, Any], *, memory: int) -> Any:
+def _start_opening(spec: Mapping[str, Any], *, memory: int) -> Any:
     """Starts opening an array for reading, with room for expanded chunks of `memory` bytes."""
-    ts = _tensorstore()
+    import tensorstore as ts
+
     context = ts.Context({"cache_pool": {"total_bytes_limit": memory}})
     return ts.open({**spec, "recheck_cached_data": "open"}, read=True, context=context)
 
 
-def _listed(directory: Path) -> tuple[dict[str, str], bool, str] | None:
-    """Returns what Orbax's description lists: names to where they are, completeness, driver."""
-    path = directory / METADATA
-    if not path.is_file():
-        return None
-    try:
-        description = json.loads(path.read_bytes())
-        entries = description["tree_metadata"].values()
-        names = {}
-        for entry in entries:
-            keys = [str(part["key"]) for part in entry["key_metadata"]]
-            if _is_array(entry["value_metadata"]):
-                names["/".join(keys)] = ".".join(keys)
-        driver = "zarr3" if description.get("use_zarr3") else "zarr"
-        complete = bool(description.get("store_array_data_equal_to_fill_value"))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(
-            f"{path} is not Orbax's description of a tree of arrays; the checkpoint is damaged or "
-            "of an unknown version, get it again"
-        ) from None
-    return names, complete, driver
-
-
-def _is_array(value: Mapping[str, Any]) -> bool:
-    if value.get("skip_deserialize"):
-        return False
-    return value.get("value_type") in ("jax.Array", "np.ndarray", "scalar")
-
-
-def _found(directory: Path) -> tuple[dict[str, str], bool, str]:
-    """As `_listed`, of a database without a description, whose keys say what is there."""
-    ts = _tensorstore()
-    base = {"driver": "ocdbt", "base": _directory(directory)}
-    try:
-        keys = [key.decode() for key in ts.KvStore.open(base).result().list().result()]
-    except ValueError as error:
-        raise UserError(f"{directory}: the database cannot be read ({_reason(error)})") from None
-    for driver, file in _DESCRIPTIONS.items():
-        stored = [key.removesuffix(f"/{file}") for key in keys if key.endswith(f"/{file}")]
-        if stored:
-            return {name.replace(".", "/"): name for name in stored}, False, driver
-    raise UserError(f"{directory}: the database holds no arrays")
-
-
-def _directory(path: Path) -> dict[str, str]:
-    return {"driver": "file", "path": f"{path.resolve()}/"}
-
-
 def _nbytes(store: tensorstore.TensorStore) -> int:
     return math.prod(store.shape) * store.dtype.numpy_dtype.itemsize
-
-
-def _reason(error: Exception) -> str:
-    """Returns TensorStore's message without the specification that it appends."""
-    return str(error).split(" [", 1)[0].splitlines()[0]
-
-
-def _tensorstore() -> Any:
-    """Imports TensorStore when needed: it takes a tenth of a second."""
-    import tensorstore
-
-    return tensorstore
