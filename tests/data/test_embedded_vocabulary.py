@@ -61,7 +61,6 @@ def test_the_easy_problems_fit_short_rows():
     assert max(targets) < 80
 
 
-@pytest.mark.slow
 def test_the_script_makes_the_same_bytes_again(tmp_path):
     script = runpy.run_path(str(ROOT / "scripts/train_embedded_vocabulary"))
     script["main"](tmp_path / "again.model")
