@@ -61,7 +61,7 @@ def load_params(
     for difference in model_differences(source.config, config):
         announce(f"note: {where} and the model of this run differ in {difference}")
     return trees.unflatten(
-        {name: convert(name, _load(name, arrays[name], leaf)) for name, leaf in wanted.items()}
+        {name: convert(name, load_array(name, arrays[name], leaf)) for name, leaf in wanted.items()}
     )
 
 
@@ -76,6 +76,25 @@ def with_run_choices(config: ModelConfig, **choices: Any) -> ModelConfig:
         if name not in known:
             raise UserError(f"{type(config).__name__} has no field {name!r}.{nearest(name, known)}")
     return dataclasses.replace(config, **choices)
+
+
+def load_array(name: str, array: LazyArray, leaf: Any) -> Any:
+    """Reads an array in the type of `leaf` and where its sharding wants it, if it has one.
+
+    Raises:
+      UserError: a value is not finite.
+    """
+    array = cast(array, leaf.dtype)
+
+    def read(index: tuple[slice, ...] | None) -> np.ndarray:
+        part = array[index or ()]
+        check_finite(name, part)
+        return part
+
+    sharding = getattr(leaf, "sharding", None)
+    if sharding is None:
+        return read(())
+    return jax.make_array_from_callback(array.shape, sharding, read)
 
 
 def _check_same(
@@ -110,20 +129,6 @@ def _check_same(
             f"{where} is of a different model: {name!r} has shape {list(theirs)} there and "
             f"{list(ours)} in this model. {remedy}"
         )
-
-
-def _load(name: str, array: LazyArray, leaf: Any) -> Any:
-    array = cast(array, leaf.dtype)
-
-    def read(index: tuple[slice, ...] | None) -> np.ndarray:
-        part = array[index or ()]
-        check_finite(name, part)
-        return part
-
-    sharding = getattr(leaf, "sharding", None)
-    if sharding is None:
-        return read(())
-    return jax.make_array_from_callback(array.shape, sharding, read)
 
 
 def _vocabulary_axis(name: str) -> int | None:
