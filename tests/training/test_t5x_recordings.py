@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlm_jax.training.agreement import Report, check_directory, compare
+from tlm_jax.training.agreement import Report, compare
+from tlm_jax.training.t5x_agreement import check_directory
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "check_agreement"
 MODELS = ["t5", "scalable_t5", "decoder_only"]

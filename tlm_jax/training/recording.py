@@ -38,7 +38,7 @@ class Recording:
 
     @classmethod
     def load(cls, directory: Path) -> Recording:
-        """Reads a directory; see `agreement.check_directory`."""
+        """Reads a directory; see `t5x_agreement.check_directory`."""
         inputs, expected = _arrays(directory / "inputs.npz"), _arrays(directory / "outputs.npz")
         updated = directory / "params_after3.npz"
         if updated.exists():

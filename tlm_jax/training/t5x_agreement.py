@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from tlm_jax.losses.fused import cross_entropy_from_hidden
 from tlm_jax.losses.reduction import LossOutput, loss_weights_and_normalizer
 from tlm_jax.optim.adafactor import AdafactorState, adafactor
 from tlm_jax.optim.schedules import Constant
+from tlm_jax.training.agreement import Comparison, Report, compare, compare_each
 from tlm_jax.training.recording import Recording
 from tlm_jax.types import Batch, Params
 
@@ -32,42 +32,8 @@ UPDATE_NORM = 1e-3  # relative
 SLOT = 1e-4  # relative
 
 
-class Comparison(NamedTuple):
-    """One array against its recorded value.
-
-    Attributes:
-      name: of the recorded array.
-      difference: the largest; infinite where shapes differ or a value is not finite.
-      tolerance: the largest allowed.
-      relative: whether both are relative: to the recorded array's largest element, or for norms
-        and sums, one a parameter, to each.
-    """
-
-    name: str
-    difference: float
-    tolerance: float
-    relative: bool
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the difference is within tolerance."""
-        return self.difference <= self.tolerance
-
-
-class Report(NamedTuple):
-    """All comparisons of one directory, and the recorded arrays that nothing was compared with."""
-
-    comparisons: list[Comparison]
-    not_compared: list[str]
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every comparison agrees, and there is one."""
-        return bool(self.comparisons) and all(c.agrees for c in self.comparisons)
-
-
 def check_directory(directory: Path) -> Report:
-    """Computes, from recorded parameters and inputs, every recorded output but beam search.
+    """Computes every output that T5X recorded, from recorded parameters and inputs.
 
     Args:
       directory: has `inputs.npz`, `outputs.npz` and `params.npz` (a `*_tied` one takes the
@@ -91,19 +57,6 @@ def check_directory(directory: Path) -> Report:
     compared = {comparison.name for comparison in comparisons}
     labels = {name for name in recording.expected if name.endswith(("param_names", "slot_names"))}
     return Report(comparisons, sorted(recording.expected.keys() - compared - labels))
-
-
-def compare(
-    name: str, got: Any, expected: Any, tolerance: float, *, relative: bool = False
-) -> Comparison:
-    """Returns the largest difference of two arrays."""
-    got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
-    if got.shape != expected.shape or not np.isfinite(got).all():
-        return Comparison(name, float("inf"), tolerance, relative)
-    difference = np.abs(got - expected).max(initial=0.0)
-    if relative and difference:
-        difference /= np.abs(expected).max()
-    return Comparison(name, float(difference), tolerance, relative)
 
 
 def _logits(recording: Recording) -> Iterator[Comparison]:
@@ -248,7 +201,7 @@ def _gradients(recording: Recording, objective: _Objective) -> Iterator[Comparis
         kind = name.split("/")[1]
         gradients = recording.recorded_layout(objective(f"{kind}/{_SUM}")[1])
         norms = np.array([_norm(gradients[parameter]) for parameter in expected["param_names"]])
-        yield _compare_ratio(name, norms, expected[name], GRADIENT)
+        yield compare_each(name, norms, expected[name], GRADIENT)
         for parameter, array in gradients.items():
             key = f"grad/{kind}/{parameter}"
             if key in expected:
@@ -280,7 +233,7 @@ def _updates(recording: Recording, objective: _Objective) -> Iterator[Comparison
         sums = np.array(
             [slots[name].sum(dtype=np.float64) for name in expected[f"{run}/slot_names"]]
         )
-        yield _compare_ratio(f"{run}/slot_sums", sums, expected[f"{run}/slot_sums"], SLOT)
+        yield compare_each(f"{run}/slot_sums", sums, expected[f"{run}/slot_sums"], SLOT)
         for name, slot in slots.items():
             key = f"{run}/slot/{name}"
             if key in expected:
@@ -292,7 +245,7 @@ def _compare_updated(recording: Recording, run: str, params: Params) -> Iterator
     before, after = recording.recorded_layout(recording.params), recording.recorded_layout(params)
     names = expected["param_names"]
     changes = np.array([_norm(after[name] - before[name]) for name in names])
-    yield _compare_ratio(f"{run}/delta_norm", changes, expected[f"{run}/delta_norm"], UPDATE_NORM)
+    yield compare_each(f"{run}/delta_norm", changes, expected[f"{run}/delta_norm"], UPDATE_NORM)
     heads = np.stack([after[name].ravel()[:8] for name in names])
     yield compare(f"{run}/head8", heads, expected[f"{run}/head8"], UPDATED_PARAMETER)
     if run == "adafactor/unpacked/min_dim=16":
@@ -323,11 +276,3 @@ def _decodes(recording: Recording) -> Iterator[Comparison]:
 
 def _norm(array: np.ndarray) -> float:
     return float(np.linalg.norm(array.astype(np.float64)))
-
-
-def _compare_ratio(
-    name: str, got: np.ndarray, expected: np.ndarray, tolerance: float
-) -> Comparison:
-    """Compares element by element, each relative to its own size."""
-    comparison = compare(name, got / expected, np.ones_like(expected), tolerance)
-    return comparison._replace(relative=True)
