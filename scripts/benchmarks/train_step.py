@@ -22,7 +22,7 @@ WORKERS = Path(__file__).parent / "workers"
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/benchmark train_step", description=__doc__)
     parser.add_argument("--vs", choices=["hf"], help="hf: transformers on torch, with AdamW")
-    parser.add_argument("--peer-python", default=sys.executable, metavar="PATH")
+    parser.add_argument("--peer-python", default=_peer_python(), metavar="PATH")
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each library")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
@@ -47,6 +47,12 @@ def main(arguments: list[str]) -> int:
         worker.close()
     _report(options, times, peaks, facts)
     return 0
+
+
+def _peer_python() -> str:
+    """Returns the Python of `scripts/setup peers`, or this one where there is none."""
+    peers = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
+    return str(peers) if peers.exists() else sys.executable
 
 
 def _report(
