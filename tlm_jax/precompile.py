@@ -48,7 +48,9 @@ def main(argv: Sequence[str]) -> int:
     batch = abstract_batch(run, parts.batch_sharding)
     print(_headline(run, parts, topology), flush=True)
     try:
-        compiled = compile_ahead(parts.train_step, parts.abstract_state, batch)
+        compiled = compile_ahead(
+            parts.train_step, parts.abstract_state, batch, parts.trainable.frozen
+        )
     except DoesNotFitError as error:
         raise UserError(f"does not fit {topology.name}: {error}. {_REMEDY}") from error
     print(_report(run, compiled, topology, batch))

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax.checkpoints import manifest, orbax_files
+from tlm_jax.checkpoints.base_model import BaseModel, check_same_base
 from tlm_jax.checkpoints.choice import (
     check_files,
     complete_steps,
@@ -77,6 +78,7 @@ class CheckpointManager:
         *,
         keep: KeepPolicy | None = None,
         checksums: bool = True,
+        base: BaseModel | None = None,
         announce: Callable[[str], None] = print_line,
     ):
         """Opens `directory` for writing, and clears what an interrupted run left half done.
@@ -86,6 +88,7 @@ class CheckpointManager:
           keep: which checkpoints to keep.
           checksums: whether to record a CRC-32 of every file when saving (in the background), and
             to compare it when restoring. Sizes are recorded and compared always.
+          base: the frozen model that the saved parameters are adapters of, if they are.
           announce: is given one line when a checkpoint had to be passed over.
 
         Raises:
@@ -100,6 +103,7 @@ class CheckpointManager:
         self.directory = Path(directory)
         self._keep = keep or KeepPolicy()
         self._checksums = checksums
+        self._base = base
         self._announce = announce
         self._writer: Any = None
         self._thread: threading.Thread | None = None
@@ -217,7 +221,10 @@ class CheckpointManager:
             self._writer.wait_until_finished()
             if is_primary():
                 saving = self._path(step, SAVING)
-                manifest.seal(saving, step, arrays, score=score, checksums=self._checksums)
+                base = None if self._base is None else dataclasses.asdict(self._base)
+                manifest.seal(
+                    saving, step, arrays, score=score, checksums=self._checksums, base=base
+                )
                 if self._path(step).exists():
                     self._delete(step)
                 saving.rename(self._path(step))
@@ -239,6 +246,8 @@ class CheckpointManager:
 
     def _restore_one(self, path: Path, abstract: Any) -> Items:
         found = read_manifest(path)
+        saved_base = None if found.base is None else BaseModel(**found.base)
+        check_same_base(saved_base, self._base, where=f"checkpoint {path}")
         check_same(
             found.arrays, array_specs(abstract), where=f"checkpoint {path}", remedy=_OTHER_MODEL
         )

@@ -52,6 +52,7 @@ class Manifest:
       arrays: by '/'-joined path within the state.
       files: by path relative to the checkpoint.
       score: what `KeepPolicy.best` ranks by, if the run gave one.
+      base: fields of the `BaseModel` whose adapters these are; None: the parameters are a model's.
     """
 
     step: int
@@ -59,6 +60,7 @@ class Manifest:
     arrays: Mapping[str, ArraySpec]
     files: Mapping[str, FileSpec]
     score: float | None
+    base: Mapping[str, Any] | None = None
 
 
 def seal(
@@ -68,6 +70,7 @@ def seal(
     *,
     score: float | None,
     checksums: bool,
+    base: Mapping[str, Any] | None = None,
 ) -> None:
     """Reads back every file under `directory` and writes the manifest, durably.
 
@@ -77,6 +80,7 @@ def seal(
       arrays: what the state holds.
       score: see `Manifest`.
       checksums: whether to read the files for their CRC-32, not only their sizes.
+      base: see `Manifest`.
     """
     names = sorted(
         path.relative_to(directory).as_posix()
@@ -91,6 +95,7 @@ def seal(
         "score": score,
         "arrays": {name: [list(spec.shape), spec.dtype] for name, spec in arrays.items()},
         "files": {name: [spec.size_bytes, spec.crc32] for name, spec in zip(names, specs)},
+        **({} if base is None else {"base": dict(base)}),
     }
     partial = directory / (FILE_NAME + ".partial")
     with partial.open("w", encoding="utf-8") as file:
@@ -126,6 +131,7 @@ def read(directory: Path) -> Manifest:
         },
         files={name: FileSpec(size, crc32) for name, (size, crc32) in content["files"].items()},
         score=content["score"],
+        base=content.get("base"),
     )
 
 

@@ -11,6 +11,7 @@ from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
+from tlm_jax.models.lora import LoraConfig
 from tlm_jax.optim.optimizers import OptimizerConfig
 from tlm_jax.sharding.mesh import MeshShape
 from tlm_jax.training.objectives import CrossEntropy
@@ -89,7 +90,14 @@ class RunConfig:
       train_steps: steps in all, those of earlier runs in `model_dir` included.
       optimizer: with its learning-rate schedule.
       loss: the objective's settings.
-      initial_checkpoint_path: parameters to start from, where `model_dir` holds no checkpoint.
+      initial_checkpoint_path: a model of any format to start from, where `model_dir` holds no
+        checkpoint.
+      resize_vocabulary: whether its rows for tokens are cut or extended to the model's; otherwise
+        another number of them is an error.
+      restore_optimizer: whether the optimizer's state and the step of a T5X checkpoint are taken
+        over, too.
+      lora: low-rank adapters on the frozen initial checkpoint are trained; None trains all
+        parameters.
       seed: of initial parameters, dropout and data order.
       micro_batches: the batch is cut into so many; memory for one at a time.
       mesh: devices along data, fsdp and tensor.
@@ -107,6 +115,9 @@ class RunConfig:
     optimizer: OptimizerConfig
     loss: CrossEntropy = field(default_factory=CrossEntropy)
     initial_checkpoint_path: str | None = None
+    resize_vocabulary: bool = False
+    restore_optimizer: bool = False
+    lora: LoraConfig | None = None
     seed: int = 0
     micro_batches: int = 1
     mesh: MeshShape = field(default_factory=MeshShape)

@@ -17,6 +17,7 @@ from tlm_jax.data import converters
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
 from tlm_jax.optim import optimizers
 from tlm_jax.runs.config import RunConfig
+from tlm_jax.runs.trainable import Trainable, trainable, with_shardings
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules
 from tlm_jax.training import objectives
@@ -35,7 +36,8 @@ class Parts:
       optimizer: with its schedule and clipping.
       abstract_state: shapes, types and shardings of the train state.
       batch_sharding: of every batch feature, `[B, ...]`.
-      train_step: jitted; donates the state.
+      train_step: jitted; donates the state. Takes the frozen base too, where there is one.
+      trainable: what of the model is trained.
     """
 
     mesh: Mesh
@@ -43,6 +45,7 @@ class Parts:
     abstract_state: TrainState
     batch_sharding: NamedSharding
     train_step: Any
+    trainable: Trainable
 
 
 def build_parts(run: RunConfig, devices: Sequence[jax.Device] | None = None) -> Parts:
@@ -57,32 +60,32 @@ def build_parts(run: RunConfig, devices: Sequence[jax.Device] | None = None) -> 
     """
     mesh = meshes.make_mesh(run.mesh, devices)
     check_batch_size(run.batch_size, rules.batch_divisor(mesh), run.micro_batches)
-    axes = models.logical_axes(run.model)
-    optimizer = optimizers.make_optimizer(run.optimizer, axes)
-    shapes = jax.eval_shape(
-        lambda: initial_state(lambda rng: models.init(rng, run.model), optimizer, run.seed)
-    )
-    slots = optimizers.state_logical_axes(run.optimizer, shapes.params, axes)
-    state_axes = TrainState._make([(), axes, slots, (None,)])
+    trained = trainable(run, mesh)
+    optimizer = optimizers.make_optimizer(run.optimizer, trained.axes)
+    shapes = jax.eval_shape(lambda: initial_state(trained.init, optimizer, run.seed))
+    slots = optimizers.state_logical_axes(run.optimizer, shapes.params, trained.axes)
+    state_axes = TrainState._make([(), trained.axes, slots, (None,)])
     shardings = rules.named_shardings(state_axes, mesh, shapes=shapes)
     step = make_train_step(
         objectives.cross_entropy(run.model, run.loss, batch_rows=run.batch_size),
         optimizer,
         run.optimizer.learning_rate,
         micro_batches=run.micro_batches,
+        whole=trained.whole,
     )
 
     @functools.wraps(step)
-    def sharded_step(state: TrainState, batch: Batch) -> Any:
+    def sharded_step(state: TrainState, batch: Batch, frozen: Any = None) -> Any:
         with rules.use_rules(mesh):
-            return step(state, batch)
+            return step(state, batch, frozen)
 
     return Parts(
         mesh=mesh,
         optimizer=optimizer,
-        abstract_state=jax.tree.map(_with_sharding, shapes, shardings),
+        abstract_state=with_shardings(shapes, shardings),
         batch_sharding=rules.batch_sharding(mesh),
         train_step=jit_train_step(sharded_step, shardings, NamedSharding(mesh, PartitionSpec())),
+        trainable=trained,
     )
 
 
@@ -90,7 +93,7 @@ def create_state(run: RunConfig, parts: Parts) -> TrainState:
     """Returns the state before the first step, each array made where it will live."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, parts.abstract_state)
     make = jax.jit(
-        lambda: initial_state(lambda rng: models.init(rng, run.model), parts.optimizer, run.seed),
+        lambda: initial_state(parts.trainable.init, parts.optimizer, run.seed),
         out_shardings=shardings,
     )
     return make()
@@ -123,7 +126,3 @@ def _padding_row(run: RunConfig) -> Mapping[str, np.ndarray]:
     return converter.convert(
         converter.prepare(examples), np.zeros(0, np.int64), 1, packed=run.data.pack
     )
-
-
-def _with_sharding(shape: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)

@@ -11,17 +11,19 @@ import jax
 
 from tlm_jax import models
 from tlm_jax.checkpoints.manager import CheckpointManager
-from tlm_jax.checkpoints.parameters import restore_params
+from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data.pipeline import Pipeline
 from tlm_jax.evaluation.evaluator import EvalResult, Evaluator
 from tlm_jax.evaluation.report_page import write_report
 from tlm_jax.metrics.progress import Progress
 from tlm_jax.metrics.throughput import Throughput, measured_matmul_flops, peak_flops
 from tlm_jax.metrics.writers import MetricsWriter
-from tlm_jax.runs import console, data, files, parts
+from tlm_jax.runs import adapters, console, data, files, parts, pretrained
 from tlm_jax.runs.config import RunConfig
+from tlm_jax.runs.frozen_base import load_base
 from tlm_jax.training import batches, hooks, loop
 from tlm_jax.training.state import TrainState
+from tlm_jax.training.step import StepMetrics
 from tlm_jax.training.stopping import StopRequest
 from tlm_jax.types import Batch
 
@@ -73,18 +75,25 @@ class _Session:
         self.rows = batches.host_rows(run.batch_size, self.parts.batch_sharding)
         self.pipeline: Pipeline = data.open_pipeline(run, self.rows)
         self.eval_sets = data.open_eval_sets(run)
+        self.base = load_base(run, self.parts)
         self.manager = CheckpointManager(
             self.model_dir / "checkpoints",
             keep=run.checkpoints.keep,
+            base=self.base.identity if self.base else None,
             announce=console.say,
         )
         self.results: list[EvalResult] = []
+        self.frozen = self.base.params if self.base else None
+        self.source: Pretrained | None = self.base.source if self.base else None
         self.first_step, self.state, self._metrics_state, origin = self._starting_point()
         self.pipeline.start()  # makes the first batch while the step compiles
         files.write_configuration(self.model_dir, configuration)
         info = models.model_info(run.model, self.parts.mesh)
         files.write_text(self.model_dir / "model-info.txt", info)
+        pretrained.describe_model(self.model_dir, run, self.source)
         console.start(run, self.parts.mesh, origin)
+        if self.base is not None:
+            console.say(adapters.summary(run, self.base, self.state))
 
     def train(self, stop: StopRequest) -> int:
         """Runs the loop; returns the number of steps taken in all."""
@@ -100,7 +109,7 @@ class _Session:
             throughput=throughput,
             period_steps=run.log_period_steps,
             on_non_finite=run.on_non_finite,
-            step_flops=models.train_flops(run.model, _shapes(run, self.parts)),
+            step_flops=adapters.train_flops(run, _shapes(run, self.parts)),
             host_count=self.rows.count,
         )
         metrics.restore(self._metrics_state)
@@ -116,9 +125,9 @@ class _Session:
             self.manager, metrics, run.checkpoints.period_steps, score=evaluation.score
         )
         try:
-            _, step = loop.run_loop(
+            state, step = loop.run_loop(
                 state=self.state,
-                train_step=self.parts.train_step,
+                train_step=self._train_step,
                 batches=loop.feed(self._next_batch),
                 first_step=self.first_step,
                 train_steps=run.train_steps,
@@ -128,6 +137,8 @@ class _Session:
         finally:
             self.pipeline.close()
         console.say_truncation(self.pipeline.statistics, run.feature_lengths)
+        if self.base is not None:
+            adapters.export(run, self.base, state.params)
         return step
 
     def close(self) -> None:
@@ -139,8 +150,11 @@ class _Session:
         """Returns the step, state, metrics in flight and a phrase for where they come from.
 
         1. The newest whole checkpoint of MODEL_DIR, with the data position and metrics it holds.
-        2. Parameters of INITIAL_CHECKPOINT_PATH; a new optimizer state; data from the start.
+        2. Parameters of INITIAL_CHECKPOINT_PATH; a new optimizer state, or the one that T5X saved
+           there; data from the start.
         3. New parameters from the seed.
+
+        With adapters, 2 and 3 are where the frozen base comes from, whichever of them it is.
         """
         restored = self.manager.restore(self.parts.abstract_state)
         if restored is not None:
@@ -148,11 +162,18 @@ class _Session:
             self.pipeline.restore(items.data)
             return step, items.state, dict(items.metrics), f"going on from checkpoint {step}"
         state = parts.create_state(self.run, self.parts)
+        if self.base is not None:
+            params, origin = adapters.initial_adapters(self.run, self.base, state.params)
+            return 0, state._replace(params=params), {}, origin
         initial = self.run.initial_checkpoint_path
         if initial is None:
             return 0, state, {}, f"new parameters from seed {self.run.seed}"
-        params = restore_params(initial, self.parts.abstract_state.params, announce=console.say)
-        return 0, state._replace(params=params), {}, f"parameters from {initial}"
+        self.source, state = pretrained.initial_state(self.run, self.parts.abstract_state, state)
+        what = "parameters and optimizer" if self.run.restore_optimizer else "parameters"
+        return int(state.step), state, {}, f"{what} from {initial}"
+
+    def _train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        return self.parts.train_step(state, batch, self.frozen)
 
     def _next_batch(self) -> tuple[Batch, Sequence[Sequence[str]], Any]:
         batch = next(self.pipeline)
@@ -172,7 +193,8 @@ class _Session:
         )
 
         def evaluate(state: TrainState, step: int) -> float | None:
-            self.results = evaluator.evaluate(state.params, step)
+            params = self.parts.trainable.whole(self.frozen, state.params)
+            self.results = evaluator.evaluate(params, step)
             for result in self.results:
                 self.writer.write(step, f"eval/{result.task}", result.metrics())
                 self.progress.line(console.evaluation_line(result))

@@ -18,7 +18,7 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: number of steps taken.
-      params: float32 parameters.
+      params: float32 parameters; where a part of the model is frozen, those that are trained.
       opt_state: the optimizer's slots.
       rng: the run's raw key data. Step n draws from `fold_in(rng, n)`, so the state of the random
         numbers is the step, and resuming needs nothing more.

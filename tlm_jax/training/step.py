@@ -33,7 +33,8 @@ class StepMetrics(NamedTuple):
     finite: Bool[Array, ""]
 
 
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+TrainStep = Callable[..., tuple[TrainState, StepMetrics]]
+"""`train_step(state, batch)`, or `train_step(state, batch, frozen)`."""
 
 
 def make_train_step(
@@ -42,6 +43,7 @@ def make_train_step(
     learning_rate: optax.Schedule,
     *,
     micro_batches: int = 1,
+    whole: Callable[[PyTree, Params], Params] = lambda frozen, trained: trained,
 ) -> TrainStep:
     """Builds the pure train step; the caller jits it with shardings (`jit_train_step`).
 
@@ -53,15 +55,22 @@ def make_train_step(
       optimizer: applied to the normalised gradient; holds its own schedule.
       learning_rate: the same schedule, for the metrics.
       micro_batches: M; must divide the number of rows. Activations are kept for one at a time.
+      whole: where only a part of the parameters is trained, `whole(frozen, trained)` returns those
+        that the objective is given. Gradients, optimizer and norms are of the trained part alone.
 
     Returns:
-      `step(state, batch) -> (state, StepMetrics)`. A step with a non-finite loss or gradient
-      leaves parameters and optimizer as they were and counts as a step.
+      `step(state, batch, frozen=None) -> (state, StepMetrics)`. A step with a non-finite loss or
+      gradient leaves parameters and optimizer as they were and counts as a step.
     """
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+    def train_step(
+        state: TrainState, batch: Batch, frozen: PyTree = None
+    ) -> tuple[TrainState, StepMetrics]:
+        def of_trained(params: Params, batch: Batch, rng: jax.Array | None) -> LossOutput:
+            return objective(whole(frozen, params), batch, rng)
+
         output, gradient = _accumulate(
-            objective, state.params, batch, step_rng(state), micro_batches
+            of_trained, state.params, batch, step_rng(state), micro_batches
         )
         weight = jnp.where(output.loss.weight > 0, output.loss.weight, 1.0)
         gradient = jax.tree.map(lambda g: g / weight, gradient)

@@ -210,7 +210,7 @@ def _separate(tensor: Tensor, source: LazyArray) -> dict[str, LazyArray]:
     if len(tensor.ours) == 1:
         return {tensor.ours[0]: array}
     axis = len(array.shape) - 1
-    part, place = _fused_order(tensor, array.shape[axis] // len(tensor.ours))
+    part, place = fused_order(tensor, array.shape[axis] // len(tensor.ours))
     return {
         name: selected(array, np.flatnonzero(part == number)[np.argsort(place[part == number])],
                        axis=axis)
@@ -223,12 +223,12 @@ def _join(tensor: Tensor, ours: Sequence[LazyArray]) -> LazyArray:
     array = ours[0]
     if len(ours) > 1:
         axis = len(array.shape) - 1
-        part, place = _fused_order(tensor, array.shape[axis])
+        part, place = fused_order(tensor, array.shape[axis])
         array = gathered(ours, part, place, axis=axis)
     return transposed(array) if tensor.transposed else array
 
 
-def _fused_order(tensor: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
+def fused_order(tensor: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns for every output feature of the fused tensor its part and its place there."""
     run = tensor.head_dim or size
     number = np.arange(len(tensor.ours) * size)

@@ -1,0 +1,328 @@
+"""Adapters as PEFT keeps them: `adapter_model.safetensors` and `adapter_config.json`.
+
+Its names are `base_model.model.` + the Hugging Face module + `.lora_A.weight` [r, in] and
+`.lora_B.weight` [out, r]. A module of theirs that holds several of ours (BLOOM's
+`query_key_value`) has one pair: read, each of ours gets the same A and its own rows of B; written,
+the ranks add up, since our A's differ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tlm_jax import models, trees
+from tlm_jax.checkpoints import families
+from tlm_jax.checkpoints.families import Family, Tensor
+from tlm_jax.checkpoints.families.table import fused_order
+from tlm_jax.checkpoints.formats.safetensors_files import SafetensorsWriter, open_safetensors
+from tlm_jax.errors import UserError, nearest
+from tlm_jax.lazy import in_memory
+from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.layouts import stack_layers, unstack_layers
+from tlm_jax.models.lora import LoraConfig, projections
+from tlm_jax.types import Params
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_PREFIX = "base_model.model."
+_KERNEL = "/kernel"
+_REFUSED = {"use_dora": False, "bias": "none", "modules_to_save": None, "fan_in_fan_out": None}
+"""Settings of PEFT that would change the model in ways that ours does not; None: any value."""
+
+
+class Pair(NamedTuple):
+    """A [in, r], B [r, out] and what (x A) B is multiplied by."""
+
+    a: np.ndarray
+    b: np.ndarray
+    scale: float
+
+
+def write_adapters(
+    directory: Path | str,
+    adapters: Params,
+    config: ModelConfig,
+    lora: LoraConfig,
+    *,
+    family: Family | None = None,
+    base_path: str | None = None,
+) -> None:
+    """Writes adapters so that PEFT loads them onto the same base.
+
+    Args:
+      directory: made if absent; files of earlier adapters are replaced.
+      adapters: as trained.
+      config: the model.
+      lora: as trained with.
+      family: whose names to use; by default the first that has this model.
+      base_path: what `base_model_name_or_path` says.
+
+    Raises:
+      UserError: no family has this model.
+    """
+    family = family or families.family_for(config)
+    ours = _unstacked_pairs(adapters, lora)
+    theirs: dict[str, Pair] = {}
+    for module, tensor in _places(family, config).items():
+        pairs = [ours.get(name.removesuffix(_KERNEL)) for name in tensor.ours]
+        if any(pair is not None for pair in pairs):
+            theirs[module] = _joined(tensor, pairs)
+    arrays = {}
+    for module, pair in theirs.items():
+        arrays[f"{_PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(pair.a.T)
+        arrays[f"{_PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(pair.b.T)
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    lazy = {name: in_memory(array) for name, array in arrays.items()}
+    with SafetensorsWriter(directory / (WEIGHTS + ".partial"), lazy) as writer:
+        for name, array in arrays.items():
+            writer.write(name, (), array)
+    (directory / (WEIGHTS + ".partial")).rename(directory / WEIGHTS)
+    content = _peft_config(theirs, config, family, lora, base_path)
+    (directory / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_adapters(
+    directory: Path | str, config: ModelConfig, *, family: Family | None = None
+) -> tuple[Params, LoraConfig]:
+    """Reads adapters that PEFT, or `write_adapters`, wrote.
+
+    Where their ranks or scales differ from module to module, adapters are filled up with zeros to
+    the largest rank, and B takes up the ratio of the scales.
+
+    Args:
+      directory: holds the two files.
+      config: the model that they are for, layers scanned or not.
+      family: whose names they have; by default the first that has this model.
+
+    Returns:
+      Adapters as NumPy arrays, and the settings that go with them.
+
+    Raises:
+      UserError: a file is missing, or the adapters are not for this model, or of a kind that we
+        do not have.
+    """
+    directory = Path(directory)
+    settings = _read_config(directory / CONFIG)
+    family = family or families.family_for(config)
+    theirs = _their_pairs(directory, settings)
+    ours: dict[str, Pair] = {}
+    places = _places(family, config)
+    for module, tensor in places.items():
+        if module in theirs:
+            ours |= _separated(tensor, theirs.pop(module))
+    if theirs:
+        name = min(theirs)
+        raise UserError(
+            f"{directory / WEIGHTS}: adapter of {name!r}, which a {family.architecture} of this "
+            f"size has not as a projection.{nearest(name, places)}"
+        )
+    rank = max(pair.a.shape[1] for pair in ours.values())
+    scale = max(pair.scale for pair in ours.values())
+    flat: dict[str, np.ndarray] = {}
+    for name, pair in ours.items():
+        missing = rank - pair.a.shape[1]
+        ratio = np.float32(pair.scale / scale)
+        flat[f"{name}/lora_a"] = np.pad(pair.a, ((0, 0), (0, missing)))
+        flat[f"{name}/lora_b"] = np.pad(pair.b * ratio, ((0, missing), (0, 0)))
+    adapters = _in_layout(flat, config, directory)
+    stabilized = bool(settings.get("use_rslora"))
+    lora = LoraConfig(
+        rank=rank,
+        alpha=scale * (math.sqrt(rank) if stabilized else rank),
+        targets=_pattern(adapters, config),
+        dropout_rate=float(settings.get("lora_dropout") or 0.0),
+        rank_stabilized=stabilized,
+    )
+    return adapters, lora
+
+
+def _places(family: Family, config: ModelConfig) -> dict[str, Tensor]:
+    """Returns the projections, by the Hugging Face module's name."""
+    ours = set(projections(dataclasses.replace(config, scan_layers=False)))
+    return {
+        tensor.theirs.removesuffix(".weight"): tensor
+        for tensor in families.tensors(family, config)
+        if tensor.ours[0].endswith(_KERNEL) and tensor.ours[0].removesuffix(_KERNEL) in ours
+    }
+
+
+def _unstacked_pairs(adapters: Params, lora: LoraConfig) -> dict[str, Pair]:
+    """Returns the pairs of single layers, by our module's name."""
+    lazy = {name: in_memory(np.asarray(x)) for name, x in trees.flatten(adapters).items()}
+    arrays = {name: array.read() for name, array in unstack_layers(lazy).items()}
+    modules = [name.removesuffix("/lora_a") for name in arrays if name.endswith("/lora_a")]
+    return {
+        module: Pair(arrays[f"{module}/lora_a"], arrays[f"{module}/lora_b"], lora.scale)
+        for module in modules
+    }
+
+
+def _joined(tensor: Tensor, pairs: list[Pair | None]) -> Pair:
+    """Returns one pair for a module of theirs from those of ours that it holds."""
+    present = [pair for pair in pairs if pair is not None]
+    first = present[0]
+    if len(pairs) == 1:
+        return first
+    size = first.b.shape[1]
+    if len(present) == len(pairs) and all(np.array_equal(pair.a, first.a) for pair in present):
+        # As read from PEFT: one A for all.
+        a, blocks = first.a, [pair.b for pair in present]
+    else:
+        a = np.concatenate([pair.a for pair in present], axis=1)
+        blocks, row = [], 0
+        for pair in pairs:
+            block = np.zeros((a.shape[1], size), np.float32)
+            if pair is not None:
+                block[row : row + len(pair.b)] = pair.b
+                row += len(pair.b)
+            blocks.append(block)
+    part, place = fused_order(tensor, size)
+    return Pair(a, np.stack(blocks)[part, :, place].T, first.scale)
+
+
+def _separated(tensor: Tensor, pair: Pair) -> dict[str, Pair]:
+    """Undoes `_joined`."""
+    names = [name.removesuffix(_KERNEL) for name in tensor.ours]
+    if len(names) == 1:
+        return {names[0]: pair}
+    size = pair.b.shape[1] // len(names)
+    part, place = fused_order(tensor, size)
+    result = {}
+    for number, name in enumerate(names):
+        b = np.empty((len(pair.b), size), pair.b.dtype)
+        b[:, place[part == number]] = pair.b[:, part == number]
+        result[name] = pair._replace(b=b)
+    return result
+
+
+def _peft_config(
+    theirs: Mapping[str, Pair],
+    config: ModelConfig,
+    family: Family,
+    lora: LoraConfig,
+    base_path: str | None,
+) -> dict[str, Any]:
+    """Returns the content of adapter_config.json."""
+    ranks = {module: pair.a.shape[1] for module, pair in theirs.items()}
+    others = {module: rank for module, rank in ranks.items() if rank != lora.rank}
+    of_scale = math.sqrt if lora.rank_stabilized else float
+    return {
+        "peft_type": "LORA",
+        "task_type": ("SEQ_2_SEQ_LM" if isinstance(config, EncoderDecoderConfig) else "CAUSAL_LM"),
+        "base_model_name_or_path": base_path,
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout_rate,
+        "use_rslora": lora.rank_stabilized,
+        "rank_pattern": others,
+        "alpha_pattern": {module: lora.scale * of_scale(rank) for module, rank in others.items()},
+        "target_modules": _target_modules(theirs, family, config),
+        "fan_in_fan_out": not family.kernels_transposed,
+        "bias": "none",
+        "modules_to_save": None,
+        "inference_mode": True,
+    }
+
+
+def _target_modules(theirs: Mapping[str, Pair], family: Family, config: ModelConfig) -> list[str]:
+    """Returns last names where all modules so named are adapted, as people write them."""
+    every = _places(family, config)
+    modules: set[str] = set()
+    for module in theirs:
+        last = module.rpartition(".")[2]
+        alike = [other for other in every if other.rpartition(".")[2] == last]
+        modules.add(last if all(other in theirs for other in alike) else module)
+    return sorted(modules)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        kind = settings.get("peft_type")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: expected adapters as PEFT saves them") from None
+    except (ValueError, AttributeError):
+        raise UserError(f"{path} is damaged: expected a JSON object") from None
+    if kind != "LORA":
+        raise UserError(f"{path}: peft_type is {kind!r}, expected 'LORA'")
+    for name, wanted in _REFUSED.items():
+        if wanted is not None and settings.get(name, wanted) != wanted:
+            raise UserError(f"{path}: {name} is {settings[name]!r}, expected {wanted!r}")
+    if settings.get("modules_to_save"):
+        raise UserError(
+            f"{path}: modules_to_save is {settings['modules_to_save']!r}, but only adapters are "
+            "read; merge them into the model with PEFT and convert that"
+        )
+    return settings
+
+
+def _their_pairs(directory: Path, settings: Mapping[str, Any]) -> dict[str, Pair]:
+    """Returns the pairs in the file by the Hugging Face module's name."""
+    path = directory / WEIGHTS
+    if not path.is_file():
+        raise UserError(f"{path} is missing: expected adapters as PEFT saves them, in safetensors")
+    arrays = {name: array.read() for name, array in open_safetensors(path).items()}
+    pairs: dict[str, Pair] = {}
+    for name in arrays:
+        match = re.fullmatch(rf"{re.escape(_PREFIX)}(.+)\.lora_(A|B)\.weight", name)
+        if match is None:
+            raise UserError(f"{path}: tensor {name!r} is not the A or B of a linear map's adapter")
+        module = match[1]
+        a, b = (arrays.get(f"{_PREFIX}{module}.lora_{end}.weight") for end in "AB")
+        if a is None or b is None or a.shape[0] != b.shape[1]:
+            shapes = [None if x is None else list(x.shape) for x in (a, b)]
+            raise UserError(f"{path}: A and B of {module!r} do not fit: {shapes[0]}, {shapes[1]}")
+        pairs[module] = Pair(
+            a.astype(np.float32).T, b.astype(np.float32).T, _scale(module, len(a), settings)
+        )
+    if not pairs:
+        raise UserError(f"{path} holds no adapters")
+    return pairs
+
+
+def _scale(module: str, rank: int, settings: Mapping[str, Any]) -> float:
+    alpha = settings["lora_alpha"]
+    for pattern, value in (settings.get("alpha_pattern") or {}).items():
+        if re.fullmatch(rf"(.*\.)?({pattern})", module):
+            alpha = value
+            break
+    return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+
+
+def _in_layout(
+    flat: Mapping[str, np.ndarray], config: ModelConfig, directory: Path
+) -> dict[str, Any]:
+    """Returns the adapters with layers stacked where the model's are."""
+    if not config.scan_layers:
+        return trees.unflatten(flat)
+    stacked = stack_layers({name: in_memory(array) for name, array in flat.items()})
+    depth = {name: array.shape[1] for name, array in stacked.items() if len(array.shape) == 3}
+    expected = {
+        name: leaf.shape[1]
+        for name, leaf in trees.flatten(models.abstract_params(config)).items()
+        if len(leaf.shape) == 3
+    }
+    for name, layers in depth.items():
+        kernel = name.rpartition("/")[0] + _KERNEL
+        if layers != expected[kernel]:
+            raise UserError(
+                f"{directory}: only {layers} of {expected[kernel]} layers have an adapter at "
+                f"{kernel!r}; read them into a model with scan_layers=False"
+            )
+    return trees.unflatten({name: array.read() for name, array in stacked.items()})
+
+
+def _pattern(adapters: Params, config: ModelConfig) -> str:
+    """Returns a regular expression for the projections that have an adapter."""
+    adapted = {name.rpartition("/")[0] for name in trees.flatten(adapters)}
+    if adapted == set(projections(config)):
+        return "."
+    return "^(" + "|".join(sorted(map(re.escape, adapted))) + ")$"
