@@ -57,8 +57,10 @@ def _write(
     directory: Path, layers: int, width: int, vocabulary: int, dtype: str
 ) -> tuple[int, int]:
     """Writes a random model; returns the bytes of all parameters and of the largest."""
+    import jax
     import ml_dtypes
 
+    jax.config.update("jax_platforms", "cpu")
     from tlm_jax import models, trees
     from tlm_jax.checkpoints import families
     from tlm_jax.checkpoints.formats import hugging_face
