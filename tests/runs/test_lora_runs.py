@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from tlm_jax import models, trees
+from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.manager import CheckpointManager
+from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.errors import UserError
 from tlm_jax.metrics.writers import read_metrics
 from tlm_jax.models import lora
@@ -192,6 +194,24 @@ def test_flops_of_frozen_kernels_are_two_thirds(tiny_run):
     adapter = 16 * (F + D)
     expected = full - 2 * (encoder + decoder + 16 * D * V) + 6 * adapter
     assert adapters.train_flops(tiny, batch) == expected
+
+
+@pytest.mark.parametrize("quantization", [None, "nf4"])
+def test_opened_as_a_model_it_is_the_merged_one(tiny_run, base_run, quantization):
+    settings = dataclasses.replace(LORA, quantization=quantization, base_dtype="bfloat16")
+    run = tiny_run(lora=settings, initial_checkpoint_path=base_run.model_dir, train_steps=2)
+    run_training(run, TEXT)
+    opened = load_params(open_pretrained(run.model_dir), run.model)
+    base = load_base(run, parts.build_parts(run)).params
+    merged = lora.merge(base, _saved(run).params, settings)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), opened, merged)
+
+
+def test_adapters_without_their_base_are_no_model(tiny_run):
+    run = tiny_run(lora=LORA, train_steps=1)
+    run_training(run, TEXT)
+    with pytest.raises(UserError, match="holds adapters alone, on new parameters from seed 0"):
+        open_pretrained(run.model_dir)
 
 
 def test_adapters_are_handed_over_and_taken_up_again(tiny_run, base_run, capsys):

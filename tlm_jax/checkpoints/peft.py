@@ -115,8 +115,10 @@ def read_adapters(
     theirs = _their_pairs(directory, settings)
     ours: dict[str, Pair] = {}
     places = _places(family, config)
+    shapes = trees.flatten(models.abstract_params(dataclasses.replace(config, scan_layers=False)))
     for module, tensor in places.items():
         if module in theirs:
+            _check_fits(directory, module, theirs[module], [shapes[name] for name in tensor.ours])
             ours |= _separated(tensor, theirs.pop(module))
     if theirs:
         name = min(theirs)
@@ -142,6 +144,15 @@ def read_adapters(
         rank_stabilized=stabilized,
     )
     return adapters, lora
+
+
+def _check_fits(directory: Path, module: str, pair: Pair, kernels: list[Any]) -> None:
+    wanted = (kernels[0].shape[0], sum(kernel.shape[1] for kernel in kernels))
+    if (pair.a.shape[0], pair.b.shape[1]) != wanted:
+        raise UserError(
+            f"{directory / WEIGHTS}: {module!r} has A {list(pair.a.T.shape)} and B "
+            f"{list(pair.b.T.shape)}, but the model's projection is from {wanted[0]} to {wanted[1]}"
+        )
 
 
 def _places(family: Family, config: ModelConfig) -> dict[str, Tensor]:

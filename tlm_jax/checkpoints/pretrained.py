@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax.checkpoints import families
+from tlm_jax.checkpoints.base_model import BaseModel
 from tlm_jax.checkpoints.formats import gguf, hugging_face, native, t5x, t5x_models
+from tlm_jax.checkpoints.merged import merged_arrays
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray
 from tlm_jax.models import layouts
@@ -137,12 +139,18 @@ def _open_t5x(path: Path) -> Pretrained:
 
 def _open_native(path: Path) -> Pretrained:
     opened = native.open_native(path)
+    arrays, files = layouts.unrolled(opened.arrays), tuple(opened.files)
+    if opened.base is not None:
+        identity = BaseModel(**opened.base)
+        base = open_pretrained(_base_path(path, identity))
+        arrays = merged_arrays(base.arrays, arrays, opened.config, identity)
+        files += base.files
     return Pretrained(
         path,
         "native",
         opened.config,
-        layouts.unrolled(opened.arrays),
-        tuple(opened.files),
+        arrays,
+        files,
         companions_beside(opened.model_dir),
         opened.hugging_face,
     )
@@ -155,6 +163,15 @@ FORMATS: Mapping[str, Callable[[Path], Pretrained]] = {
     "native": _open_native,
 }
 """What can be opened, by the names of `--from`."""
+
+
+def _base_path(path: Path, identity: BaseModel) -> Path:
+    base = Path(identity.origin)
+    if not base.exists():
+        raise UserError(
+            f"{path} holds adapters alone, on {identity.origin}, which is not there any more"
+        )
+    return base
 
 
 def companions_beside(directory: Path) -> dict[str, Path | bytes]:

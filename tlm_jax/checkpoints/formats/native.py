@@ -31,13 +31,17 @@ _FORMAT = 1
 
 
 class OpenedNative(NamedTuple):
-    """A checkpoint of ours; the arrays are in the layout that they were saved in."""
+    """A checkpoint of ours; the arrays are in the layout that they were saved in.
+
+    Where `base` is not None, they are adapters: fields of their `BaseModel`.
+    """
 
     model_dir: Path
     config: ModelConfig
     arrays: dict[str, LazyArray]
     files: list[Path]
     hugging_face: Mapping[str, Any] | None
+    base: Mapping[str, Any] | None
 
 
 def is_native(path: Path) -> bool:
@@ -71,8 +75,8 @@ def open_native(path: Path) -> OpenedNative:
         raise UserError(f"{path} holds no checkpoint")
     model_dir = directory.parent if directory.name == "checkpoints" else directory
     described = read_model_file(model_dir)
-    opened = newest_whole(directory, steps, _open_checkpoint).value
-    return OpenedNative(model_dir, described[0], opened[0], opened[1], described[1])
+    arrays, files, base = newest_whole(directory, steps, _open_checkpoint).value
+    return OpenedNative(model_dir, described[0], arrays, files, described[1], base)
 
 
 def read_model_file(model_dir: Path) -> tuple[ModelConfig, Mapping[str, Any] | None]:
@@ -143,7 +147,9 @@ def write(
     manifest.seal(checkpoint, 0, specs, score=None, checksums=True)
 
 
-def _open_checkpoint(path: Path) -> tuple[dict[str, LazyArray], list[Path]]:
+def _open_checkpoint(
+    path: Path,
+) -> tuple[dict[str, LazyArray], list[Path], Mapping[str, Any] | None]:
     found = read_manifest(path)
     check_files(path, found, contents=True)
     prefix = PARAMETERS + "/"
@@ -152,7 +158,7 @@ def _open_checkpoint(path: Path) -> tuple[dict[str, LazyArray], list[Path]]:
         for name, array in open_item(path / STATE).items()
         if name.startswith(prefix)
     }
-    return arrays, [path / name for name in sorted(found.files)]
+    return arrays, [path / name for name in sorted(found.files)], found.base
 
 
 def _chunks(array: LazyArray) -> tuple[int, ...]:
