@@ -91,3 +91,25 @@ def test_batch_of_padding_only_changes_nothing_under_sgd():
     new, metrics = jax.jit(step)(_state(optimizer), batch)
     assert bool(metrics.finite)
     np.testing.assert_array_equal(new.params["w"], [1.0, -2.0, 0.5])
+
+
+def test_frozen_part_is_seen_and_not_trained():
+    optimizer = optax.sgd(0.1)
+    schedule = optax.constant_schedule(0.1)
+    frozen = jnp.array([10.0, 0.0, 0.0])
+
+    def whole(frozen, trained):
+        return {"w": frozen + trained["w"]}
+
+    step = jax.jit(make_train_step(_objective, optimizer, schedule, micro_batches=2, whole=whole))
+    state = TrainState._replace(_state(optimizer), params={"w": jnp.array([-9.0, -2.0, 0.5])})
+    new, metrics = step(state, _batch(), frozen)
+    plain = jax.jit(make_train_step(_objective, optimizer, schedule))
+    expected, expected_metrics = plain(_state(optimizer), _batch())
+    np.testing.assert_allclose(new.params["w"] + frozen, expected.params["w"], rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics.scalars["gradient_norm"], expected_metrics.scalars["gradient_norm"], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        metrics.scalars["parameter_norm"], np.linalg.norm(new.params["w"]), rtol=1e-6
+    )

@@ -11,9 +11,10 @@ import jax
 
 from tlm_jax import models, trees
 from tlm_jax.checkpoints.base_model import BaseModel, Fingerprint
-from tlm_jax.checkpoints.pretrained import Pretrained
+from tlm_jax.checkpoints.loading import load_params
+from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.models import lora as lora_models
-from tlm_jax.runs import pretrained
+from tlm_jax.runs import console
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.parts import Parts
 from tlm_jax.runs.trainable import with_shardings
@@ -65,5 +66,13 @@ def load_base(run: RunConfig, parts: Parts) -> FrozenBase | None:
     else:
         origin = str(Path(run.initial_checkpoint_path).absolute())
         abstract = with_shardings(shapes, shardings)
-        source, params = pretrained.initial_params(run, abstract, convert)
+        source = open_pretrained(run.initial_checkpoint_path)
+        params = load_params(
+            source,
+            run.model,
+            abstract,
+            resize_vocabulary=run.resize_vocabulary,
+            convert=convert,
+            announce=console.say,
+        )
     return FrozenBase(params, BaseModel.of(origin, fingerprint.text(), lora), source)
