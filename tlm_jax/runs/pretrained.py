@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tlm_jax.checkpoints.formats import native
-from tlm_jax.checkpoints.loading import load_params, with_run_choices
+from tlm_jax.checkpoints.loading import load_array, load_params, with_run_choices
+from tlm_jax.checkpoints.optimizer_slots import load_optimizer_state
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.errors import UserError
+from tlm_jax.lazy import in_memory
 from tlm_jax.models.config import ModelConfig
 from tlm_jax.runs import console, files
 from tlm_jax.runs.config import RunConfig
-from tlm_jax.types import Params
+from tlm_jax.training.state import TrainState
 
 
 def model_of(
@@ -42,32 +45,35 @@ def model_of(
     )
 
 
-def initial_params(
-    run: RunConfig,
-    abstract: Params,
-    convert: Callable[[str, Any], Any] = lambda name, array: array,
-) -> tuple[Pretrained, Params]:
-    """Loads the parameters of INITIAL_CHECKPOINT_PATH, each device its part.
+def initial_state(
+    run: RunConfig, abstract: TrainState, state: TrainState
+) -> tuple[Pretrained, TrainState]:
+    """Loads what INITIAL_CHECKPOINT_PATH holds, each device its part.
 
     Args:
-      run: names it.
-      abstract: shapes, types and shardings that are wanted.
-      convert: as of `load_params`.
+      run: the configuration.
+      abstract: the train state's shapes, types and shardings.
+      state: the state to start from otherwise.
 
     Raises:
-      UserError: there is no model, or another one than the run's.
+      UserError: there is no model, or another one than the run's, or no optimizer state where it
+        is wanted.
     """
     assert run.initial_checkpoint_path is not None
     source = open_pretrained(run.initial_checkpoint_path)
     params = load_params(
         source,
         run.model,
-        abstract,
+        abstract.params,
         resize_vocabulary=run.resize_vocabulary,
-        convert=convert,
         announce=console.say,
     )
-    return source, params
+    state = state._replace(params=params)
+    if run.restore_optimizer:
+        slots = load_optimizer_state(source, run.model, abstract.opt_state)
+        step = load_array("step", in_memory(np.asarray(source.step, np.int32)), abstract.step)
+        state = state._replace(opt_state=slots, step=step)
+    return source, state
 
 
 def describe_model(model_dir: Path, run: RunConfig, source: Pretrained | None) -> None:
