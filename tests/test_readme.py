@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tlm_jax.errors import UserError
 from tlm_jax.runs import command_line, config
 
 REPOSITORY = Path(__file__).parents[1]
@@ -84,6 +85,11 @@ def _load(arguments: list[str]) -> None:
     known, bindings = command_line.parse(parser, arguments)
     if not any(binding.startswith("MODEL_DIR=") for binding in bindings):
         bindings.append('MODEL_DIR="unused"')
+    if any(binding.startswith("INITIAL_CHECKPOINT_PATH=") for binding in bindings):
+        # The model that the command before it makes is not here: everything else must be right.
+        with pytest.raises(UserError, match=r"no model at \w+: there is no such file or directory"):
+            command_line.load(config.RunConfig, known, bindings)
+        return
     run, text = command_line.load(config.RunConfig, known, bindings)
     assert run.train_steps > 0
     assert "MIXTURE_OR_TASK_NAME" in text

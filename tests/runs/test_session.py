@@ -204,7 +204,7 @@ FAULTS = {
     ),
     "initial checkpoint": (
         {"initial_checkpoint_path": "nowhere"},
-        "initial checkpoint nowhere does not exist",
+        "no model at nowhere: there is no such file or directory",
     ),
     "split": ({"data": DataConfig(split="trian")}, "Did you mean 'train'?"),
     "modules": (

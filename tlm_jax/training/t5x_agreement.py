@@ -18,6 +18,7 @@ from tlm_jax.losses.fused import cross_entropy_from_hidden
 from tlm_jax.losses.reduction import LossOutput, loss_weights_and_normalizer
 from tlm_jax.optim.adafactor import AdafactorState, adafactor
 from tlm_jax.optim.schedules import Constant
+from tlm_jax.training import t5x_beams
 from tlm_jax.training.agreement import Comparison, Report, compare, compare_each
 from tlm_jax.training.recording import Recording
 from tlm_jax.types import Batch, Params
@@ -52,6 +53,7 @@ def check_directory(directory: Path) -> Report:
         _gradients(recording, objective),
         _updates(recording, objective),
         _decodes(recording),
+        t5x_beams.beams(recording),
     ):
         comparisons.extend(part)
     compared = {comparison.name for comparison in comparisons}
