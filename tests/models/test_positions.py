@@ -64,7 +64,7 @@ def test_relative_bias_of_one_step_is_a_row_of_the_full_one(spec):
     full = bound.full(30)
     for row in (0, 7, 29):
         offsets = jnp.arange(30)[None] - row
-        np.testing.assert_allclose(bound.step(offsets)[0, :, 0], full[0, :, row], atol=1e-6)
+        np.testing.assert_allclose(bound.at(offsets[:, None])[0, :, 0], full[0, :, row], atol=1e-6)
 
 
 def test_alibi_slopes_as_published():
@@ -77,7 +77,7 @@ def test_alibi_slopes_as_published():
 def test_alibi_falls_linearly_with_distance():
     bias = positions.AlibiBias(2)
     np.testing.assert_allclose(bias.full(3)[0, 0, 2], [-2 / 16, -1 / 16, 0], atol=1e-7)
-    np.testing.assert_allclose(bias.step(jnp.asarray([[-2, 0]]))[0, :, 0, 0], [-2 / 16, -2 / 256])
+    np.testing.assert_allclose(bias.at(jnp.asarray([[[-2, 0]]]))[0, :, 0, 0], [-2 / 16, -2 / 256])
 
 
 @pytest.mark.parametrize("interleaved", [False, True])

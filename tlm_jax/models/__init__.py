@@ -2,6 +2,7 @@
 
 from tlm_jax.models.api import (
     abstract_params,
+    branched_hidden_states,
     decode_step,
     encode,
     hidden_states,
@@ -25,6 +26,7 @@ __all__ = [
     "ModelConfig",
     "RotaryScaling",
     "abstract_params",
+    "branched_hidden_states",
     "check_shapes",
     "decode_step",
     "encode",

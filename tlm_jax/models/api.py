@@ -63,6 +63,26 @@ def hidden_states(
     return _apply(config, params, batch, dropout_rng=dropout_rng)
 
 
+def branched_hidden_states(
+    params: Params, batch: Batch, config: ModelConfig
+) -> Float[Array, "B T D"]:
+    """Returns what the unembedding multiplies, for rows that branch, without dropout.
+
+    A row holds a trunk and any number of continuations of it, each of which sees the trunk and
+    itself: the trunk is worked on once for all of them. `hidden[t]` belongs to the token after t
+    on its branch; that of the trunk's last token to the first token of every branch.
+
+    Args:
+      params: parameters.
+      batch: `decoder_input_tokens`; `decoder_branch_ids`, 0 for the trunk, which comes first, then
+        1, 2, ..., and -1 for padding; `decoder_positions`, which go on from the trunk's in each
+        branch. An encoder-decoder has `encoder_input_tokens` too (one example a row, padding as in
+        `hidden_states`), and BOS for a trunk.
+      config: the model.
+    """
+    return _apply(config, params, batch, method="branched")
+
+
 def encode(params: Params, batch: Batch, config: EncoderDecoderConfig) -> Float[Array, "B S D"]:
     """Returns the encoder's outputs, without dropout."""
     encoded, _ = _apply(config, params, batch, method="encode")

@@ -31,7 +31,8 @@ class BlockContext(NamedTuple):
       mask: bool [B, T, S]; with a cache of S slots [B, 1, S + 1], the last for the token itself.
       positions: int [B, T].
       bias: float [1 or B, N, T, S], shared by the layers; as `mask` with a cache.
-      offsets: with a cache, int [B, S + 1]: key position − query position.
+      offsets: key position − query position, int, of the shape of `mask`; None means that rows
+        count them: s − t. Needed with a cache.
       encoded: encoder outputs [B, S, D]; not needed with a cache.
       cross_mask: bool [B, T, S].
       window_mask: as `mask`, for layers with a window.
@@ -110,7 +111,7 @@ class Block(nn.Module):
             bias = (
                 relative.full(h.shape[1])
                 if context.offsets is None
-                else relative.step(context.offsets)
+                else relative.at(context.offsets)
             )
         mask = context.mask
         if windowed is not None:

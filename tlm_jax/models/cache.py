@@ -49,7 +49,7 @@ def step_context(cache: Cache) -> BlockContext:
     position = cache["next_position"][:, None]
     mask = jnp.concatenate([cache["slot_mask"], itself == 0], axis=1)
     offsets = jnp.concatenate([cache["slot_positions"] - position, itself], axis=1)
-    return BlockContext(mask[:, None], position, offsets=offsets)
+    return BlockContext(mask[:, None], position, offsets=offsets[:, None])
 
 
 def layers(cache: Cache) -> dict[str, jax.Array]:

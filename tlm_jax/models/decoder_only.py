@@ -9,6 +9,7 @@ from flax import linen as nn
 from tlm_jax.models import cache as caches
 from tlm_jax.models import masks
 from tlm_jax.models.block import BlockContext, LayersMade
+from tlm_jax.models.branches import branch_context
 from tlm_jax.models.config import DecoderOnlyConfig
 from tlm_jax.models.norms import Norm
 from tlm_jax.models.projections import Embedder, Projection
@@ -93,6 +94,11 @@ class DecoderOnly(nn.Module):
         rows = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
         positions = batch.get("decoder_positions", rows)
         return self._forward(batch, segments, positions)[0]
+
+    def branched(self, batch: Batch) -> jax.Array:
+        """Returns hidden states [B, T, D] of a text and several continuations of it in each row."""
+        context = branch_context(batch, prefix_lm=self.config.prefix_lm)
+        return self.decoder(batch["decoder_input_tokens"], context)[0]
 
     def prefill(
         self, batch: Batch, valid: jax.Array, positions: jax.Array

@@ -9,6 +9,7 @@ from flax import linen as nn
 from tlm_jax.models import cache as caches
 from tlm_jax.models import masks
 from tlm_jax.models.block import BlockContext, LayersMade
+from tlm_jax.models.branches import branch_context
 from tlm_jax.models.config import EncoderDecoderConfig
 from tlm_jax.models.projections import Embedder
 from tlm_jax.models.stack import DecoderStack, Stack
@@ -79,6 +80,14 @@ class EncoderDecoder(nn.Module):
         )
         return self.decoder(self._embed(tokens), context)
 
+    def branched(self, batch: Batch) -> jax.Array:
+        """Returns the decoder's hidden states [B, T, D] of several targets in each row."""
+        encoded, segments = self.encode(batch)
+        context = branch_context(batch)._replace(
+            encoded=encoded, cross_mask=jnp.broadcast_to(segments[:, None] > 0, _pairs(batch))
+        )
+        return self.decoder(self._embed(batch["decoder_input_tokens"]), context)[0]
+
     def prefill(self, batch: Batch) -> tuple[jax.Array, LayersMade, jax.Array]:
         """Encodes, and decodes BOS. Returns hidden [B, 1, D], layers' cache, encoder segments."""
         encoded, segments = self.encode(batch)
@@ -96,6 +105,11 @@ class EncoderDecoder(nn.Module):
     def _embed(self, tokens: jax.Array) -> jax.Array:
         x = constrain(self.token_embedder(tokens), ("batch", "length", "embed"))
         return self.input_dropout(x, deterministic=self.deterministic)
+
+
+def _pairs(batch: Batch) -> tuple[int, int, int]:
+    """Returns [B, T, S]."""
+    return *batch["decoder_input_tokens"].shape, batch["encoder_input_tokens"].shape[1]
 
 
 def _rows(tokens: jax.Array) -> jax.Array:

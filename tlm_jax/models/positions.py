@@ -34,12 +34,12 @@ class RelativeBias(nn.Module):
         buckets = relative_buckets(np.arange(1 - length, length), self.spec)
         return toeplitz(jnp.take(self.rel_embedding, buckets, axis=1), length)[None]
 
-    def step(self, offsets: Int[Array, "B S"]) -> Float[Array, "B N 1 S"]:
-        """Returns the bias of one query a row; offsets are key position − query position."""
+    def at(self, offsets: Int[Array, "B T S"]) -> Float[Array, "B N T S"]:
+        """Returns the bias of every query and key; offsets are key position − query position."""
         limit = self.spec.max_distance
         table = relative_buckets(np.arange(-limit, limit + 1), self.spec)
         buckets = jnp.take(jnp.asarray(table), jnp.clip(offsets, -limit, limit) + limit)
-        return jnp.einsum("nbs->bns", jnp.take(self.rel_embedding, buckets, axis=1))[:, :, None]
+        return jnp.einsum("nbts->bnts", jnp.take(self.rel_embedding, buckets, axis=1))
 
 
 class AlibiBias:
@@ -57,10 +57,10 @@ class AlibiBias:
         offsets = np.arange(1 - length, length, dtype=np.float32)
         return toeplitz(jnp.asarray(self.slopes[:, None] * offsets[None]), length)[None]
 
-    def step(self, offsets: Int[Array, "B S"]) -> Float[Array, "B N 1 S"]:
-        """Returns the bias of one query a row; offsets are key position − query position."""
+    def at(self, offsets: Int[Array, "B T S"]) -> Float[Array, "B N T S"]:
+        """Returns the bias of every query and key; offsets are key position − query position."""
         slopes = jnp.asarray(self.slopes)
-        return jnp.einsum("n,bs->bns", slopes, offsets.astype(jnp.float32))[:, :, None]
+        return jnp.einsum("n,bts->bnts", slopes, offsets.astype(jnp.float32))
 
 
 def relative_buckets(offsets: Int[np.ndarray, " R"], spec: RelativeSpec) -> Int[np.ndarray, " R"]:

@@ -62,7 +62,7 @@ class Stack(nn.Module):
             bias = AlibiBias(num_heads)
         else:
             return None
-        return bias.full(length) if context.offsets is None else bias.step(context.offsets)
+        return bias.full(length) if context.offsets is None else bias.at(context.offsets)
 
     def _window_mask(self, context: BlockContext) -> jax.Array | None:
         if self.spec.attention_window is None:
@@ -70,8 +70,6 @@ class Stack(nn.Module):
         offsets = context.offsets
         if offsets is None:
             offsets = context.positions[:, None, :] - context.positions[:, :, None]
-        else:
-            offsets = offsets[:, None]
         return context.mask & masks.within_window(offsets, self.spec.attention_window)
 
     def _windowed_layers(self) -> jax.Array | None:
