@@ -1,0 +1,205 @@
+"""Draws samples from a model of our own or of any format that `tlm_jax.convert` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tlm_jax import models
+from tlm_jax.checkpoints.loading import load_params, with_run_choices
+from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.data import tasks
+from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
+from tlm_jax.decoding.engine import Engine
+from tlm_jax.decoding.requests import Candidates, Request, Sample, Sampling
+from tlm_jax.errors import UserError
+from tlm_jax.runs.inference_config import InferenceConfig
+from tlm_jax.runs.inference_jobs import Backend, Failed, Generated, Job
+from tlm_jax.runs.inference_tokens import PromptEncoder, StopStrings, TokenizerFiles
+from tlm_jax.runs.trainable import with_shardings
+from tlm_jax.sharding import mesh as meshes
+from tlm_jax.sharding import rules
+
+
+class LocalBackend(Backend):
+    """A model on the devices of this host, which hold it whole."""
+
+    def __init__(self, config: InferenceConfig):
+        """Opens the model; its parameters are read when the first sample is drawn.
+
+        Raises:
+          UserError: there is no model, or no tokenizer for it.
+        """
+        self._config = config
+        self._source = open_pretrained(config.model)
+        self._model = with_run_choices(self._source.config, dtype=config.dtype)
+        self._files = TokenizerFiles(self._source)
+        self._vocabulary = _vocabulary(config, self._files)
+        check_vocabulary_fits(self._vocabulary, self._model.vocab_size)
+        self._encoder = PromptEncoder(
+            self._vocabulary,
+            self._files,
+            config.prompts,
+            encoder_decoder=isinstance(self._model, models.EncoderDecoderConfig),
+            longest=_longest_prompt(config, self._source),
+        )
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Of the model."""
+        return self._vocabulary
+
+    def __exit__(self, *unused: object) -> None:
+        self._files.close()
+
+    def identity(self) -> Mapping[str, Any]:
+        """Returns what model it is: where, its training step, its files' names and sizes."""
+        files = {path.name: path.stat().st_size for path in self._source.files}
+        return {
+            "path": str(Path(self._config.model).expanduser().absolute()),
+            "format": self._source.source_format,
+            "step": self._source.step,
+            "files": files,
+            "vocabulary": self._vocabulary.fingerprint,
+            "dtype": self._config.dtype,
+            "prompts": dataclasses.asdict(self._encoder.rules()),
+        }
+
+    def generate(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Generated | Failed]]:
+        """Draws all samples; those of one prompt share the work on it."""
+        groups = [list(group) for _, group in itertools.groupby(jobs, lambda job: job.prompt.id)]
+        prompts = [self._encoder.encode(group[0].prompt) for group in groups]
+        engine = self._engine(max(len(prompt) for prompt in prompts))
+        stop = StopStrings(self._config.sampling.stop, self._vocabulary)
+        requests = (
+            Request(
+                id=number,
+                prompt=prompt,
+                seeds=[job.seed for job in group],
+                sampling=self._sampling(),
+                stop=stop.kept_tokens if stop else None,
+            )
+            for number, (group, prompt) in enumerate(zip(groups, prompts))
+        )
+        for sample in engine.run(requests):
+            yield groups[sample.request_id][sample.index], self._generated(sample, stop)
+
+    def figures(self) -> Mapping[str, Any]:
+        """Returns how many prompts were cut."""
+        return {"cut_prompts": self._encoder.cut}
+
+    def notes(self) -> Sequence[str]:
+        """Says so, if any were."""
+        if not self._encoder.cut:
+            return ()
+        return [
+            f"note: of {self._encoder.cut:,} prompts only the last {self._encoder.longest:,} "
+            "tokens were kept"
+        ]
+
+    def _engine(self, longest_prompt: int) -> Engine:
+        mesh = meshes.make_mesh(self._config.mesh, jax.local_devices())
+        divisor = rules.batch_divisor(mesh)
+        shapes = models.abstract_params(self._model)
+        axes = models.logical_axes(self._model)
+        abstract = with_shardings(shapes, rules.named_shardings(axes, mesh, shapes=shapes))
+        return Engine(
+            load_params(self._source, self._model, abstract),
+            self._model,
+            rows=-(-self._config.batch_size // divisor) * divisor,
+            eos_ids=self._eos_ids(),
+            max_prompt_tokens=longest_prompt,
+            num_candidates=self._config.sampling.num_candidates,
+            start_id=self._vocabulary.bos_id,
+            mesh=mesh if mesh.size > 1 else None,
+        )
+
+    def _eos_ids(self) -> tuple[int, ...]:
+        """Returns the tokenizer's EOS and those that the model's own configuration names."""
+        named = (self._source.hugging_face or {}).get("eos_token_id")
+        further = named if isinstance(named, list) else [] if named is None else [named]
+        return tuple(dict.fromkeys([self._vocabulary.eos_id, *(int(i) for i in further)]))
+
+    def _sampling(self) -> Sampling:
+        chosen = self._config.sampling
+        return Sampling(
+            max_new_tokens=chosen.max_tokens,
+            temperature=chosen.temperature,
+            top_k=chosen.top_k or 0,
+            top_p=chosen.top_p,
+            min_p=chosen.min_p,
+            repetition_penalty=chosen.repetition_penalty,
+            max_repeats=chosen.max_repeats,
+        )
+
+    def _generated(self, sample: Sample, stop: StopStrings) -> Generated:
+        tokens = list(sample.tokens)
+        written = tokens[:-1] if sample.finish_reason == "eos" else tokens
+        text = self._vocabulary.decode(written)
+        return Generated(
+            text=stop.before(text) if sample.finish_reason == "stop" else text,
+            finish_reason=sample.finish_reason,
+            num_tokens=len(tokens),
+            token_ids=tokens,
+            logprobs=sample.logprobs if self._config.sampling.logprobs else None,
+            candidates=_candidates(sample.candidates),
+        )
+
+
+def _candidates(found: Candidates | None) -> list[dict[str, Any]] | None:
+    """Returns at each token the candidates' ids and log-probabilities, and the mass outside."""
+    if found is None:
+        return None
+    return [
+        {
+            "token_ids": ids.tolist(),
+            "logprobs": [round(float(value), 6) for value in logprobs],
+            "outside_logprob": round(float(outside), 6) if np.isfinite(outside) else None,
+        }
+        for ids, logprobs, outside in zip(found.ids, found.logprobs, found.outside_logprob)
+    ]
+
+
+def _vocabulary(config: InferenceConfig, files: TokenizerFiles) -> Vocabulary:
+    """Returns the one that is named, else the model's own, else the task's."""
+    if config.vocabulary is not None:
+        return vocabulary_from_name(config.vocabulary)
+    if files.hold_tokenizer:
+        return vocabulary_from_name(str(files.directory))
+    name = config.prompts.mixture_or_task_name
+    tasks.load_tasks(config.prompts.modules)
+    if name is None or name not in tasks.registered():
+        raise UserError(
+            f"no tokenizer lies beside the model {config.model}: set VOCABULARY to the one that it "
+            "was trained with, such as path/to/tokenizer.json"
+        )
+    return tasks.get_task(next(iter(tasks.task_rates(name)))).vocabulary
+
+
+def _longest_prompt(config: InferenceConfig, source: Pretrained) -> int | None:
+    """Returns the most tokens of a prompt; None for no limit.
+
+    Raises:
+      UserError: the window has no room for a prompt.
+    """
+    limit = config.prompts.max_tokens
+    if isinstance(source.config, models.EncoderDecoderConfig):
+        return limit  # relative positions: no window
+    window = source.config.max_positions
+    if window is None:
+        window = (source.hugging_face or {}).get("max_position_embeddings")
+    if not isinstance(window, int):
+        return limit
+    room = window - config.sampling.max_tokens
+    if room < 1:
+        raise UserError(
+            f"MAX_TOKENS is {config.sampling.max_tokens}, but the model's window has {window} "
+            "tokens, prompt included; lower MAX_TOKENS"
+        )
+    return room if limit is None else min(limit, room)

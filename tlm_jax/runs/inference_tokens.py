@@ -1,0 +1,178 @@
+"""Between text and tokens in an inference run: prompts, stop strings, the tokenizer's files."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
+
+from tlm_jax.checkpoints.pretrained import Pretrained
+from tlm_jax.data.chat import ChatTemplate, read_chat_template, render_chat
+from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.errors import UserError
+from tlm_jax.runs.inference_config import PromptsConfig
+from tlm_jax.runs.inference_prompts import Prompt
+
+
+class TokenizerFiles:
+    """A model's tokenizer and chat template in one directory, wherever they come from."""
+
+    def __init__(self, source: Pretrained):
+        """Copies them into a temporary directory: a GGUF file has them inside."""
+        self.directory = Path(tempfile.mkdtemp(prefix="tlm_jax_tokenizer_"))
+        for name, content in source.companions.items():
+            if isinstance(content, Path):
+                shutil.copyfile(content, self.directory / name)
+            else:
+                (self.directory / name).write_bytes(content)
+        names = ("tokenizer.json", "tokenizer.model", "spiece.model")
+        self.hold_tokenizer = any((self.directory / name).is_file() for name in names)
+        self._model = source.path
+        self._template: ChatTemplate | None = None
+
+    def close(self) -> None:
+        """Deletes the copies."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def template(self) -> ChatTemplate:
+        """Returns the chat template.
+
+        Raises:
+          UserError: the model has none.
+        """
+        if self._template is None:
+            try:
+                self._template = read_chat_template(self.directory)
+            except UserError as error:
+                # The copies' place tells nobody anything.
+                raise UserError(
+                    str(error).replace(str(self.directory), str(self._model))
+                ) from error
+        return self._template
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodingRules:
+    """What decides a prompt's tokens beside its text.
+
+    Attributes:
+      bos: whether BOS comes first, where the text is no conversation.
+      eos: whether EOS closes the text of a file.
+      longest: the most tokens; None for no limit.
+    """
+
+    bos: bool
+    eos: bool
+    longest: int | None
+
+
+class PromptEncoder:
+    """Makes prompts into the tokens that a model reads.
+
+    A decoder-only model gets BOS and the text, as in training; a conversation is as its template
+    writes it, special tokens included. An encoder-decoder gets the text and EOS.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        files: TokenizerFiles,
+        config: PromptsConfig,
+        *,
+        encoder_decoder: bool,
+        longest: int | None,
+    ):
+        """Takes what a run says about prompts.
+
+        Args:
+          vocabulary: of the model.
+          files: with its chat template.
+          config: for `add_eos` and `too_long`.
+          encoder_decoder: else decoder-only.
+          longest: the most tokens; None for no limit.
+        """
+        self._vocabulary, self._files = vocabulary, files
+        self._keep_end = config.too_long == "keep_end"
+        eos = encoder_decoder if config.add_eos is None else config.add_eos
+        self._rules = EncodingRules(not encoder_decoder, eos, longest)
+        self.cut = 0
+
+    @property
+    def longest(self) -> int:
+        """The most tokens, where there is a limit."""
+        return self._rules.longest or 0
+
+    def rules(self) -> EncodingRules:
+        """Returns what decides the tokens."""
+        return self._rules
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Returns a prompt's tokens; counts it in `cut` where only its end was kept.
+
+        Raises:
+          UserError: it is longer than allowed, or the model's template refuses it.
+        """
+        tokens, bos = self._tokens(prompt)
+        limit = self._rules.longest
+        if limit is not None and len(bos) + len(tokens) > limit:
+            if not self._keep_end:
+                raise UserError(
+                    f"{prompt.place}: the prompt {prompt.id!r} has {len(bos) + len(tokens):,} "
+                    f"tokens, but there is room for {limit:,} beside MAX_TOKENS. Set "
+                    "TOO_LONG=keep_end to keep the end of such prompts, or lower MAX_TOKENS"
+                )
+            self.cut += 1
+            tokens = tokens[-max(limit - len(bos), 1) :]
+        return [*bos, *tokens.tolist()]
+
+    def _tokens(self, prompt: Prompt) -> tuple[Integer[np.ndarray, "n"], list[int]]:
+        """Returns the tokens, and what stands before them whatever is cut."""
+        bos = [self._vocabulary.bos_id] if self._rules.bos else []
+        if prompt.messages is not None:
+            template = self._files.template()
+            text = render_chat(prompt.messages, template, add_generation_prompt=True)
+            return self._vocabulary.encode(text), []
+        if prompt.token_ids is not None:
+            return prompt.token_ids, bos
+        tokens = self._vocabulary.encode(prompt.text or "")
+        if self._rules.eos:
+            tokens = np.append(tokens, np.int32(self._vocabulary.eos_id))
+        return tokens, bos
+
+
+class StopStrings:
+    """Finds where a sample reaches one of several texts."""
+
+    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary):
+        """Takes the texts; none of them stops nothing."""
+        self._texts, self._vocabulary = tuple(texts), vocabulary
+
+    def __bool__(self) -> bool:
+        return bool(self._texts)
+
+    def before(self, text: str) -> str:
+        """Returns the text up to the first stop string in it."""
+        places = [place for stop in self._texts if (place := text.find(stop)) >= 0]
+        return text[: min(places)] if places else text
+
+    def kept_tokens(self, tokens: Sequence[int]) -> int | None:
+        """Returns how many tokens it takes to reach the first stop string; None if none is there.
+
+        The text of more tokens holds what that of fewer does, so the number is found by halving.
+        """
+        if not self._reached(tokens):
+            return None
+        low, high = 1, len(tokens)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._reached(tokens[:middle]) else (middle + 1, high)
+        return low
+
+    def _reached(self, tokens: Sequence[int]) -> bool:
+        text = self._vocabulary.decode(tokens)
+        return any(stop in text for stop in self._texts)
