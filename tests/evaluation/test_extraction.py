@@ -5,14 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlm_jax.data.records import LETTERS
+from tlm_jax.errors import UserError
 from tlm_jax.evaluation.extraction import (
     after_marker,
-    extract,
     extract_boolean,
     extract_choice,
     extract_number,
     extract_text,
 )
+from tlm_jax.evaluation.grading import extract
 
 OPTIONS = ("bank", "the new library", "mall", "bank robber", "A")
 
@@ -124,8 +125,8 @@ def test_extract_writes_answers_as_records_do():
     assert extract("choice", "(b)", ("x", "y")) == "B"
     assert extract("boolean", "True") == "yes"
     assert extract("text", "x.") == "x"
-    with pytest.raises(ValueError, match="unknown kind of question 'essay'"):
-        extract("essay", "x")
+    with pytest.raises(UserError, match=r"no grading rule 'numerik'. Did you mean 'numeric'\?"):
+        extract("numerik", "x")
 
 
 def test_the_last_marker_counts():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tlm_jax.evaluation.extraction import extract
+from tlm_jax.evaluation.grading import extract
 from tlm_jax.evaluation.report_marks import answer_span, marked_answer
 
 

@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 
 from tlm_jax.data.official_math import last_boxed
 from tlm_jax.data.records import LETTERS
-from tlm_jax.evaluation.numbers import evaluate, find_numbers, format_number
-
-
-def extract(kind: str, text: str, options: Sequence[str] | None = None) -> str | None:
-    """Returns the answer in a text, written as records write answers, or None.
-
-    Where the text holds a marker (`the answer is`, in any case, or `####`), only what follows the
-    last one counts: a marker without an answer behind it gives None.
-
-    Args:
-      kind: 'numeric', 'choice', 'boolean' or 'text'.
-      text: what the model wrote.
-      options: texts of the options of a choice.
-    """
-    if kind == "numeric":
-        value = extract_number(text)
-        return None if value is None else format_number(value)
-    if kind == "choice":
-        return extract_choice(text, options or ())
-    if kind == "boolean":
-        return extract_boolean(text)
-    if kind == "text":
-        return extract_text(text)
-    raise ValueError(f"unknown kind of question {kind!r}")
+from tlm_jax.evaluation.numbers import LONGEST_EXPRESSION, evaluate, first_number, last_number
 
 
 def extract_number(text: str) -> float | None:
@@ -41,18 +19,18 @@ def extract_number(text: str) -> float | None:
     """
     marked = after_marker(text)
     if marked is None:
-        numbers = find_numbers(text)
-        return numbers[-1] if numbers else None
+        return last_number(text)
     line = next((line for line in marked.split("\n") if line.strip(" :*$")), "")
     right_side = line.rpartition("=")[2]
-    for candidate in (right_side, line, marked):
-        expression = _EXPRESSION_START.match(candidate)
+    for candidate in dict.fromkeys((right_side, line, marked)):
+        # Longer expressions are none to `evaluate`, and a hostile one need not be read to its end.
+        expression = _EXPRESSION_START.match(candidate.lstrip()[: 2 * LONGEST_EXPRESSION])
         value = evaluate(expression.group(1).rstrip(".,")) if expression else None
         if value is not None:
             return value
-        numbers = find_numbers(candidate)
-        if numbers:
-            return numbers[0]
+        value = first_number(candidate)
+        if value is not None:
+            return value
     return None
 
 
@@ -92,10 +70,12 @@ def extract_boolean(text: str) -> str | None:
         match = _TRUTH.search(marked)
     else:
         plain = text.strip()
-        matches = list(_TRUTH.finditer(plain))
-        ends = [m for m in matches if not re.search(r"\w", plain[m.end() :])]
-        starts = [m for m in matches if not re.search(r"\w", plain[: m.start()])]
-        match = (ends or starts or [None])[0]
+        last = deque(_TRUTH.finditer(plain), maxlen=1)
+        match = last[0] if last else None
+        if match is not None and _WORD_CHARACTER.search(plain, match.end()):
+            first = _WORD_CHARACTER.search(plain)
+            assert first is not None
+            match = _TRUTH.match(plain, first.start())
     if match is None:
         return None
     affirmed = match["word"].lower() in ("yes", "true", "correct")
@@ -131,6 +111,7 @@ _BARE_LETTER = re.compile(
     r"(?:(?P<alone>[A-Za-z])\W*$|(?P<large>[A-Z])(?:[).:]|$))",
     re.IGNORECASE,
 )
+_WORD_CHARACTER = re.compile(r"\w")
 _TRUTH = re.compile(r"\b(?P<negated>not\s+)?(?P<word>yes|no|true|false|correct)\b", re.IGNORECASE)
 
 

@@ -5,45 +5,56 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tlm_jax.evaluation.extraction import extract
-from tlm_jax.evaluation.numbers import close, evaluate
+from tlm_jax.evaluation.rules.registry import rule_by_name
+from tlm_jax.evaluation.rules.rule import Rule, Undecided
 
 
 class Graded(NamedTuple):
-    """What was found in the output (None: no answer of the right kind) and whether it is right."""
+    """What was found in the output (None: no answer of the right kind) and whether it is right.
+
+    Where the comparison ended without a verdict, `undecided` says why, and it counts as wrong.
+    """
 
     extracted: str | None
     correct: bool
+    undecided: str = ""
 
 
-def grade(kind: str, text: str, gold: str, options: Sequence[str] | None = None) -> Graded:
-    """Grades a model's output by the strict rules; no answer is wrong, never an error.
+def grade(rule: str, text: str, gold: str, options: Sequence[str] | None = None) -> Graded:
+    """Grades a model's output; no answer is wrong, never an error.
 
     Args:
-      kind: 'numeric', 'choice', 'boolean' or 'text'.
+      rule: the name of a rule in `rules.registry.RULES`. The kinds of records ('numeric', 'choice',
+        'boolean', 'text') are names of the strict ones.
       text: what the model wrote.
-      gold: the gold answer as records write it.
+      gold: the gold answer as records write it. One that the rule cannot read equals nothing.
       options: texts of the options of a choice.
     """
-    extracted = extract(kind, text, options)
-    if extracted is None:
-        return Graded(None, False)
-    return Graded(extracted, same_answer(kind, extracted, gold))
+    chosen = rule_by_name(rule)
+    gold_answer = chosen.read_gold(gold, options)
+    extracted = chosen.extract(text, options)
+    if gold_answer is None or extracted is None:
+        return Graded(extracted, False)
+    return compare(chosen, extracted, gold_answer)
 
 
-def same_answer(kind: str, extracted: str, gold: str) -> bool:
-    """Whether an extracted answer equals the gold one.
+def extract(rule: str, text: str, options: Sequence[str] | None = None) -> str | None:
+    """Returns the answer in a text as a rule finds it, written as records write answers, or None.
 
-    Numbers up to a relative tolerance of 1e-6; letters and yes/no whatever their case; text
-    exactly, but for white space at the ends, runs of it inside, and one final full stop.
+    By the strict rules: where the text holds a marker (`the answer is`, in any case, or `####`),
+    only what follows the last one counts; a marker without an answer behind it gives None.
     """
-    if kind == "numeric":
-        one, other = evaluate(extracted), evaluate(gold)
-        return one is not None and other is not None and close(one, other)
-    if kind in ("choice", "boolean"):
-        return extracted.strip().lower() == gold.strip().lower()
-    return _squeezed(extracted) == _squeezed(gold)
+    return rule_by_name(rule).extract(text, options)
 
 
-def _squeezed(text: str) -> str:
-    return " ".join(text.strip().removesuffix(".").split())
+def compare(rule: Rule, extracted: str, gold: str) -> Graded:
+    """Compares what a rule found in an output with the gold answer as the rule reads it."""
+    try:
+        return Graded(extracted, rule.same(extracted, gold))
+    except Undecided as reason:
+        return Graded(extracted, False, str(reason))
+
+
+def same_answer(rule: str, extracted: str, gold: str) -> bool:
+    """Whether an extracted answer equals a gold one, by the rule's own comparison."""
+    return compare(rule_by_name(rule), extracted, gold).correct

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 import operator
 import re
+from collections import deque
+from collections.abc import Iterator
 
 RELATIVE_TOLERANCE = 1e-6
+LONGEST_EXPRESSION = 500
+"""Characters."""
 
 
 def find_numbers(text: str) -> list[float]:
@@ -18,18 +22,28 @@ def find_numbers(text: str) -> list[float]:
     hold (1e999) is passed over. A hyphen right behind a digit or a letter is no sign: in `16-3`
     the numbers are 16 and 3.
     """
-    values = (_value(match) for match in _NUMBER.finditer(text))
-    return [value for value in values if value is not None]
+    return list(_values(text))
+
+
+def first_number(text: str) -> float | None:
+    """Returns the first number of a text, as `find_numbers` reads them, or None."""
+    return next(_values(text), None)
+
+
+def last_number(text: str) -> float | None:
+    """Returns the last number of a text, as `find_numbers` reads them, or None."""
+    last = deque(_values(text), maxlen=1)
+    return last[0] if last else None
 
 
 def evaluate(expression: str) -> float | None:
     """Returns the value of an arithmetic expression, or None if the text is not one.
 
     Numbers as `find_numbers` reads them, + - * / (also × ÷ −), parentheses; no powers, no names.
-    Division by zero, results beyond floats, more than 500 characters or nesting deeper than 50
-    give None.
+    Division by zero, results beyond floats, more than LONGEST_EXPRESSION characters or nesting
+    deeper than 50 give None.
     """
-    if len(expression) > _LONGEST_EXPRESSION:
+    if len(expression) > LONGEST_EXPRESSION:
         return None
     tokens = _tokens(expression)
     if tokens is None:
@@ -85,6 +99,8 @@ class _Parser:
             raise _NotAnExpression
         if self._take("-"):
             return -self._factor(depth + 1)
+        if self._take("+"):
+            return self._factor(depth + 1)
         if self._take("("):
             value = self.sum(depth + 1)
             if not self._take(")"):
@@ -105,7 +121,6 @@ class _Parser:
 
 
 _OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
-_LONGEST_EXPRESSION = 500
 _DEEPEST_NESTING = 50
 
 _DIGITS = r"(?:[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+(?![0-9A-Za-z]))?"
@@ -116,6 +131,13 @@ _NUMBER = re.compile(
     r"(?:[ ](?P<over>[0-9]+)/(?P<under_mixed>[0-9]+)|[ ]?/[ ]?(?P<under>[0-9]+(?:\.[0-9]+)?))?"
 )
 _TOKEN = re.compile(rf"\s*(?:[$£€¥]?({_DIGITS})|([-+*/()×÷−]))")
+
+
+def _values(text: str) -> Iterator[float]:
+    for match in _NUMBER.finditer(text):
+        value = _value(match)
+        if value is not None:
+            yield value
 
 
 def _value(match: re.Match[str]) -> float | None:
