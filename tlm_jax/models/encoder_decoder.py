@@ -83,10 +83,12 @@ class EncoderDecoder(nn.Module):
     def branched(self, batch: Batch) -> jax.Array:
         """Returns the decoder's hidden states [B, T, D] of several targets in each row."""
         encoded, segments = self.encode(batch)
+        tokens = batch["decoder_input_tokens"]
+        everywhere = jnp.ones_like(tokens, bool)
         context = branch_context(batch)._replace(
-            encoded=encoded, cross_mask=jnp.broadcast_to(segments[:, None] > 0, _pairs(batch))
+            encoded=encoded, cross_mask=everywhere[:, :, None] & (segments > 0)[:, None]
         )
-        return self.decoder(self._embed(batch["decoder_input_tokens"]), context)[0]
+        return self.decoder(self._embed(tokens), context)[0]
 
     def prefill(self, batch: Batch) -> tuple[jax.Array, LayersMade, jax.Array]:
         """Encodes, and decodes BOS. Returns hidden [B, 1, D], layers' cache, encoder segments."""
@@ -105,11 +107,6 @@ class EncoderDecoder(nn.Module):
     def _embed(self, tokens: jax.Array) -> jax.Array:
         x = constrain(self.token_embedder(tokens), ("batch", "length", "embed"))
         return self.input_dropout(x, deterministic=self.deterministic)
-
-
-def _pairs(batch: Batch) -> tuple[int, int, int]:
-    """Returns [B, T, S]."""
-    return *batch["decoder_input_tokens"].shape, batch["encoder_input_tokens"].shape[1]
 
 
 def _rows(tokens: jax.Array) -> jax.Array:
