@@ -54,10 +54,10 @@ class SampleProgress:
         self._done += 1
         self._tokens += tokens
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, text=self.rates())
+            self._bar.update(self._task, completed=self._done, text=self._shown())
         elif self._clock() - self._last_line >= _LINE_SECONDS:
             self._last_line = self._clock()
-            self.line(f"{self._done:,} of {self._total:,} samples, {self.rates()}")
+            self.line(f"{self._done:,} of {self._total:,} samples, {self._shown()}")
 
     def line(self, text: str) -> None:
         """Prints a line above the bar, or simply a line."""
@@ -68,13 +68,19 @@ class SampleProgress:
             self._stream.flush()
 
     def rates(self) -> str:
-        """Returns samples/s, tokens/s and the time left, in words."""
-        seconds = max(self._clock() - self._began, 1e-9)
+        """Returns samples/s and tokens/s since the start, in words."""
+        seconds = self._seconds()
+        samples = (self._done - self._before) / seconds
+        return f"{samples:,.2f} samples/s, {self._tokens / seconds:,.1f} tokens/s"
+
+    def _shown(self) -> str:
+        """Returns the rates and the time left."""
         new = self._done - self._before
-        left = duration((self._total - self._done) * seconds / new) if new else "?"
-        return (
-            f"{new / seconds:,.2f} samples/s, {self._tokens / seconds:,.0f} tokens/s, {left} left"
-        )
+        left = duration((self._total - self._done) * self._seconds() / new) if new else "?"
+        return f"{self.rates()}, {left} left"
+
+    def _seconds(self) -> float:
+        return max(self._clock() - self._began, 1e-9)
 
 
 def _bar(stream: Any) -> Any:

@@ -35,9 +35,11 @@ def run_inference(config: InferenceConfig) -> int:
     grader = SampleGrader(config.grading_rule)
     with SampleStore(output_dir, host_index) as store, _backend(config, output_dir) as backend:
         prompts = load_prompts(config.prompts, backend.vocabulary)
+        ours = prompts[host_index::num_hosts]
+        backend.prepare(ours)
         store.check_settings(_settings(config, backend, prompts))
         done = store.done()
-        jobs = _jobs(config, prompts[host_index::num_hosts])
+        jobs = _jobs(config, ours)
         missing = [job for job in jobs if (job.prompt.id, job.sample) not in done]
         unreadable = grader.unreadable(prompts)
         _say_start(config, prompts, unreadable, there=len(jobs) - len(missing), jobs=len(jobs))
@@ -194,9 +196,9 @@ def _settings(
     asked = {p.id: [p.text, p.messages, p.gold, p.kind, p.options] for p in prompts}
     text = json.dumps(asked, sort_keys=True)
     return {
-        **{f"model.{name}": value for name, value in backend.identity().items()},
         **{f"sampling.{name}": value for name, value in sampling.items()},
         "grading_rule": config.grading_rule,
+        **{f"model.{name}": value for name, value in backend.identity().items()},
         "prompts.sha256": hashlib.sha256(text.encode("ascii")).hexdigest(),
     }
 

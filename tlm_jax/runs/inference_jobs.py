@@ -71,6 +71,14 @@ class Backend(abc.ABC):
         """Returns what tells this model from others, for `settings.json`."""
 
     @abc.abstractmethod
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Looks at a host's prompts before anything is drawn or written.
+
+        Raises:
+          UserError: one of them cannot be asked.
+        """
+
+    @abc.abstractmethod
     def generate(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Generated | Failed]]:
         """Yields each job with its sample, in the order in which they are done."""
 

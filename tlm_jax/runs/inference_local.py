@@ -21,6 +21,7 @@ from tlm_jax.decoding.requests import Candidates, Request, Sample, Sampling
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference_config import InferenceConfig
 from tlm_jax.runs.inference_jobs import Backend, Failed, Generated, Job
+from tlm_jax.runs.inference_prompts import Prompt
 from tlm_jax.runs.inference_tokens import PromptEncoder, StopStrings, TokenizerFiles
 from tlm_jax.runs.trainable import with_shardings
 from tlm_jax.sharding import mesh as meshes
@@ -49,6 +50,7 @@ class LocalBackend(Backend):
             encoder_decoder=isinstance(self._model, models.EncoderDecoderConfig),
             longest=_longest_prompt(config, self._source),
         )
+        self._tokens: dict[str, list[int]] = {}
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -71,10 +73,14 @@ class LocalBackend(Backend):
             "prompts": dataclasses.asdict(self._encoder.rules()),
         }
 
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Makes the prompts into tokens: one that is too long is told before hours of work."""
+        self._tokens = {prompt.id: self._encoder.encode(prompt) for prompt in prompts}
+
     def generate(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Generated | Failed]]:
         """Draws all samples; those of one prompt share the work on it."""
         groups = [list(group) for _, group in itertools.groupby(jobs, lambda job: job.prompt.id)]
-        prompts = [self._encoder.encode(group[0].prompt) for group in groups]
+        prompts = [self._tokens[group[0].prompt.id] for group in groups]
         engine = self._engine(max(len(prompt) for prompt in prompts))
         stop = StopStrings(self._config.sampling.stop, self._vocabulary)
         requests = (
@@ -130,11 +136,11 @@ class LocalBackend(Backend):
         chosen = self._config.sampling
         return Sampling(
             max_new_tokens=chosen.max_tokens,
-            temperature=chosen.temperature,
+            temperature=float(chosen.temperature),
             top_k=chosen.top_k or 0,
-            top_p=chosen.top_p,
-            min_p=chosen.min_p,
-            repetition_penalty=chosen.repetition_penalty,
+            top_p=float(chosen.top_p),
+            min_p=float(chosen.min_p),
+            repetition_penalty=float(chosen.repetition_penalty),
             max_repeats=chosen.max_repeats,
         )
 

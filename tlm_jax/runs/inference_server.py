@@ -15,6 +15,7 @@ from tlm_jax.remote.meter import Meter
 from tlm_jax.remote.wire import Completion, Request
 from tlm_jax.runs.inference_config import InferenceConfig, SamplingConfig
 from tlm_jax.runs.inference_jobs import Backend, Failed, Generated, Job
+from tlm_jax.runs.inference_prompts import Prompt
 
 
 class ServerBackend(Backend):
@@ -62,6 +63,9 @@ class ServerBackend(Backend):
     def identity(self) -> Mapping[str, Any]:
         """Returns URL and name, and what is sent beside the sampling."""
         return {"url": self._server.url, "name": self._server.model, "extra": self._extra}
+
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Nothing: how long a prompt may be, only the server knows."""
 
     def generate(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Generated | Failed]]:
         """Asks for all samples, several at a time."""

@@ -70,7 +70,7 @@ class SampleStore:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}); choose another OUTPUT_DIR") from None
-        for name in sorted(wanted.keys() | found.keys()):
+        for name in {**wanted, **found}:
             if wanted.get(name) != found.get(name):
                 raise UserError(
                     f"{self._directory} holds samples made with {name} "

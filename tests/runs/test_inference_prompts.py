@@ -1,0 +1,118 @@
+"""Prompts of files and tasks, and what is wrong with them, by line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from tlm_jax.data.vocabularies import ByteVocabulary
+from tlm_jax.errors import UserError
+from tlm_jax.runs.inference_config import PromptsConfig
+from tlm_jax.runs.inference_prompts import load_prompts
+
+
+def write(path, *lines) -> str:
+    text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_reads_text_conversations_and_answers(tmp_path):
+    path = write(
+        tmp_path / "p.jsonl",
+        {"id": "a", "prompt": "2+2=", "answer": 4},
+        "",
+        {"messages": [{"role": "user", "content": "Hi"}]},
+        {"id": 7, "prompt": "?", "answer": "B", "kind": "choice", "options": ["x", "y"]},
+    )
+    one, two, three = load_prompts(PromptsConfig(file=path), None)
+    assert (one.id, one.text, one.gold, one.kind) == ("a", "2+2=", "4", "numeric")
+    assert (two.id, two.text, two.gold) == ("3", None, None)
+    assert two.messages == ({"role": "user", "content": "Hi"},)
+    assert (three.id, three.gold, three.kind, three.options) == ("7", "B", "choice", ("x", "y"))
+
+
+def test_reads_gzip_and_the_first_few(tmp_path):
+    path = tmp_path / "p.jsonl.gz"
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps({"prompt": str(n)}) + "\n" for n in range(5))
+    prompts = load_prompts(PromptsConfig(file=str(path), num_examples=2), None)
+    assert [prompt.text for prompt in prompts] == ["0", "1"]
+
+
+def test_asks_text_as_a_conversation(tmp_path):
+    path = write(tmp_path / "p.jsonl", {"prompt": "2+2="})
+    (prompt,) = load_prompts(PromptsConfig(file=path, chat=True, system="Be brief."), None)
+    assert prompt.text is None
+    assert [m["role"] for m in prompt.messages or ()] == ["system", "user"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"p.jsonl, line 2 is not JSON"),
+        ("[" * 100_000, r"p.jsonl, line 2 is not JSON"),
+        ('"text"', "line 2: expected an object"),
+        ({"prompt": "  "}, "line 2: the prompt '2' is empty"),
+        ({"messages": []}, "line 2: the prompt '2' is empty"),
+        ({"prompt": "x", "messages": []}, "line 2 has both"),
+        ({"promt": "x"}, r"line 2 has neither .* Did you mean 'prompt' by 'promt'\?"),
+        ({"prompt": 5}, "line 2: 'prompt' is int"),
+        ({"messages": [{"role": "user"}]}, "line 2: 'messages' is expected to be"),
+        ({"prompt": "x", "options": "AB"}, "line 2: 'options'"),
+        ({"prompt": "x", "answer": "1", "kind": "numerc"}, r"line 2.* Did you mean 'numeric'\?"),
+        ({"id": "1", "prompt": "x"}, r"line 2: the id '1' is taken by .*line 1"),
+    ],
+)
+def test_names_the_line_that_is_wrong(tmp_path, line, message):
+    path = write(tmp_path / "p.jsonl", {"prompt": "right"}, line)
+    with pytest.raises(UserError, match=message):
+        load_prompts(PromptsConfig(file=path), None)
+
+
+def test_a_system_message_needs_a_conversation(tmp_path):
+    path = write(tmp_path / "p.jsonl", {"prompt": "x"})
+    with pytest.raises(UserError, match="set CHAT to True"):
+        load_prompts(PromptsConfig(file=path, system="Be brief."), None)
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path):
+    with pytest.raises(UserError, match=r"absent.jsonl: prompts cannot be read"):
+        load_prompts(PromptsConfig(file=str(tmp_path / "absent.jsonl")), None)
+    path = tmp_path / "p.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"prompt": "x"}\n' * 99)[:-12])
+    with pytest.raises(UserError, match=r"p.jsonl.gz, after line \d+: prompts cannot be read"):
+        load_prompts(PromptsConfig(file=str(path)), None)
+    with pytest.raises(UserError, match="holds no prompts"):
+        load_prompts(PromptsConfig(file=write(tmp_path / "empty.jsonl")), None)
+
+
+def test_a_file_or_a_task():
+    with pytest.raises(UserError, match="not neither"):
+        PromptsConfig()
+    with pytest.raises(UserError, match="not both"):
+        PromptsConfig(file="a", mixture_or_task_name="b")
+
+
+def test_a_task_gives_text_tokens_and_answers():
+    config = PromptsConfig(
+        mixture_or_task_name="word_problems_easy_cot_zero_shot", split="validation", num_examples=3
+    )
+    vocabulary = ByteVocabulary()
+    prompts = load_prompts(config, vocabulary)
+    assert len({prompt.id for prompt in prompts}) == 3
+    for prompt in prompts:
+        assert prompt.kind == "numeric"
+        assert prompt.gold is not None
+        assert prompt.gold.isdigit()
+        assert prompt.token_ids is not None
+        assert vocabulary.decode(prompt.token_ids) == prompt.text
+        assert prompt.token_ids[-1] == vocabulary.eos_id
+
+
+def test_an_endless_split_needs_a_number():
+    config = PromptsConfig(mixture_or_task_name="word_problems_easy_cot_zero_shot", split="train")
+    with pytest.raises(UserError, match="set NUM_EXAMPLES"):
+        load_prompts(config, ByteVocabulary())

@@ -1,0 +1,69 @@
+"""Stop strings across tokens, and prompts too long for the window."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tlm_jax.checkpoints.pretrained import Pretrained
+from tlm_jax.data.vocabularies import ByteVocabulary
+from tlm_jax.errors import UserError
+from tlm_jax.runs.inference_config import PromptsConfig
+from tlm_jax.runs.inference_prompts import Prompt
+from tlm_jax.runs.inference_tokens import PromptEncoder, StopStrings, TokenizerFiles
+
+BYTES = ByteVocabulary()
+
+
+def encoder(
+    longest: int | None, *, encoder_decoder: bool = False, **settings: Any
+) -> PromptEncoder:
+    source = types.SimpleNamespace(companions={}, path=Path("runs/a"))
+    files = TokenizerFiles(cast(Pretrained, source))
+    files.close()
+    config = PromptsConfig(file="prompts.jsonl", **settings)
+    return PromptEncoder(BYTES, files, config, encoder_decoder=encoder_decoder, longest=longest)
+
+
+@pytest.mark.parametrize("text", ["a\n\nb", "ab\n\n", "\n\n", "a\n\nb\n\nc", "aé\n\nb"])
+def test_keeps_the_tokens_up_to_the_first_stop_string(text):
+    stop = StopStrings(["\n\n", "END"], BYTES)
+    tokens = BYTES.encode(text).tolist()
+    kept = stop.kept_tokens(tokens)
+    assert kept is not None
+    assert BYTES.decode(tokens[:kept]) == text[: text.index("\n\n") + 2]
+    assert stop.before(text) == text[: text.index("\n\n")]
+
+
+def test_a_stop_string_that_is_never_reached():
+    stop = StopStrings(["\n\n"], BYTES)
+    assert stop.kept_tokens(BYTES.encode("a\nb\n").tolist()) is None
+    assert stop.before("a\nb\n") == "a\nb\n"
+    assert not StopStrings([], BYTES)
+
+
+def test_a_decoder_reads_bos_and_text_an_encoder_text_and_eos():
+    prompt = Prompt("1", "p.jsonl, line 1", text="ab")
+    ab = BYTES.encode("ab").tolist()
+    assert encoder(None).encode(prompt) == [BYTES.bos_id, *ab]
+    assert encoder(None, add_eos=True).encode(prompt) == [BYTES.bos_id, *ab, BYTES.eos_id]
+    assert encoder(None, encoder_decoder=True).encode(prompt) == [*ab, BYTES.eos_id]
+
+
+def test_a_long_prompt_is_an_error_or_keeps_its_end():
+    prompt = Prompt("q7", "p.jsonl, line 7", text="abcdefgh")
+    with pytest.raises(UserError, match=r"p.jsonl, line 7: the prompt 'q7' has 9 tokens, .* for 5"):
+        encoder(5).encode(prompt)
+    cutting = encoder(5, too_long="keep_end")
+    assert cutting.encode(prompt) == [BYTES.bos_id, *BYTES.encode("efgh")]
+    assert cutting.encode(Prompt("q8", "", text="abcd")) == [BYTES.bos_id, *BYTES.encode("abcd")]
+    assert cutting.cut == 1
+
+
+def test_a_model_without_a_chat_template_is_named_itself():
+    prompt = Prompt("1", "", messages=({"role": "user", "content": "Hi"},))
+    with pytest.raises(UserError, match=r"^runs/a has no chat template"):
+        encoder(None).encode(prompt)
