@@ -1,0 +1,172 @@
+"""What one checkpoint answered on one task in one way, and its figures with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tlm_jax.evaluation import statistics
+from tlm_jax.evaluation.intervals import wilson
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generation, or the options' scores as text.
+
+    Attributes:
+      text: what the model wrote.
+      extracted: the answer in it, or None.
+      correct: whether that is right.
+      finished: whether it ended by itself rather than at the limit.
+    """
+
+    text: str
+    extracted: str | None
+    correct: bool
+    finished: bool = True
+
+
+@dataclass(frozen=True)
+class Question:
+    """One graded question.
+
+    Attributes:
+      id: the example's.
+      prompt: what the model read.
+      gold: the right answer.
+      answer: what counts as the model's answer: of several samples, their majority.
+      right: whether it is right.
+      samples: at least one.
+    """
+
+    id: str
+    prompt: str
+    gold: str
+    answer: str | None
+    right: bool
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One checkpoint on one task.
+
+    Attributes:
+      checkpoint: its name.
+      task: the task's.
+      mode: "greedy", "rank" or "self_consistency".
+      questions: those with a right answer, in the task's order.
+      ungraded: how many have none.
+      truncated: how many prompts were cut.
+    """
+
+    checkpoint: str
+    task: str
+    mode: str
+    questions: tuple[Question, ...]
+    ungraded: int = 0
+    truncated: int = 0
+
+    @property
+    def rights(self) -> np.ndarray:
+        """Which questions were answered rightly, bool [n]."""
+        return np.asarray([question.right for question in self.questions], bool)
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the figures; None for what cannot be told of so few questions."""
+        right, count = int(self.rights.sum()), len(self.questions)
+        low, high = wilson(right, count)
+        samples = [sample for question in self.questions for sample in question.samples]
+        unparsed = sum(sample.extracted is None for sample in samples)
+        error = statistics.standard_error(self.rights.astype(np.float64))
+        result = {
+            "checkpoint": self.checkpoint,
+            "task": self.task,
+            "mode": self.mode,
+            "questions": count,
+            "right": right,
+            "accuracy": right / count if count else None,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "standard_error": None if math.isnan(error) else error,
+            "unparsable_share": unparsed / len(samples) if samples else 0.0,
+            "unfinished_share": sum(not s.finished for s in samples) / max(len(samples), 1),
+            "ungraded": self.ungraded,
+            "truncated_prompts": self.truncated,
+        }
+        if self.mode == "self_consistency":
+            result["curve"] = curve(self.questions)
+        return result
+
+
+def majority_question(name: str, prompt: str, gold: str, samples: Sequence[Sample]) -> Question:
+    """Returns a question whose answer is the majority of its samples; without any, no answer."""
+    answer = statistics.majority([sample.extracted for sample in samples])
+    right = any(sample.correct for sample in samples if sample.extracted == answer)
+    chosen = answer if isinstance(answer, str) else None
+    return Question(name, prompt, gold, chosen, right and chosen is not None, tuple(samples))
+
+
+def curve(questions: Sequence[Question]) -> list[dict[str, Any]]:
+    """Returns maj@k and pass@k over k, means over the questions with bootstrap intervals.
+
+    Questions with fewer samples than others limit k to theirs.
+    """
+    if not questions:
+        return []
+    rows = []
+    for k in statistics.curve_ks(min(len(question.samples) for question in questions)):
+        row: dict[str, Any] = {"k": k}
+        for name, values in (
+            ("maj", [_maj(question, k) for question in questions]),
+            ("pass", [_pass(question, k) for question in questions]),
+        ):
+            low, high = statistics.bootstrap(np.asarray(values))
+            mean = statistics.mean_over_questions(values)
+            row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return rows
+
+
+def compared(first: Outcome, second: Outcome) -> dict[str, Any]:
+    """Returns how two checkpoints differ on the questions that both have, and which broke."""
+    theirs = {question.id: question for question in second.questions}
+    pairs = [(q, theirs[q.id]) for q in first.questions if q.id in theirs]
+    found = statistics.compare(
+        np.asarray([a.right for a, _ in pairs], bool), np.asarray([b.right for _, b in pairs], bool)
+    )
+    low, high = found.interval
+    return {
+        "task": first.task,
+        "mode": first.mode,
+        "first": first.checkpoint,
+        "second": second.checkpoint,
+        "questions": found.questions,
+        "fixed": found.fixed,
+        "broken": found.broken,
+        "difference": found.difference if pairs else None,
+        "difference_low": low if pairs else None,
+        "difference_high": high if pairs else None,
+        "p_value": found.p_value,
+        "newly_broken": [a.id for a, b in pairs if a.right and not b.right],
+        "newly_right": [a.id for a, b in pairs if b.right and not a.right],
+    }
+
+
+def as_lines(outcome: Outcome) -> list[dict[str, Any]]:
+    """Returns a JSON object for each question."""
+    return [asdict(question) for question in outcome.questions]
+
+
+def _maj(question: Question, k: int) -> float:
+    samples = question.samples
+    return statistics.maj_at_k([s.extracted for s in samples], [s.correct for s in samples], k)
+
+
+def _pass(question: Question, k: int) -> float:
+    right = sum(sample.correct for sample in question.samples)
+    return statistics.pass_at_k(len(question.samples), right, k)

@@ -1,0 +1,73 @@
+"""What an evaluation is: the dataclass that `gin_configs/eval.gin` fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tlm_jax.errors import UserError
+from tlm_jax.runs.config import DataConfig
+from tlm_jax.sharding.mesh import MeshShape
+
+Mode = Literal["greedy", "rank", "self_consistency"]
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Checkpoints, tasks, and how questions are answered.
+
+    Attributes:
+      output_dir: results.json, report.html and samples/ are written here.
+      checkpoints: models of any format; later ones are compared with the first.
+      tasks: registered tasks or mixtures, whose names say the format: zero-shot, chain of thought,
+        in context.
+      split: of the tasks.
+      feature_lengths: most tokens of `inputs` and `targets`.
+      modes: "greedy" decoding; "rank", the most probable option of choice and boolean questions;
+        "self_consistency", the majority of `num_samples` samples.
+      normalize: for "rank": "none" compares sums of log-probabilities, "tokens" means.
+      num_examples: the first so many of each task; None means all.
+      batch_size: rows at a time.
+      max_decode_tokens: longest generation; None means the targets' feature length.
+      num_samples: samples a question.
+      temperature: of sampling.
+      top_p: the least probable tokens beyond this share are not sampled.
+      seed: of sampling.
+      training_sets: "TASK:SPLIT" or JSON Lines files of records; test questions found in them are
+        reported.
+      leave_out_known: whether such questions are left out.
+      show_questions: how many of each result can be read in the report.
+      dtype: of activations.
+      mesh: devices along data, fsdp and tensor.
+      data: where examples come from; its `vocabulary` replaces that beside the checkpoint.
+    """
+
+    output_dir: str
+    checkpoints: Sequence[str]
+    tasks: Sequence[str]
+    feature_lengths: Mapping[str, int]
+    split: str = "test"
+    modes: Sequence[Mode] = ("greedy",)
+    normalize: Literal["none", "tokens"] = "none"
+    num_examples: int | None = None
+    batch_size: int = 32
+    max_decode_tokens: int | None = None
+    num_samples: int = 8
+    temperature: float = 0.7
+    top_p: float = 1.0
+    seed: int = 0
+    training_sets: Sequence[str] = ()
+    leave_out_known: bool = False
+    show_questions: int = 30
+    dtype: str = "float32"
+    mesh: MeshShape = field(default_factory=MeshShape)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoints", "tasks", "modes"):
+            if not getattr(self, name):
+                raise UserError(f"EvalConfig.{name} is empty: name at least one")
+        for name in ("batch_size", "num_samples", "show_questions"):
+            if isinstance(value := getattr(self, name), int) and value < 1:
+                raise UserError(f"EvalConfig.{name} is {value}, expected at least 1")

@@ -1,0 +1,268 @@
+"""Evaluates checkpoints on tasks and writes results.json, samples and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tlm_jax import models
+from tlm_jax.checkpoints.loading import load_params, with_run_choices
+from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.data import demonstrations, location, tasks
+from tlm_jax.data.records import read_records
+from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
+from tlm_jax.errors import UserError
+from tlm_jax.evaluation import outcome_page
+from tlm_jax.evaluation.contamination import overlaps
+from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
+from tlm_jax.evaluation.outcomes import Outcome, as_lines, compared
+from tlm_jax.metrics.progress import duration
+from tlm_jax.runs import console, files
+from tlm_jax.runs.evaluation_config import EvalConfig
+from tlm_jax.runs.evaluation_modes import MODES, Subject
+from tlm_jax.runs.inference_tokens import TokenizerFiles
+from tlm_jax.runs.trainable import with_shardings
+from tlm_jax.sharding import mesh as meshes
+from tlm_jax.sharding import rules
+
+
+def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
+    """Evaluates every checkpoint on every task in every mode, one checkpoint at a time.
+
+    Args:
+      config: what is evaluated.
+      configuration: the same as gin text, for the output directory.
+
+    Returns:
+      What results.json holds.
+
+    Raises:
+      UserError: no such checkpoint, task or file, or an evaluation in which nothing is asked.
+    """
+    output = files.open_model_dir(config.output_dir)
+    files.write_configuration(output, configuration)
+    _prepare(config)
+    known: dict[str, dict[str, Any]] = {}
+    outcomes: list[Outcome] = []
+    for name, path in _names(config.checkpoints).items():
+        outcomes += _evaluate(name, path, config, known)
+    if not outcomes:
+        raise UserError("nothing was asked: 'rank' needs choice or boolean tasks in answer formats")
+    summaries = [outcome.summary() for outcome in outcomes]
+    comparisons = _comparisons(outcomes)
+    results = {
+        "checkpoints": _names(config.checkpoints),
+        "results": summaries,
+        "comparisons": comparisons,
+        "training_sets": list(known.values()),
+    }
+    _write(output, outcomes, results, config)
+    if jax.process_index() == 0:
+        _print_table(summaries, comparisons)
+    console.say(f"results {output / 'results.json'}\nreport  {output / 'report.html'}")
+    return results
+
+
+def _evaluate(
+    name: str, path: str, config: EvalConfig, known: dict[str, dict[str, Any]]
+) -> list[Outcome]:
+    source = open_pretrained(path)
+    tokenizer = TokenizerFiles(source)
+    try:
+        eval_sets = _open_sets(config, _vocabulary(config, tokenizer), known)
+        for eval_set in eval_sets:
+            check_vocabulary_fits(eval_set.vocabulary, source.config.vocab_size)
+        subject = _load(name, source, config)
+        found = []
+        for eval_set in eval_sets:
+            for mode in config.modes:
+                start = time.perf_counter()
+                outcome = MODES[mode](subject, eval_set, config)
+                seconds = duration(time.perf_counter() - start)
+                if outcome is None:
+                    console.say(f"note: {eval_set.task} has no options to rank")
+                    continue
+                console.say(f"{name}  {eval_set.task}  {mode}  {seconds}")
+                found.append(outcome)
+        return found
+    finally:
+        tokenizer.close()
+
+
+def _load(name: str, source: Pretrained, config: EvalConfig) -> Subject:
+    model = with_run_choices(source.config, dtype=config.dtype)
+    mesh = meshes.make_mesh(config.mesh)
+    shapes, axes = models.abstract_params(model), models.logical_axes(model)
+    abstract = with_shardings(shapes, rules.named_shardings(axes, mesh, shapes=shapes))
+    params = load_params(source, model, abstract, announce=console.say)
+    ends = (source.hugging_face or {}).get("eos_token_id")
+    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    return Subject(name, model, params, mesh, source.step, tuple(int(i) for i in ends))
+
+
+def _prepare(config: EvalConfig) -> None:
+    if config.data.data_dir is not None:
+        location.set_data_dir(config.data.data_dir)
+    demonstrations.set_demonstrations(config.data.demonstrations)
+    tasks.load_tasks(config.data.modules)
+
+
+def _vocabulary(config: EvalConfig, tokenizer: TokenizerFiles) -> Vocabulary | None:
+    """Returns the vocabulary of the configuration, else the model's own, else the tasks' (None)."""
+    named = config.data.vocabulary
+    if named is not None:
+        return vocabulary_from_name(named) if isinstance(named, str) else named
+    if tokenizer.hold_tokenizer:
+        return vocabulary_from_name(str(tokenizer.directory))
+    return None
+
+
+def _open_sets(
+    config: EvalConfig, vocabulary: Vocabulary | None, known: dict[str, dict[str, Any]]
+) -> list[EvalSet]:
+    sets = [
+        eval_set
+        for name in config.tasks
+        for eval_set in load_eval_sets(
+            name,
+            config.split,
+            feature_lengths=config.feature_lengths,
+            num_examples=config.num_examples,
+            vocabulary=vocabulary,
+        )
+    ]
+    return [_without_known(eval_set, config, known) for eval_set in sets]
+
+
+def _without_known(
+    eval_set: EvalSet, config: EvalConfig, known: dict[str, dict[str, Any]]
+) -> EvalSet:
+    """Looks for the questions in the training sets, once a task; leaves them out if asked to."""
+    examples = eval_set.examples
+    for training_set in config.training_sets:
+        key = f"{eval_set.task} {training_set}"
+        if key not in known:
+            questions = [str(r.get("question", r.get("inputs", ""))) for r in examples.records]
+            known[key] = _overlap_report(eval_set, training_set, questions)
+            console.say(
+                f"note: {known[key]['found']:,} of {len(questions):,} questions of "
+                f"{eval_set.task} are in {training_set}"
+                + (" and left out" if config.leave_out_known and known[key]["found"] else "")
+            )
+    if not config.leave_out_known:
+        return eval_set
+    ids = {
+        example
+        for report in known.values()
+        if report["task"] == eval_set.task
+        for example in report["ids"]
+    }
+    kept = np.asarray([i for i, name in enumerate(examples.ids) if name not in ids], np.int64)
+    if not kept.size:
+        raise UserError(
+            f"every question of {eval_set.task} is in {', '.join(config.training_sets)}"
+        )
+    return dataclasses.replace(eval_set, examples=examples.take(kept))
+
+
+def _overlap_report(
+    eval_set: EvalSet, training_set: str, questions: Sequence[str]
+) -> dict[str, Any]:
+    found = overlaps(questions, _training_questions(training_set))
+    kinds = [overlap.kind for overlap in found]
+    return {
+        "task": eval_set.task,
+        "training_set": training_set,
+        "questions": len(questions),
+        "found": len(found),
+        "kinds": {kind: kinds.count(kind) for kind in ("same", "part", "run")},
+        "ids": [eval_set.examples.ids[overlap.test] for overlap in found],
+    }
+
+
+def _training_questions(name: str) -> list[str]:
+    """Returns the questions of "TASK:SPLIT" or of a file of records."""
+    if name.endswith((".jsonl", ".jsonl.gz")):
+        return [record.question for record in read_records(name)]
+    task_name, _, split = name.partition(":")
+    source = tasks.get_task(task_name).source
+    split = split or "train"
+    count = source.num_examples(split)
+    if count is None:
+        raise UserError(f"training set {name!r} has no end: nothing can be looked up in it")
+    examples = (source.example(split, index) for index in range(count))
+    return [str(example.get("question", example.get("inputs", ""))) for example in examples]
+
+
+def _comparisons(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Compares each later checkpoint with the first, by task and mode."""
+    first: dict[tuple[str, str], Outcome] = {}
+    found = []
+    for outcome in outcomes:
+        base = first.setdefault((outcome.task, outcome.mode), outcome)
+        if base is not outcome:
+            found.append(compared(base, outcome))
+    return found
+
+
+def _names(checkpoints: Sequence[str]) -> dict[str, str]:
+    """Returns a short name for each path; whole paths where short ones are alike."""
+    short = [Path(path).expanduser().absolute().name for path in checkpoints]
+    unique = len(set(short)) == len(short)
+    return dict(zip(short if unique else checkpoints, checkpoints))
+
+
+def _write(
+    output: Path, outcomes: Sequence[Outcome], results: Mapping[str, Any], config: EvalConfig
+) -> None:
+    for outcome in outcomes:
+        folder = output / "samples" / outcome.checkpoint.replace("/", "_") / outcome.task
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in as_lines(outcome)]
+        files.write_text(folder / f"{outcome.mode}.jsonl", "".join(lines))
+    files.write_text(output / "results.json", json.dumps(results, indent=1, ensure_ascii=False))
+    html = outcome_page.render(
+        outcomes,
+        results["results"],
+        results["comparisons"],
+        results["training_sets"],
+        show_questions=config.show_questions,
+    )
+    files.write_text(output / "report.html", html)
+
+
+def _print_table(
+    summaries: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]]
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("checkpoint", "task", "mode", "right", "accuracy", "95% interval", "no answer")
+    for row in summaries:
+        low, high, accuracy = (row[f"accuracy{end}"] for end in ("_low", "_high", ""))
+        table.add_row(
+            row["checkpoint"],
+            row["task"],
+            row["mode"],
+            f"{row['right']:,}/{row['questions']:,}",
+            "–" if accuracy is None else f"{accuracy:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{row['unparsable_share']:.1%}",
+        )
+    terminal = Console()
+    terminal.print(table)
+    for row in comparisons:
+        if row["difference"] is not None:
+            terminal.print(
+                f"{row['task']}, {row['mode']}: {row['first']} to {row['second']} "
+                f"{row['difference']:+.1%} ({row['difference_low']:+.1%} to "
+                f"{row['difference_high']:+.1%}), McNemar p = {row['p_value']:.3g}",
+                markup=False,
+            )
