@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +24,9 @@ from tlm_jax import models
 from tlm_jax.decoding import rows as device
 from tlm_jax.decoding.buckets import bucket_length
 from tlm_jax.decoding.ledger import Ledger
+from tlm_jax.decoding.programs import Programs, placing
 from tlm_jax.decoding.requests import Request, Sample
-from tlm_jax.decoding.running import Running
-from tlm_jax.decoding.samplers import RowSampling, seed_words
+from tlm_jax.decoding.running import Running, Waiting
 from tlm_jax.errors import UserError
 from tlm_jax.sharding import rules
 from tlm_jax.types import Params
@@ -55,16 +54,6 @@ class EngineStats:
     new_tokens: int = 0
     steps: int = 0
     compiled: int = 0
-
-
-@dataclasses.dataclass
-class _Waiting:
-    """A request that has been read, and how many of its samples have been placed."""
-
-    request: Request
-    prompts: device.Prompts
-    source: int
-    placed: int = 0
 
 
 class Engine:
@@ -111,10 +100,11 @@ class Engine:
         self._num_rows, self._start_id = rows, start_id
         self._steps_per_call = steps_per_call
         self._encodes = isinstance(config, models.EncoderDecoderConfig)
-        self._max_positions = None if self._encodes else config.max_positions
+        learned = isinstance(config, models.DecoderOnlyConfig)
+        self._max_positions = config.max_positions if learned else None
         self.max_prompt_tokens = min(max_prompt_tokens, self._max_positions or _LONGEST)
         self._counts = EngineStats()
-        self._programs = _Programs(config, tuple(eos_ids), num_candidates, steps_per_call)
+        self._programs = Programs(config, tuple(eos_ids), num_candidates, steps_per_call)
         self._eos_ids = frozenset(eos_ids)
 
     def run(self, requests: Iterable[Request]) -> Iterator[Sample]:
@@ -188,7 +178,7 @@ class _Run:
         self._engine, self._programs = engine, engine._programs
         self._requests = iter(requests)
         self._next = next(self._requests, None)
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._running: dict[int, Running] = {}
         self._state: device.Rows | None = None
         self._ledger = Ledger(window=_generated_window(engine._config))
@@ -219,11 +209,11 @@ class _Run:
         ended = []
         while free and self._waiting:
             prompts = self._waiting[0].prompts
-            begun: list[tuple[int, _Waiting, Running]] = []
+            begun: list[tuple[int, int, Running]] = []
             while free and self._waiting and self._waiting[0].prompts is prompts:
                 waiting = self._waiting[0]
                 running = Running(waiting.request, waiting.placed)
-                begun.append((free.pop(0), waiting, running))
+                begun.append((free.pop(0), waiting.source, running))
                 waiting.placed += 1
                 if waiting.placed == len(waiting.request.seeds):
                     self._waiting.pop(0)
@@ -243,21 +233,21 @@ class _Run:
         if not taken:
             return
         prompts = self._programs.read_prompts(self._engine._params, self._engine._batch(taken))
-        self._waiting += [_Waiting(request, prompts, row) for row, request in enumerate(taken)]
+        self._waiting += [Waiting(request, prompts, row) for row, request in enumerate(taken)]
         counts = self._engine._counts
         counts.prompts += len(taken)
         counts.prompt_tokens += sum(len(request.prompt) for request in taken)
 
     def _place(
-        self, prompts: device.Prompts, begun: list[tuple[int, _Waiting, Running]]
+        self, prompts: device.Prompts, begun: list[tuple[int, int, Running]]
     ) -> list[Running]:
         state = self._with_room(prompts)
-        penalty = any(w.request.sampling.repetition_penalty != 1 for _, w, _ in begun)
+        penalty = any(r.request.sampling.repetition_penalty != 1 for _, _, r in begun)
         if penalty and state.seen is None:
             shape = (self._engine._num_rows, prompts.logits.shape[-1])
             state = state._replace(seen=jnp.zeros(shape, bool))
-        placing = _placing(begun, self._engine._num_rows)
-        self._state, chosen = self._programs.place(state, prompts, placing)
+        placed = placing(begun, self._engine._num_rows)
+        self._state, chosen = self._programs.place(state, prompts, placed)
         for row, _, running in begun:
             self._running[row] = running
             running.start = self._ledger.step
@@ -278,6 +268,7 @@ class _Run:
             self._state = self._programs.empty(prompts, rows, self._slots.generated)
         else:
             self._grow(device.Slots(max(prompt, has.prompt), has.generated, max(cross, has.cross)))
+        assert self._state is not None
         return self._state
 
     def _grow(self, slots: device.Slots) -> None:
@@ -323,65 +314,6 @@ class _Run:
             live[list(self._running)] = True
             self._state = self._state._replace(live=jnp.asarray(live))
         return ended
-
-
-class _Programs:
-    """The compiled programs; rows are given up to those that return them."""
-
-    def __init__(
-        self,
-        config: models.ModelConfig,
-        eos_ids: tuple[int, ...],
-        num_candidates: int,
-        most_steps: int,
-    ):
-        def read_prompts(params: Params, batch: dict[str, jax.Array]) -> device.Prompts:
-            return device.read_prompts(params, batch, config)
-
-        def place(state: device.Rows, prompts: device.Prompts, placing: device.Placing) -> Any:
-            return device.place(state, prompts, placing, eos_ids, num_candidates)
-
-        def steps(
-            params: Params, state: device.Rows, first: Any, number: Any, fewest_live: Any
-        ) -> Any:
-            scalars = [jnp.asarray(value, jnp.int32) for value in (first, number, fewest_live)]
-            return device.steps(
-                params, state, *scalars, config, eos_ids, num_candidates, most_steps
-            )
-
-        self.read_prompts = jax.jit(read_prompts)
-        self.empty = jax.jit(device.empty, static_argnums=(1, 2))
-        self.place = jax.jit(place, donate_argnums=0)
-        self.steps = jax.jit(steps, donate_argnums=1)
-        self.resize = jax.jit(device.resize, static_argnums=(1, 2))
-
-    def compiled(self) -> int:
-        jitted = (self.read_prompts, self.empty, self.place, self.steps, self.resize)
-        return sum(function._cache_size() for function in jitted)
-
-
-def _placing(begun: list[tuple[int, _Waiting, Running]], size: int) -> device.Placing:
-    """Returns what `rows.place` needs, on the host, padded to the number of rows."""
-    padded = begun + [begun[0]] * (size - len(begun))
-    settings = [waiting.request.sampling for _, waiting, _ in padded]
-
-    def column(name: str, kind: type) -> np.ndarray:
-        return np.asarray([getattr(setting, name) for setting in settings], kind)
-
-    return device.Placing(
-        number=np.asarray(len(begun), np.int32),
-        rows=np.asarray([row for row, _, _ in padded], np.int32),
-        sources=np.asarray([waiting.source for _, waiting, _ in padded], np.int32),
-        limit=column("max_new_tokens", np.int32),
-        sampling=RowSampling(
-            temperature=column("temperature", np.float32),
-            top_k=column("top_k", np.int32),
-            top_p=column("top_p", np.float32),
-            min_p=column("min_p", np.float32),
-            repetition_penalty=column("repetition_penalty", np.float32),
-            seed=seed_words([running.seed for _, _, running in padded]),
-        ),
-    )
 
 
 def _generated_window(config: models.ModelConfig) -> int | None:

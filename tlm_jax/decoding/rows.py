@@ -29,7 +29,7 @@ class Rows(NamedTuple):
     Attributes:
       cache: keys and values.
       last: the token that the next step reads.
-      count: tokens generated.
+      generated: number of tokens so far.
       limit: the most there may be.
       live: whether the row has a sample that goes on.
       sampling: settings.
@@ -38,7 +38,7 @@ class Rows(NamedTuple):
 
     cache: Cache
     last: Int[Array, " B"]
-    count: Int[Array, " B"]
+    generated: Int[Array, " B"]
     limit: Int[Array, " B"]
     live: Bool[Array, " B"]
     sampling: RowSampling
@@ -126,7 +126,7 @@ def empty(prompts: Prompts, rows: int, room: int) -> Rows:
     return Rows(
         cache={name: wide(name, array) for name, array in prompts.cache.items()},
         last=ints,
-        count=ints,
+        generated=ints,
         limit=ints,
         live=jnp.zeros(rows, bool),
         sampling=RowSampling(
@@ -148,14 +148,14 @@ def place(
     def copy(old: jax.Array, new: jax.Array) -> jax.Array:
         return old.at[_targets(placing)].set(new, mode="drop")
 
-    zeros = jnp.zeros_like(state.count)
+    zeros = jnp.zeros_like(state.generated)
     started = jnp.zeros_like(state.live).at[_targets(placing)].set(True, mode="drop")
     seen = state.seen
     if seen is not None:
         seen = copy(seen, jnp.take(prompts.seen, placing.sources, axis=0))
     state = state._replace(
         cache=cache,
-        count=copy(state.count, zeros),
+        generated=copy(state.generated, zeros),
         limit=copy(state.limit, placing.limit),
         sampling=jax.tree.map(copy, state.sampling, placing.sampling),
         seen=seen,
@@ -252,8 +252,7 @@ def _placed_cache(cache: Cache, prompts: Cache, placing: Placing) -> Cache:
         for name, array in attended.items():
             axis = array.ndim - 4
             part = jax.lax.dynamic_slice_in_dim(prompts[name], source, 1, axis)
-            start = [0] * array.ndim
-            start[axis] = row
+            start = tuple(row if place == axis else 0 for place in range(array.ndim))
             copied[name] = jax.lax.dynamic_update_slice(array, part, start)
         return copied
 
@@ -278,20 +277,20 @@ def _advance(
     judged, seen = logits, state.seen
     if seen is not None:
         judged = penalized(logits, seen, state.sampling.repetition_penalty)
-    token = choose(judged, state.sampling, state.count)
+    token = choose(judged, state.sampling, state.generated)
     total = jax.nn.logsumexp(logits, axis=-1)
     logprob = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0] - total
     if seen is not None:
         seen = jax.vmap(lambda row, at: row.at[at].set(True))(seen, token)
-    count = state.count + acts
-    ends = count >= state.limit
+    generated = state.generated + acts
+    ends = generated >= state.limit
     for eos_id in eos_ids:
         ends |= token == eos_id
     chosen = Chosen(
         jnp.where(acts, token, -1), logprob, *_candidates(logits, total, num_candidates)
     )
     last = jnp.where(acts, token, state.last)
-    return state._replace(last=last, count=count, live=acts & ~ends, seen=seen), chosen
+    return state._replace(last=last, generated=generated, live=acts & ~ends, seen=seen), chosen
 
 
 def _candidates(

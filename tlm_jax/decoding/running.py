@@ -1,13 +1,31 @@
-"""A sample while it is being generated, on the host."""
+"""A request while its samples are being placed and a sample while it is generated, on the host."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 
 import numpy as np
 
 from tlm_jax.decoding.requests import Candidates, Request, Sample, repeats
-from tlm_jax.decoding.rows import Chosen
+from tlm_jax.decoding.rows import Chosen, Prompts
+
+
+@dataclasses.dataclass
+class Waiting:
+    """A request whose prompt has been read.
+
+    Attributes:
+      request: the request.
+      prompts: which its own prompt is one of.
+      source: row of its prompt in `prompts`.
+      placed: how many of its samples have begun.
+    """
+
+    request: Request
+    prompts: Prompts
+    source: int
+    placed: int = 0
 
 
 class Running:
