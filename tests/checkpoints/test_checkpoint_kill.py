@@ -93,8 +93,8 @@ def test_two_runs_may_not_share_a_directory(tmp_path):
     second = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert second.returncode == 1
     assert second.stderr == (
-        f"error: {tmp_path} is in use by another run (process {os.getpid()} on "
-        f"{os.uname().nodename}): wait for it, stop it, or choose another MODEL_DIR\n"
+        f"error: {tmp_path} is in use by another process (process {os.getpid()} on "
+        f"{os.uname().nodename}): wait for it, stop it, or choose another directory\n"
     )
     manager.close()
     after = subprocess.run(command, capture_output=True, text=True, env=environment())

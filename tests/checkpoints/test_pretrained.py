@@ -70,6 +70,8 @@ def test_pickles_are_refused_with_the_way_out(write_hugging_face):
     ("content", "message"),
     [
         ("{", r"config.json is not JSON"),
+        ("[" * 100_000, r"config.json is not JSON"),
+        (json.dumps({"model_type": [], "architectures": [3]}), r"unknown architecture \(3\)"),
         ("[1]", r"config.json is not a JSON object"),
         (json.dumps({"model_type": "mamba"}), r"config.json is of an unknown architecture"),
         (json.dumps({"model_type": "llama"}), r"hf: config.json has no '\w+'"),
@@ -91,6 +93,22 @@ def test_a_damaged_index_is_named(write_hugging_face):
     directory = write_hugging_face()
     (directory / hugging_face.INDEX).write_text("{}")
     _refused(directory, r"model.safetensors.index.json is damaged: expected JSON with a weight_map")
+    (directory / hugging_face.INDEX).write_text('{"weight_map": {"a": 3}}')
+    _refused(directory, r"model.safetensors.index.json is damaged: expected JSON with a weight_map")
+    (directory / hugging_face.INDEX).write_text('{"weight_map": {"a": "../elsewhere"}}')
+    _refused(directory, r"expected names of files beside it, found '../elsewhere'")
+
+
+def test_what_the_system_refuses_is_one_line(write_hugging_face):
+    directory = write_hugging_face(shard_bytes=1 << 30)
+    file = directory / "model.safetensors"
+    _refused(file, r"model.safetensors is one file of a model; name its directory, .*hf$")
+    file.unlink()
+    file.mkdir()
+    _refused(directory, r"cannot be read: Is a directory: .*model.safetensors$")
+    file.rmdir()
+    file.symlink_to(file)
+    _refused(directory, r"cannot be read: Too many levels of symbolic links: .*model.safetensors$")
 
 
 def test_a_tensor_in_two_shards_is_refused(write_hugging_face):

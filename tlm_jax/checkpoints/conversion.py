@@ -6,11 +6,12 @@ appears by one rename when everything is on disk, and not at all if anything fai
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,18 @@ from typing import Any
 import numpy as np
 
 from tlm_jax import models
-from tlm_jax.checkpoints import families, manifest
+from tlm_jax.checkpoints import families, lock, manifest
 from tlm_jax.checkpoints.formats import hugging_face, native, t5x
 from tlm_jax.checkpoints.formats.blocks import Written
 from tlm_jax.checkpoints.pretrained import Pretrained
-from tlm_jax.checkpoints.write_failure import full_disk
+from tlm_jax.checkpoints.write_failure import full_disk, system_reason
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray, cast
 from tlm_jax.models import layouts
 
 TARGETS = ("native", "hf", "t5x")
 REPORT_FILE = "conversion.json"
-_UNFINISHED = ".converting"
+_SUFFIX = ".converting"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,19 +75,17 @@ def convert(
       file read and written.
 
     Raises:
-      UserError: the destination exists, the disk is full, a parameter holds NaN, or no
-        architecture of the target fits. The destination is then as it was.
+      UserError: the destination exists or cannot be written, another conversion is writing it, the
+        disk is full, a parameter holds NaN, or no architecture of the target fits. The destination
+        is then as it was.
     """
     if to not in TARGETS:
         raise UserError(
             f"unknown target {to!r}; expected one of {', '.join(TARGETS)}.{nearest(to, TARGETS)}"
         )
-    if destination.exists():
+    if os.path.lexists(destination):
         raise UserError(f"{destination} exists already; name a directory that does not")
-    unfinished = destination.with_name(destination.name + _UNFINISHED)
-    try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+    with _unfinished(destination) as unfinished:
         arrays = _in_type(source.arrays, dtype)
         total = sum(array.nbytes for array in arrays.values())
         writers = {"native": _write_native, "hf": _write_hugging_face, "t5x": _write_t5x}
@@ -97,16 +96,60 @@ def convert(
         count = sum(int(np.prod(array.shape)) for array in arrays.values())
         result = Conversion(count, total, architecture)
         _write_report(source, unfinished, to, result)
-        os.rename(unfinished, destination)
-    except BaseException as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        reason = full_disk(error)
-        if reason is not None:
-            raise UserError(
-                f"{destination} was not written: {reason}. Make room and try again"
-            ) from error
-        raise
     return result
+
+
+@contextlib.contextmanager
+def _unfinished(destination: Path) -> Iterator[Path]:
+    """Gives a directory to fill, which becomes the destination if all goes well and else goes.
+
+    What a killed conversion left is cleared away; what another one is writing, or anything else of
+    that name, is not.
+    """
+    directory = destination.with_name(destination.name + _SUFFIX)
+    made = [parent for parent in destination.parents if not parent.exists()]
+    locked = None
+    try:
+        locked = _claim(directory)
+        yield directory
+        (directory / lock.FILE_NAME).unlink()
+        os.rename(directory, destination)
+    except BaseException as error:
+        if locked is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        reason, remedy = full_disk(error), ". Make room and try again"
+        if reason is None and isinstance(error, OSError):
+            reason, remedy = system_reason(error), ""
+        if reason is not None:
+            raise UserError(f"{destination} was not written: {reason}{remedy}") from error
+        raise
+    finally:
+        if locked is not None:
+            os.close(locked)
+
+
+def _claim(directory: Path) -> int:
+    """Makes an empty directory for this process alone, and returns the lock's descriptor."""
+    # A conversion's has a lock from the start.
+    left_by_one = directory.is_dir() and (
+        (directory / lock.FILE_NAME).is_file() or not any(directory.iterdir())
+    )
+    if os.path.lexists(directory) and not left_by_one:
+        raise UserError(
+            f"{directory} is in the way: the conversion would be written there first, and no "
+            "conversion left it; move it or name another destination"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    locked = lock.lock_directory(directory)
+    for child in directory.iterdir():
+        if child.is_dir():
+            shutil.rmtree(child)
+        elif child.name != lock.FILE_NAME:
+            child.unlink()
+    return locked
 
 
 def _write_native(
@@ -223,7 +266,8 @@ def _copy_companions(companions: Mapping[str, Path | bytes], directory: Path) ->
 
 def _write_report(source: Pretrained, directory: Path, to: str, result: Conversion) -> None:
     """Writes conversion.json: what was read and written, with sizes and checksums."""
-    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    found = (path for path in directory.rglob("*") if path.is_file())
+    paths = sorted(path for path in found if path != directory / lock.FILE_NAME)
     content = {
         "tlm_jax": metadata.version("tlm_jax"),
         "from": {

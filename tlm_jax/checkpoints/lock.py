@@ -1,4 +1,4 @@
-"""Keeps two runs from writing into one directory."""
+"""Keeps two processes from writing into one directory."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def lock_directory(directory: Path) -> int:
         owner = os.read(descriptor, 100).decode(errors="replace").strip()
         os.close(descriptor)
         raise UserError(
-            f"{directory} is in use by another run ({owner or 'which did not leave its name'}): "
-            "wait for it, stop it, or choose another MODEL_DIR"
+            f"{directory} is in use by another process ({owner or 'of unknown name'}): "
+            "wait for it, stop it, or choose another directory"
         ) from None
     except OSError:
         return descriptor  # A file system without locks.

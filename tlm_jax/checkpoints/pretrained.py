@@ -11,6 +11,7 @@ from tlm_jax.checkpoints import families
 from tlm_jax.checkpoints.base_model import BaseModel
 from tlm_jax.checkpoints.formats import gguf, hugging_face, native, t5x, t5x_models
 from tlm_jax.checkpoints.merged import merged_arrays
+from tlm_jax.checkpoints.write_failure import system_reason
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray
 from tlm_jax.models import layouts
@@ -56,16 +57,17 @@ def open_pretrained(path: Path | str, source_format: str | None = None) -> Pretr
       UserError: there is no model here, or it cannot be read.
     """
     path = Path(path).expanduser()
-    if not path.exists():
-        raise UserError(f"no model at {path}: there is no such file or directory")
-    if source_format is None:
-        source_format = recognised(path)
-    elif source_format not in FORMATS:
+    if source_format is not None and source_format not in FORMATS:
         raise UserError(
             f"unknown format {source_format!r}; expected one of {', '.join(FORMATS)}."
             + nearest(source_format, FORMATS)
         )
-    return FORMATS[source_format](path)
+    try:
+        if not path.exists():
+            raise UserError(f"no model at {path}: there is no such file or directory")
+        return FORMATS[source_format or recognised(path)](path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {system_reason(error)}") from error
 
 
 def recognised(path: Path) -> str:
@@ -85,6 +87,8 @@ def recognised(path: Path) -> str:
     # Says what is wrong with the weights, if there are any.
     if path.is_dir() and any(path.glob("*.safetensors")):
         raise UserError(f"{path} has safetensors files but no config.json beside them")
+    if path.is_file() and hugging_face.is_hugging_face(path.parent):
+        raise UserError(f"{path} is one file of a model; name its directory, {path.parent}")
     if path.is_dir() and [*path.glob("*.bin"), *path.glob("*.pt")]:
         hugging_face.weight_files(path)
     raise UserError(

@@ -1,4 +1,4 @@
-"""Explains in one line why a checkpoint could not be written, and what is safe."""
+"""Explains in one line why files could not be written or read, and what is safe."""
 
 from __future__ import annotations
 
@@ -56,3 +56,9 @@ def full_disk(error: BaseException | None) -> str | None:
                 return _FULL[number]
         error = error.__cause__ or error.__context__
     return None
+
+
+def system_reason(error: OSError) -> str:
+    """Returns in one line what the system says, with the file where it names one."""
+    reason = error.strerror or first_line(error)
+    return f"{reason}: {error.filename}" if error.filename else reason

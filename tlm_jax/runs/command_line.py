@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -111,7 +112,7 @@ def _quiet_logging() -> Iterator[None]:
 
 
 def run_main(main: Callable[[Sequence[str]], Any]) -> None:
-    """Calls `main(argv)`, prints a `UserError` as one line, and ends the process promptly.
+    """Calls `main(argv)`, prints a `UserError` or an interruption as one line, and ends promptly.
 
     Set `TLM_JAX_TRACEBACK=1` to see where a user error was raised.
     """
@@ -123,6 +124,9 @@ def run_main(main: Callable[[Sequence[str]], Any]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         code = 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        code = 128 + signal.SIGINT
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)

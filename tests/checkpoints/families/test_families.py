@@ -176,11 +176,38 @@ def test_unknown_architectures_list_the_known_ones():
         ({"hidden_act": "mish"}, r"activation 'mish'; expected one of relu, gelu"),
         ({"hidden_size": None}, r"config.json has no 'hidden_size'"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, r"by 'yarn'; expected 'default'"),
+        ({"rope_scaling": {"type": "linear"}}, r"config.json has no 'factor'"),
+        ({"rope_scaling": 3}, r"rope_scaling=3; expected an object with fields"),
+        ({"hidden_size": "64"}, r"hidden_size='64'; expected a whole number from 1 to 10,000,000"),
+        ({"num_attention_heads": 0}, r"num_attention_heads=0; expected a whole number"),
+        ({"num_key_value_heads": True}, r"num_key_value_heads=True; expected a whole number"),
+        ({"num_hidden_layers": 10**12}, r"num_hidden_layers=1000000000000; expected .*10,000$"),
+        ({"rms_norm_eps": "1e-6"}, r"rms_norm_eps='1e-6'; expected a number above 0"),
+        ({"rope_theta": float("nan")}, r"rope_theta=nan; expected a number above 0"),
+        ({"tie_word_embeddings": "yes"}, r"tie_word_embeddings='yes'; expected true or false"),
+        ({"hidden_act": []}, r"hidden_act=\[\]; expected a name"),
     ],
 )
 def test_what_our_models_do_not_do_is_refused(changes, message, llama_json):
     with pytest.raises(UserError, match=message):
         families.FAMILIES["llama"].read_config(llama_json | changes)
+
+
+def test_more_layers_than_tensors_are_refused_before_they_are_listed(llama_json):
+    llama = families.FAMILIES["llama"]
+    config = llama.read_config(llama_json | {"num_hidden_layers": 9_999})
+    with pytest.raises(UserError, match=r"here: its configuration has 9,999 layers, but there are"):
+        families.import_tensors(llama, config, {}, "here")
+
+
+def test_quantised_tensors_are_named(write_hugging_face):
+    directory = write_hugging_face()
+    config = hugging_face.read_config(directory)
+    llama = families.family_of(config, "config.json")
+    arrays = hugging_face.open_arrays(hugging_face.weight_files(directory))
+    arrays["model.norm.weight"] = in_memory(np.ones(arrays["model.norm.weight"].shape, np.int8))
+    with pytest.raises(UserError, match=r"'model.norm.weight' is int8; expected floating point"):
+        families.import_tensors(llama, llama.read_config(config), arrays, "here")
 
 
 def test_a_model_that_no_family_expresses_is_refused():

@@ -63,6 +63,18 @@ def test_arrays_are_divided_into_files_in_order():
     assert index["weight_map"]["c"] == "model-00002-of-00003.safetensors"
 
 
+def _with_header(content, change):
+    end = 8 + int.from_bytes(content[:8], "little")
+    text = change(content[8:end].rstrip())
+    return len(text).to_bytes(8, "little") + text + content[end:]
+
+
+def _sharing_bytes(text):
+    header = json.loads(text)
+    first = header["kernel"]
+    return json.dumps(header | {"other": first}).encode()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -81,6 +93,30 @@ def test_arrays_are_divided_into_files_in_order():
         (
             lambda content: content.replace(b'"shape":[4,6]', b'"shape":[4,7]', 1),
             r"'kernel' has shape \[4, 7\] of float32 but 96 bytes",
+        ),
+        (
+            lambda content: _with_header(
+                content, lambda text: text.replace(b'"shape":[4,6]', b'"shape":"24"', 1)
+            ),
+            r"entry for 'kernel' is .*expected shape, data_offsets, and a dtype among",
+        ),
+        (
+            lambda content: _with_header(
+                content, lambda text: text.replace(b'"shape":[4,6]', b'"shape":[-4,-6]', 1)
+            ),
+            r"entry for 'kernel' is .*expected shape, data_offsets, and a dtype among",
+        ),
+        (
+            lambda content: _with_header(content, lambda text: text[:-1] + b',"kernel":{}}'),
+            r"damaged: its header has 'kernel' twice",
+        ),
+        (
+            lambda content: _with_header(content, lambda text: b"[" * 100_000),
+            r"no safetensors file: its header is not JSON",
+        ),
+        (
+            lambda content: _with_header(content, _sharing_bytes),
+            r"is damaged: tensor '\w+' begins at byte 0 of the data, where the one before ends at",
         ),
     ],
 )

@@ -61,12 +61,14 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
       UserError: it is not known; the message lists those that are.
     """
     model_type = config.get("model_type")
+    classes = config.get("architectures")
+    classes = [str(name) for name in classes] if isinstance(classes, list) else []
     for family in FAMILIES.values():
         if model_type == family.model_type or (
-            model_type is None and family.architecture in config.get("architectures", ())
+            model_type is None and family.architecture in classes
         ):
             return family
-    what = model_type or ", ".join(config.get("architectures", ())) or "no model_type"
+    what = model_type or ", ".join(classes) or "no model_type"
     raise UserError(
         f"{where} is of an unknown architecture ({what}); known: {', '.join(sorted(FAMILIES))}."
         + nearest(str(model_type), FAMILIES)

@@ -58,10 +58,10 @@ def _read_gemma2(config: Mapping[str, Any]) -> DecoderOnlyConfig:
         norm_position="sandwich",
         attention_scale=fields.get("query_pre_attn_scalar", default=256) ** -0.5,
         # null switches a cap off; absent means Gemma 2's own.
-        attention_soft_cap=config.get("attn_logit_softcapping", 50.0),
-        logits_soft_cap=config.get("final_logit_softcapping", 30.0),
+        attention_soft_cap=fields.get_or_null("attn_logit_softcapping", absent=50.0),
+        logits_soft_cap=fields.get_or_null("final_logit_softcapping", absent=30.0),
         attention_window=fields.get("sliding_window", default=4096),
-        windowed_layers=_windowed(config, [number % 2 == 0 for number in range(layers)]),
+        windowed_layers=fields.windowed_layers([number % 2 == 0 for number in range(layers)]),
     )
 
 
@@ -81,7 +81,7 @@ def _read_gemma3(config: Mapping[str, Any]) -> DecoderOnlyConfig:
     layers = fields.require("num_hidden_layers")
     pattern = fields.get("sliding_window_pattern", default=_GEMMA3_PATTERN)
     local = fields.rotary("sliding_attention", base=10_000.0)["rotary_base"]
-    rope = config.get("rope_parameters") or {}
+    rope = fields.get("rope_parameters", default={})
     if "sliding_attention" not in rope:
         local = float(fields.get("rope_local_base_freq", default=10_000.0))
     return DecoderOnlyConfig(
@@ -89,10 +89,10 @@ def _read_gemma3(config: Mapping[str, Any]) -> DecoderOnlyConfig:
         norm_position="sandwich",
         qk_norm=True,
         attention_scale=fields.get("query_pre_attn_scalar", default=256) ** -0.5,
-        attention_soft_cap=config.get("attn_logit_softcapping"),
-        logits_soft_cap=config.get("final_logit_softcapping"),
+        attention_soft_cap=fields.get("attn_logit_softcapping", default=None),
+        logits_soft_cap=fields.get("final_logit_softcapping", default=None),
         attention_window=fields.get("sliding_window", default=4096),
-        windowed_layers=_windowed(config, [(n + 1) % pattern != 0 for n in range(layers)]),
+        windowed_layers=fields.windowed_layers([(n + 1) % pattern != 0 for n in range(layers)]),
         rotary_windowed_base=local,
     )
 
@@ -103,13 +103,6 @@ def _write_gemma3(config: DecoderOnlyConfig) -> dict[str, Any]:
         **rope_fields(config.rotary_base, config.rotary_scaling),
         "rope_local_base_freq": config.rotary_windowed_base,
     }
-
-
-def _windowed(config: Mapping[str, Any], default: list[bool]) -> tuple[bool, ...]:
-    kinds = config.get("layer_types")
-    if kinds is None:
-        return tuple(default)
-    return tuple(kind == "sliding_attention" for kind in kinds)
 
 
 def _kinds(config: DecoderOnlyConfig) -> list[str]:

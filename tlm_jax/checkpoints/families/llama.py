@@ -112,10 +112,7 @@ def _windows(fields: Fields) -> dict[str, Any]:
         return {}
     layers = fields.require("num_hidden_layers")
     first = fields.get("max_window_layers", default=28)
-    kinds = fields.get("layer_types", default=None)
-    windowed = tuple(number >= first for number in range(layers))
-    if kinds is not None:
-        windowed = tuple(kind == "sliding_attention" for kind in kinds)
+    windowed = fields.windowed_layers([number >= first for number in range(layers)])
     return {"attention_window": window, "windowed_layers": windowed} if any(windowed) else {}
 
 

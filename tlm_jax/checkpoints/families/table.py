@@ -127,8 +127,10 @@ def import_tensors(
       where: for messages.
 
     Raises:
-      UserError: a tensor is missing, not expected, or of another shape; the first one is named.
+      UserError: a tensor is missing, not expected, of another shape, or of whole numbers; the first
+        one is named.
     """
+    _check_layers(config, arrays, where)
     arrays = with_prefix(family, config, arrays)
     shapes = _shapes(config)
     table = tensors(family, config)
@@ -146,6 +148,11 @@ def import_tensors(
             raise UserError(
                 f"{where}: tensor {tensor.theirs!r} has shape {list(source.shape)}, but its "
                 f"config.json gives {_their_shape(tensor, shapes)}"
+            )
+        if source.dtype.kind in "iub":
+            raise UserError(
+                f"{where}: tensor {tensor.theirs!r} is {source.dtype}; expected floating point: "
+                "get the model as it was before it was quantised"
             )
         ours |= _separate(tensor, source)
     _check_all_used(family, config, arrays, table, where)
@@ -171,6 +178,20 @@ def with_prefix(family: Family, config: models.ModelConfig, arrays: Arrays) -> A
     return {
         name if name in outside else family.prefix + name: array for name, array in arrays.items()
     }
+
+
+def _check_layers(config: models.ModelConfig, arrays: Arrays, where: str) -> None:
+    """Refuses more layers than there are tensors, before thousands of them are gone through."""
+    unrolled = (
+        config.num_layers
+        if isinstance(config, models.DecoderOnlyConfig)
+        else config.num_encoder_layers + config.num_decoder_layers
+    )
+    if unrolled > len(arrays):
+        raise UserError(
+            f"{where}: its configuration has {unrolled:,} layers, but there are only "
+            f"{len(arrays):,} tensors; one of the two is of another model"
+        )
 
 
 def _check_all_used(

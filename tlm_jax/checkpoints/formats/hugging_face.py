@@ -49,7 +49,7 @@ def read_config(path: Path) -> dict[str, Any]:
     file = path / CONFIG
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}") from None
     if not isinstance(config, dict):
         raise UserError(f"{file} is not a JSON object")
@@ -65,11 +65,16 @@ def weight_files(path: Path) -> list[Path]:
     index = path / INDEX
     if index.is_file():
         try:
-            names = sorted(
-                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            )
-        except (ValueError, KeyError, AttributeError, TypeError):
+            content = json.loads(index.read_text(encoding="utf-8"))
+            names = sorted(set(content["weight_map"].values()))
+            outside = [name for name in names if Path(name).name != name]
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise UserError(f"{index} is damaged: expected JSON with a weight_map") from None
+        if outside or not names:
+            raise UserError(
+                f"{index} is damaged: expected names of files beside it, found "
+                f"{outside[0] if outside else 'none'!r}"
+            )
         missing = [name for name in names if not (path / name).is_file()]
         if missing:
             raise UserError(

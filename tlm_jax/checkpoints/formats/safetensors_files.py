@@ -51,17 +51,11 @@ def open_safetensors(path: Path) -> dict[str, LazyArray]:
     header, start = _read_header(path)
     size = path.stat().st_size
     arrays: dict[str, LazyArray] = {}
+    places: list[tuple[int, int, str]] = []
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        try:
-            shape, (first, last) = tuple(entry["shape"]), entry["data_offsets"]
-            dtype = _DTYPES[entry["dtype"]]
-        except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{path}: the header's entry for {name!r} is {entry!r}; expected shape, "
-                f"data_offsets, and a dtype among {', '.join(_DTYPES)}"
-            ) from None
+        shape, dtype, first, last = _described(path, name, entry)
         if last - first != math.prod(shape) * dtype.itemsize:
             raise UserError(
                 f"{path}: {name!r} has shape {list(shape)} of {dtype} but {last - first:,} bytes; "
@@ -72,7 +66,9 @@ def open_safetensors(path: Path) -> dict[str, LazyArray]:
                 f"{path} is cut short: {name!r} ends at byte {start + last:,}, the file at "
                 f"{size:,}; get it again"
             )
+        places.append((first, last, name))
         arrays[name] = _stored(path, start + first, shape, dtype)
+    _check_adjoining(path, places)
     return arrays
 
 
@@ -191,12 +187,52 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
                 f"{size:,}; get it again"
             )
         try:
-            header = json.loads(file.read(length))
-        except ValueError:
+            header = json.loads(file.read(length), object_pairs_hook=_without_repetition)
+        except _Repeated as error:
+            raise UserError(f"{path} is damaged: its header has {str(error)!r} twice") from None
+        except (ValueError, RecursionError):
             header = None
     if not isinstance(header, dict):
         raise UserError(f"{path} is no safetensors file: its header is not JSON")
     return header, 8 + length
+
+
+class _Repeated(Exception):
+    """A name stands twice in an object of the header."""
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Repeated(next(name for name in names if names.count(name) > 1))
+    return result
+
+
+def _described(path: Path, name: str, entry: Any) -> tuple[tuple[int, ...], np.dtype, int, int]:
+    """Returns shape, type, and first and last byte of a tensor."""
+    try:
+        shape, (first, last) = tuple(entry["shape"]), entry["data_offsets"]
+        if all(type(number) is int and number >= 0 for number in (*shape, first, last)):
+            return shape, _DTYPES[entry["dtype"]], first, last
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise UserError(
+        f"{path}: the header's entry for {name!r} is {entry!r}; expected shape, data_offsets, "
+        f"and a dtype among {', '.join(_DTYPES)}"
+    )
+
+
+def _check_adjoining(path: Path, places: list[tuple[int, int, str]]) -> None:
+    """Refuses tensors that share bytes, and bytes between them: the format has neither."""
+    end = 0
+    for first, last, name in sorted(places):
+        if first != end:
+            raise UserError(
+                f"{path} is damaged: tensor {name!r} begins at byte {first:,} of the data, "
+                f"where the one before ends at {end:,}; get it again"
+            )
+        end = last
 
 
 def _stored(path: Path, start: int, shape: tuple[int, ...], dtype: np.dtype) -> LazyArray:
