@@ -1,0 +1,116 @@
+"""Mathematics is graded by meaning, and nothing that a model writes holds grading up."""
+
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("math_verify", reason="needs the extra 'math'")
+
+from tlm_jax.errors import UserError
+from tlm_jax.evaluation.file_grading import FieldNames, grade_file
+from tlm_jax.evaluation.grading import extract, grade
+from tlm_jax.evaluation.rules import math_process
+from tlm_jax.evaluation.rules.math_process import MathProcess
+from tlm_jax.evaluation.rules.registry import rule_by_name
+from tlm_jax.evaluation.rules.rule import Undecided
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("so \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}"),
+        ("\\boxed{1} The answer is $2$.", "2"),
+        ("The answer is \\boxed{3}.", "3"),
+        ("some work\nA: 18", "18"),
+        ("So x = 3 + 4 = 7.", "7"),
+        ("Thus $a=1$ and $b=2$.", "b=2"),
+        ("There are 12", "12"),
+        ("", None),
+        ("\\boxed{}", None),
+    ],
+)
+def test_what_is_found(text, answer):
+    assert extract("math", text) == answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "same"),
+    [
+        ("0.5", "\\frac12", True),
+        ("\\dfrac{2}{4}", "1/2", True),
+        ("2\\sqrt2", "\\sqrt{8}", True),
+        ("(1, 2)", "\\left(1,2\\right)", True),
+        ("(2, 1)", "(1,2)", False),
+        ("3", "x=3", True),
+        ("1000", "\\$1,000", True),
+        ("x^2+2x+1", "(x+1)^2", True),
+        ("[0,1)", "[0,1]", False),
+        ("1.0", "1", True),
+        ("1.001", "1", False),
+        ("\\text{Evelyn}", "evelyn", True),
+        ("seat", "\\text{east}", False),
+        ("C", "\\text{(C)}", True),
+        ("0.33", "\\frac13", False),
+    ],
+)
+def test_what_is_equal(answer, gold, same):
+    graded = grade("math", f"so \\boxed{{{answer}}}", gold)
+    assert (graded.extracted, graded.correct, graded.undecided) == (answer, same, "")
+
+
+def test_too_much_work_ends_at_the_limit_and_the_next_question_is_answered():
+    with contextlib.closing(MathProcess(limit_seconds=1.0)) as process:
+        for answer in ("999999999!", "3^{10^{9}}-3^{10^{9}}+2"):
+            with pytest.raises(Undecided, match=r"^no verdict after 1 seconds$"):
+                process.same("1", answer)
+            assert not process.same("1/2", "0.4")
+        assert process.same("1/2", "0.5")
+
+
+def test_a_process_that_dies_is_no_verdict():
+    # Too little memory even for its imports.
+    with contextlib.closing(MathProcess(memory_bytes=64 << 20)) as process:
+        for _ in range(2):
+            with pytest.raises(Undecided, match=r"^the comparison ended with status "):
+                process.same("1/2", "0.5")
+
+
+def test_a_long_answer_is_not_compared():
+    graded = grade("math", "\\boxed{" + "x+" * 2_000 + "1}", "2")
+    assert not graded.correct
+    assert graded.undecided == "answer longer than 2,000 characters"
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setattr(math_process.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs the package math-verify.*tlm_jax\[math\]"):
+        MathProcess().same("1/2", "0.5")
+
+
+PIECE = st.sampled_from(
+    ["\\frac{", "}", "{", "(", ")", "^", "_", "9", "1e999", "9**9**9", "\\sqrt", "\\text{", "x",
+     "=", ",", "\\infty", "$", "%", "٣", "\\begin{pmatrix}", "&", "\\\\", "!", "\n", "\ud800"]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(PIECE, max_size=12).map("".join))
+def test_nested_latex_never_crashes_grading(answer):
+    process = MathProcess(limit_seconds=0.3)
+    with contextlib.closing(process), contextlib.suppress(Undecided):
+        assert process.same("\\frac{1}{2}", answer) in (True, False)
+
+
+@pytest.mark.slow
+def test_gold_solutions_are_right(shared_dir):
+    names = FieldNames(prediction="rationale", gold="answer")
+    path = shared_dir / "data/math_train_4subjects.jsonl.gz"
+    grades = grade_file(path, rule_by_name("math"), names)
+    assert grades.total.graded == 4587
+    assert [item.id for item in grades.unreadable_golds] == [
+        "math-train-number_theory-242",
+        "math-train-number_theory-608",
+    ]
+    assert grades.total.correct >= 4585
