@@ -22,7 +22,7 @@ WORKERS = Path(__file__).parent / "workers"
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/benchmark train_step", description=__doc__)
     parser.add_argument("--vs", choices=["hf"], help="hf: transformers on torch, with AdamW")
-    parser.add_argument("--peer-python", default=_peer_python(), metavar="PATH")
+    parser.add_argument("--peer-python", default=peer_python(), metavar="PATH")
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each library")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
@@ -31,9 +31,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
 
     shape = (options.batch, options.inputs, options.targets)
-    workers = {"tlm_jax": _Worker(sys.executable, "tlm_jax_step.py", options.cores, *shape)}
+    workers = {"tlm_jax": Worker(sys.executable, "tlm_jax_step.py", options.cores, *shape)}
     if options.vs:
-        workers["hf"] = _Worker(options.peer_python, "hf_step.py", options.cores, *shape)
+        workers["hf"] = Worker(options.peer_python, "hf_step.py", options.cores, *shape)
     times: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
     peaks: list[dict[str, float]] = []
     for worker in workers.values():
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _peer_python() -> str:
+def peer_python() -> str:
     """Returns the Python of `scripts/setup peers`, or this one where there is none."""
     peers = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
     return str(peers) if peers.exists() else sys.executable
@@ -100,10 +100,10 @@ def _median(answers: list[dict[str, float]], name: str) -> float:
     return statistics.median(answer[name] for answer in answers)
 
 
-class _Worker:
+class Worker:
     """A process that does what one line of its input asks, and answers with one line of JSON."""
 
-    def __init__(self, python: str, script: str, cores: int, *shape: int):
+    def __init__(self, python: str, script: str, cores: int, *shape: int | str):
         environment = {
             **os.environ,
             "JAX_PLATFORMS": "cpu",
@@ -123,6 +123,7 @@ class _Worker:
         )
 
     def ask(self, question: str) -> dict[str, Any]:
+        """Returns the answer to one line."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(question + "\n")
@@ -133,6 +134,7 @@ class _Worker:
         raise SystemExit(f"benchmark: a worker ended with status {self._process.wait()}")
 
     def close(self) -> None:
+        """Ends the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
