@@ -27,6 +27,8 @@ from tlm_jax.evaluation.rules.rule import Undecided
         ("So x = 3 + 4 = 7.", "7"),
         ("Thus $a=1$ and $b=2$.", "b=2"),
         ("There are 12", "12"),
+        ("\\boxed{49}. Checking the answer is necessary because roots vanish.", "49"),
+        ("The answer is \\text{east}. See \\boxed{3}", "3"),
         ("", None),
         ("\\boxed{}", None),
     ],
@@ -69,11 +71,11 @@ def test_too_much_work_ends_at_the_limit_and_the_next_question_is_answered():
         assert process.same("1/2", "0.5")
 
 
-def test_a_process_that_dies_is_no_verdict():
-    # Too little memory even for its imports.
-    with contextlib.closing(MathProcess(memory_bytes=64 << 20)) as process:
+def test_a_process_that_dies_is_no_verdict(monkeypatch):
+    monkeypatch.setattr(math_process, "WORKER", "tlm_jax.no_such_module")
+    with contextlib.closing(MathProcess()) as process:
         for _ in range(2):
-            with pytest.raises(Undecided, match=r"^the comparison ended with status "):
+            with pytest.raises(Undecided, match=r"^the comparison ended with status 1$"):
                 process.same("1/2", "0.5")
 
 
@@ -113,4 +115,4 @@ def test_gold_solutions_are_right(shared_dir):
         "math-train-number_theory-242",
         "math-train-number_theory-608",
     ]
-    assert grades.total.correct >= 4585
+    assert grades.total.correct == 4587

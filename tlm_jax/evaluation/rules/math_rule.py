@@ -22,6 +22,9 @@ def _math(text: str, options: Options = None) -> str | None:
         found = extract_text(text)
         if found is not None and marked is None:
             found = _end_of_sentence(found)
+        elif found is None or _PROSE.fullmatch(found):
+            # Such as `Checking the answer is necessary, because ...`.
+            found = last_boxed(text) or found
     return None if found is None else found.strip().strip("$").strip() or None
 
 
@@ -72,12 +75,13 @@ _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{([^{}]*)\}
 _WORDS = re.compile(r"(?=.*[a-z]{3})[a-z][a-z' -]*")
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,300}(?:\.[0-9]{1,300})?")
 _BEFORE_AN_ANSWER = re.compile(r"[:=]|\b(?:is|are)\b")
+_PROSE = re.compile(r"[^0-9$\\\s]+(?:\s+[^0-9$\\\s]+){2,}")
 _process = MathProcess()
 atexit.register(_process.close)
 
 MATH = Rule(
     name="math",
-    summary="last box, else the text after the last marker; equal in meaning, by math-verify",
+    summary="last box behind the last marker, else the text there; equal by math-verify",
     extract=_math,
     read_gold=_gold,
     same=_same_mathematics,
