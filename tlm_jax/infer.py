@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Sequence
 
 from tlm_jax.runs import command_line
@@ -42,7 +43,11 @@ def main(argv: Sequence[str]) -> int:
 
     from tlm_jax.runs.inference import run_inference
 
-    return 1 if run_inference(run) else 0
+    try:
+        return 1 if run_inference(run) else 0
+    except KeyboardInterrupt:
+        print("stopped; all samples so far are safe, and the same command goes on", file=sys.stderr)
+        return 130
 
 
 def _as_binding(argument: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import datetime
 import json
+import queue
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -146,31 +146,54 @@ class Client:
     ) -> Iterator[tuple[K, Completion | Fault]]:
         """Yields each request's answer, or why there is none, as they come.
 
-        `requests` is read as far as there is room: an endless one is no harm.
+        `requests` is read as far as there is room: an endless one is no harm. Closing the iterator
+        before its end stops the client.
 
         Raises:
           UserError: the cache cannot be written.
         """
-        pending: dict[concurrent.futures.Future[Completion], K] = {}
-        waiting = iter(requests)
-        pool = concurrent.futures.ThreadPoolExecutor(self._server.concurrency, "request")
+        todo: queue.SimpleQueue[tuple[K, Request] | None] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[K, Completion | Exception]] = queue.SimpleQueue()
+        # Daemons: a run that ends early does not wait for answers under way.
+        threads = [
+            threading.Thread(target=self._work, args=(todo, done), name="request", daemon=True)
+            for _ in range(self._server.concurrency)
+        ]
+        for thread in threads:
+            thread.start()
+        waiting, pending = iter(requests), 0
         try:
             while True:
-                while len(pending) < 2 * self._server.concurrency:
+                while pending < 2 * self._server.concurrency:
                     following = next(waiting, None)
                     if following is None:
                         break
-                    pending[pool.submit(self.complete, following[1])] = following[0]
+                    todo.put(following)
+                    pending += 1
                 if not pending:
                     return
-                done, _ = concurrent.futures.wait(
-                    pending, return_when=concurrent.futures.FIRST_COMPLETED
-                )
-                for future in done:
-                    yield pending.pop(future), _outcome(future)
+                key, outcome = done.get()
+                pending -= 1
+                if isinstance(outcome, RequestFailed):
+                    yield key, outcome.fault
+                elif isinstance(outcome, Exception):
+                    raise outcome
+                else:
+                    yield key, outcome
         finally:
-            self._stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            if pending:
+                self._stopped.set()
+            for _ in threads:
+                todo.put(None)
+
+    def _work(self, todo: Any, done: Any) -> None:
+        """Answers requests until None comes; what goes wrong is an answer, too."""
+        while (item := todo.get()) is not None and not self._stopped.is_set():
+            key, request = item
+            try:
+                done.put((key, self.complete(request)))
+            except Exception as error:
+                done.put((key, error))
 
     def _cached(self, url: str, payload: Mapping[str, Any]) -> Completion | None:
         body = self._cache.get(url, payload) if self._cache is not None else None
@@ -236,13 +259,6 @@ class Client:
         """Sleeps, unless the client is closed meanwhile."""
         if self._stopped.wait(seconds):
             raise RequestFailed(Fault("stopped", "the client was closed", retryable=False))
-
-
-def _outcome(future: concurrent.futures.Future[Completion]) -> Completion | Fault:
-    try:
-        return future.result()
-    except RequestFailed as failed:
-        return failed.fault
 
 
 def _told(fault: Fault, tries: int, too_long: bool) -> Fault:
