@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tlm_jax.data.records import read_json_lines
 from tlm_jax.errors import UserError
@@ -27,8 +27,7 @@ class FieldNames:
     published: str | None = None
 
 
-@dataclass(frozen=True)
-class GradedItem:
+class GradedItem(NamedTuple):
     """One prediction.
 
     Attributes:
