@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,13 +74,7 @@ def overlaps(
         if words.size and words.tobytes() in places:
             place = places[words.tobytes()]
             found[number] = Overlap(number, place, "same", " ".join(names[i] for i in words))
-    common: list[tuple[Literal["run", "part"], int, int, Int[np.ndarray, "w"]]] = []
-    if run_words:
-        common += (("run", *hit) for hit in _common_runs(tested, trained, run_words))
-        for length in range(PART_WORDS, run_words):
-            common += (("part", *hit) for hit in _parts(tested, trained, length))
-            swapped = _parts(trained, tested, length)
-            common += (("part", number, place, run) for place, number, run in swapped)
+    common = _common(tested, trained, run_words) if run_words else ()
     for kind, number, place, run in common:
         if number not in found:
             found[number] = Overlap(number, place, kind, " ".join(names[i] for i in run))
@@ -136,9 +130,22 @@ class _Texts:
         return self.texts_at(starts) == self.texts_at(starts + length - 1)
 
 
+def _common(
+    test: _Texts, train: _Texts, run_words: int
+) -> Iterator[tuple[Literal["run", "part"], int, int, Int[np.ndarray, "w"]]]:
+    """Yields kind, test text, training text and words in common, runs before parts."""
+    for number, place, run in _common_runs(test, train, run_words):
+        yield "run", number, place, run
+    for length in range(PART_WORDS, run_words):
+        for number, place, run in _parts(test, train, length):
+            yield "part", number, place, run
+        for place, number, run in _parts(train, test, length):
+            yield "part", number, place, run
+
+
 def _common_runs(
     test: _Texts, train: _Texts, length: int
-) -> Iterable[tuple[int, int, Int[np.ndarray, "w"]]]:
+) -> Iterator[tuple[int, int, Int[np.ndarray, "w"]]]:
     """Yields test text, training text and words of runs in common, the first ones first."""
     train_hashes, train_starts = train.runs(length)
     test_hashes, test_starts = test.runs(length)
@@ -159,7 +166,7 @@ def _common_runs(
 
 def _parts(
     whole: _Texts, parts: _Texts, length: int
-) -> Iterable[tuple[int, int, Int[np.ndarray, "w"]]]:
+) -> Iterator[tuple[int, int, Int[np.ndarray, "w"]]]:
     """Yields text, part and words, for each of `parts` of a length that stands in a text."""
     return _common_runs(whole, parts.of_length(length), length)
 

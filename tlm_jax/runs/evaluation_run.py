@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -256,7 +257,8 @@ def _print_table(
             f"{low:.1%} to {high:.1%}",
             f"{row['unparsable_share']:.1%}",
         )
-    terminal = Console()
+    # In a file or pipe there is no edge to fold names at.
+    terminal = Console() if sys.stdout.isatty() else Console(width=160)
     terminal.print(table)
     for row in comparisons:
         if row["difference"] is not None:
