@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--shard-gb",
-        type=float,
+        type=_gigabytes,
         default=5.0,
         metavar="GB",
         help="largest safetensors file (default: 5)",
@@ -72,6 +73,14 @@ def _parser() -> argparse.ArgumentParser:
         "native is stacked, and t5x as the T5X model that fits",
     )
     return parser
+
+
+def _gigabytes(text: str) -> float:
+    """Reads a number above 0; argparse words the refusal."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of gigabytes above 0")
+    return number
 
 
 def _dtype(name: str):

@@ -117,6 +117,21 @@ def test_a_tensor_in_two_shards_is_refused(write_hugging_face):
     _refused(directory, r"is also in another shard")
 
 
+def test_a_native_model_must_be_the_one_described(write_hugging_face, tmp_path):
+    convert(open_pretrained(write_hugging_face()), tmp_path / "n", "native")
+    described = json.loads((tmp_path / "n/model.json").read_text())
+    model = described["model"]
+    for changes, message in (
+        ({"num_layers": model["num_layers"] + 1}, r"model.json needs a parameter .* is missing"),
+        ({"mlp_dim": model["mlp_dim"] + 1}, r"model.json wants '.*' as \[.*\] in floating point"),
+    ):
+        changed = described | {"model": model | changes}
+        (tmp_path / "n/model.json").write_text(json.dumps(changed))
+        _refused(tmp_path / "n", message)
+    (tmp_path / "n/model.json").write_text(json.dumps(described | {"hugging_face": 3}))
+    _refused(tmp_path / "n", r"model.json is damaged: expected format 1")
+
+
 def test_a_damaged_native_model_is_refused(write_hugging_face, tmp_path):
     convert(open_pretrained(write_hugging_face()), tmp_path / "n", "native")
     chunk = max((tmp_path / "n/checkpoints/0/state").rglob("*"), key=lambda p: p.stat().st_size)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tlm_jax import models, trees
 from tlm_jax.checkpoints import families
 from tlm_jax.checkpoints.base_model import BaseModel
 from tlm_jax.checkpoints.formats import gguf, hugging_face, native, t5x, t5x_models
@@ -129,11 +130,13 @@ def _open_gguf(path: Path) -> Pretrained:
 def _open_t5x(path: Path) -> Pretrained:
     opened = t5x.open_t5x(path)
     model = t5x_models.config_from_arrays(opened.arrays)
+    arrays = layouts.unrolled(opened.arrays)
+    _check_fits(arrays, model, f"{path}: this T5X model")
     return Pretrained(
         path,
         "t5x",
         model,
-        layouts.unrolled(opened.arrays),
+        arrays,
         tuple(opened.files),
         companions_beside(path) or companions_beside(path.parent),
         step=opened.step,
@@ -149,6 +152,8 @@ def _open_native(path: Path) -> Pretrained:
         base = open_pretrained(_base_path(path, identity))
         arrays = merged_arrays(base.arrays, arrays, opened.config, identity)
         files += base.files
+    else:
+        _check_fits(arrays, opened.config, f"{path}: the model in {native.MODEL_FILE}")
     return Pretrained(
         path,
         "native",
@@ -167,6 +172,23 @@ FORMATS: Mapping[str, Callable[[Path], Pretrained]] = {
     "native": _open_native,
 }
 """What can be opened, by the names of `--from`."""
+
+
+def _check_fits(arrays: Mapping[str, LazyArray], config: ModelConfig, what: str) -> None:
+    """Checks that unrolled parameters are those of a model, in name, shape and kind."""
+    abstract = models.abstract_params(dataclasses.replace(config, scan_layers=False))
+    shapes = {name: tuple(leaf.shape) for name, leaf in trees.flatten(abstract).items()}
+    for name in sorted(shapes.keys() | arrays.keys()):
+        if name not in arrays:
+            raise UserError(f"{what} needs a parameter {name!r}, which is missing")
+        if name not in shapes:
+            raise UserError(f"{what} has no place for the parameter {name!r}")
+        array = arrays[name]
+        if array.shape != shapes[name] or array.dtype.kind in "iub":
+            raise UserError(
+                f"{what} wants {name!r} as {list(shapes[name])} in floating point, but it is "
+                f"{list(array.shape)} in {array.dtype}"
+            )
 
 
 def _base_path(path: Path, identity: BaseModel) -> Path:

@@ -97,7 +97,7 @@ def _config(
     metadata: Mapping[str, Any], tensors: Mapping[str, LazyArray], path: Path
 ) -> dict[str, Any]:
     fields = _Fields(metadata, path)
-    if fields.get("expert_count", 0):
+    if fields.number("expert_count", 0):
         raise UserError(f"{path} is a mixture of experts; only dense models can be read")
     heads = fields.number("attention.head_count")
     width = fields.number("embedding_length")
@@ -151,9 +151,9 @@ class _Fields:
         found = self.get(name, default)
         if isinstance(found, list) and len(set(found)) == 1:
             found = found[0]
-        if isinstance(found, int):
+        if type(found) is int and (found > 0 or found == default):
             return found
-        problem = "is missing" if found is None else f"is {found!r}; expected one integer"
+        problem = "is missing" if found is None else f"is {found!r}; expected one integer above 0"
         raise UserError(f"{self._path}: {_ARCHITECTURE}.{name} {problem}")
 
     def refuse(self, what: str) -> UserError:
@@ -168,7 +168,9 @@ def _rotary_scaling(
         given = factors.read().reshape(-1).astype(np.float64)
         scaling = {"rope_type": "llama3", "factor": float(given.max()), **_LLAMA3}
         base = fields.get("rope.freq_base", 10_000.0)
-        if not np.allclose(given, _llama3_factors(scaling, base, head_dim), rtol=1e-4):
+        if given.size != head_dim // 2 or not np.allclose(
+            given, _llama3_factors(scaling, base, head_dim), rtol=1e-4
+        ):
             raise fields.refuse("the rotary factors in rope_freqs.weight, not those of Llama 3,")
         return scaling
     kind = fields.get("rope.scaling.type", "none")
@@ -208,6 +210,8 @@ def _their_name(name: str) -> str:
 
 def _halves(array: LazyArray, num_heads: int) -> LazyArray:
     """Returns the rows of every head with those of even number first, [0, 2, ..., 1, 3, ...]."""
+    if not array.shape or array.shape[0] % (2 * num_heads):
+        return array  # refused later, by its shape
     rows = np.arange(array.shape[0]).reshape(num_heads, -1, 2)
     return selected(array, rows.swapaxes(1, 2).reshape(-1))
 

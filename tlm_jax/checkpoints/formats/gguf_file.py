@@ -80,7 +80,9 @@ def open_gguf_file(path: Path) -> GgufFile:
         metadata = dict(header.entry() for _ in range(num_entries))
         tensors = [header.tensor() for _ in range(num_tensors)]
         end = file.tell()
-    alignment = int(metadata.get("general.alignment") or _ALIGNMENT_BYTES)
+    alignment = metadata.get("general.alignment", _ALIGNMENT_BYTES)
+    if type(alignment) is not int or alignment < 1:
+        raise UserError(f"{path} is damaged: general.alignment is {alignment!r}; get it again")
     start = -(-end // alignment) * alignment
     arrays: dict[str, LazyArray] = {}
     for name, shape, type_number, offset in tensors:
@@ -128,6 +130,8 @@ class _Header:
         if kind != _ARRAY:
             raise self._damaged(f"it has a value of the unknown type {kind}")
         kind, length = self._scalar("I"), self._scalar("Q")
+        if kind == _ARRAY:
+            raise self._damaged("it has an array of arrays")
         if kind in _SCALARS:
             code = _SCALARS[kind]
             return list(struct.unpack(f"<{length}{code}", self._bytes(length * _size(code))))

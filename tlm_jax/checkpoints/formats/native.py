@@ -88,13 +88,16 @@ def read_model_file(model_dir: Path) -> tuple[ModelConfig, Mapping[str, Any] | N
     file = model_dir / MODEL_FILE
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return config_from_json(content["model"]), content.get("hugging_face")
+        origin = content.get("hugging_face")
+        if content.get("format") != _FORMAT or not isinstance(origin, dict | None):
+            raise ValueError(f"expected format {_FORMAT}, and in hugging_face an object or nothing")
+        return config_from_json(content["model"]), origin
     except FileNotFoundError:
         raise UserError(
             f"{file} is missing, which says what model the checkpoint is of; a run made before it "
             "was written gets one when it is continued"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is damaged: {error}") from None
 
 

@@ -95,6 +95,10 @@ def open_t5x(path: Path) -> OpenedT5x:
     }
     if not arrays:
         raise UserError(f"{directory} holds no parameters under 'target': it is not of T5X")
+    if _STEP in leaves and leaves[_STEP].shape:
+        raise UserError(
+            f"{directory}: {_STEP} has shape {list(leaves[_STEP].shape)}, not one number"
+        )
     step = int(leaves[_STEP].read()) if _STEP in leaves else 0
     state = {name: x for name, x in leaves.items() if name.startswith(_STATE) and name != _STEP}
     return OpenedT5x(arrays, state, step, files)
@@ -264,8 +268,9 @@ def _stored_name(leaf: Any) -> str | None:
     if isinstance(leaf, str) and leaf.startswith(_PLACEHOLDER):
         return leaf.removeprefix(_PLACEHOLDER)
     if isinstance(leaf, dict):
-        path = leaf.get("kvstore", {}).get("path") or leaf.get("path", "")
-        return Path(path).name
+        store = leaf.get("kvstore")
+        path = (store.get("path") if isinstance(store, dict) else None) or leaf.get("path")
+        return Path(str(path or "")).name
     return None
 
 
