@@ -143,7 +143,7 @@ def test_rows_that_end_make_room_at_once(tiny):
     """One long sample beside many short ones takes no more steps than itself."""
     config, params = tiny("dec", VOCABULARY)
     engine = Engine(params, config, rows=2, eos_ids=())
-    long = Request(id="long", prompt=[3], sampling=Sampling(max_new_tokens=61, temperature=0))
+    long = Request(id="long", prompt=[3], sampling=Sampling(max_new_tokens=81, temperature=0.0))
     short = Request(
         id="short",
         prompt=[4, 5],
@@ -152,7 +152,7 @@ def test_rows_that_end_make_room_at_once(tiny):
     )
     order = [sample.request_id for sample in engine.run([long, short])]
     assert order == ["short"] * 10 + ["long"]
-    assert engine.stats().steps == 60
+    assert engine.stats().steps == 80
     assert engine.stats().prompts == 2
 
 
@@ -223,16 +223,14 @@ def test_a_penalty_keeps_tokens_from_coming_again(tiny):
     request = Request(
         id=0,
         prompt=[5, 6, 7],
-        sampling=Sampling(max_new_tokens=20, temperature=0, repetition_penalty=1e5),
+        sampling=Sampling(max_new_tokens=20, temperature=0.0, repetition_penalty=1e5),
     )
-    plain = Request(id=1, prompt=[8], sampling=Sampling(max_new_tokens=30, temperature=0))
+    plain = Request(id=1, prompt=[8], sampling=Sampling(max_new_tokens=30, temperature=0.0))
     engine = Engine(params, config, rows=2, eos_ids=())
     samples = {sample.request_id: sample for sample in engine.run([plain, request])}
     tokens = list(samples[0].tokens)
     seen = set(request.prompt)
-    for place, token in enumerate(tokens):
-        logits = _reference(config, params, request.prompt, tokens[: place + 1])[-1]
-        del logits
+    for token in tokens:
         assert token not in seen
         seen.add(token)
     [alone] = Engine(params, config, rows=1, eos_ids=()).run([plain])
@@ -242,7 +240,7 @@ def test_a_penalty_keeps_tokens_from_coming_again(tiny):
 def test_a_sample_that_repeats_itself_is_ended(tiny):
     config, params = tiny("dec", VOCABULARY)
     params = jax.tree.map(jnp.zeros_like, params)  # all logits alike: greedy takes 0 for ever
-    sampling = Sampling(max_new_tokens=100, temperature=0, max_repeats=7)
+    sampling = Sampling(max_new_tokens=100, temperature=0.0, max_repeats=7)
     [sample] = Engine(params, config, rows=1).run([Request(id=0, prompt=[3], sampling=sampling)])
     assert (sample.tokens, sample.finish_reason) == ((0,) * 7, "repetition")
 
