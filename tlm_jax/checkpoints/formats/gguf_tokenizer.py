@@ -129,8 +129,8 @@ def _sentence_piece(fields: Mapping[str, Any]) -> dict[str, Any]:
     tokens, scores = fields["tokens"], fields["scores"]
     if len(scores) != len(tokens):
         raise UserError(
-            f"the GGUF file's tokenizer has {len(tokens):,} tokens but {len(scores):,} scores; it is "
-            "damaged, get it again"
+            f"the GGUF file's tokenizer has {len(tokens):,} tokens but {len(scores):,} scores; it "
+            "is damaged, get it again"
         )
     types = fields.get("token_type") or [1] * len(tokens)
     unknown = next((token for token, kind in zip(tokens, types) if kind == _UNKNOWN), None)
