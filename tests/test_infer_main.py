@@ -192,9 +192,9 @@ def test_a_prompt_beyond_the_window(llama, tmp_path, capsys):
         tmp_path / "long.jsonl",
         {"id": "a", "prompt": "w5"},
         {"id": "b", "prompt": "w6 " * 70},
-        {"id": "c", "prompt": "w6 " * 57},
+        {"id": "c", "prompt": "w6 " * 58},
     )
-    with pytest.raises(UserError, match=r"long.jsonl, line 2: .*'b' has 71 tokens, .* for 58"):
+    with pytest.raises(UserError, match=r"long.jsonl, line 2: .*'b' has 70 tokens, .* for 58"):
         run(llama, long, tmp_path / "out")
     assert run(llama, long, tmp_path / "out", "TOO_LONG=keep_end", "TEMPERATURE=0") == 0
     found = samples(tmp_path / "out")

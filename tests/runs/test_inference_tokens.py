@@ -6,10 +6,12 @@ import types
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
+import tokenizers
 
 from tlm_jax.checkpoints.pretrained import Pretrained
-from tlm_jax.data.vocabularies import ByteVocabulary
+from tlm_jax.data.vocabularies import ByteVocabulary, HuggingFaceVocabulary, Vocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference_config import PromptsConfig
 from tlm_jax.runs.inference_prompts import Prompt
@@ -19,13 +21,19 @@ BYTES = ByteVocabulary()
 
 
 def encoder(
-    longest: int | None, *, encoder_decoder: bool = False, **settings: Any
+    longest: int | None,
+    *,
+    encoder_decoder: bool = False,
+    vocabulary: Vocabulary = BYTES,
+    **settings: Any,
 ) -> PromptEncoder:
     source = types.SimpleNamespace(companions={}, path=Path("runs/a"))
     files = TokenizerFiles(cast(Pretrained, source))
     files.close()
     config = PromptsConfig(file="prompts.jsonl", **settings)
-    return PromptEncoder(BYTES, files, config, encoder_decoder=encoder_decoder, longest=longest)
+    return PromptEncoder(
+        vocabulary, files, config, encoder_decoder=encoder_decoder, longest=longest
+    )
 
 
 @pytest.mark.parametrize("text", ["a\n\nb", "ab\n\n", "\n\n", "a\n\nb\n\nc", "aé\n\nb"])
@@ -51,6 +59,25 @@ def test_a_decoder_reads_bos_and_text_an_encoder_text_and_eos():
     assert encoder(None).encode(prompt) == [BYTES.bos_id, *ab]
     assert encoder(None, add_eos=True).encode(prompt) == [BYTES.bos_id, *ab, BYTES.eos_id]
     assert encoder(None, encoder_decoder=True).encode(prompt) == [*ab, BYTES.eos_id]
+
+
+def test_bos_is_the_habit_of_the_tokenizer_or_what_is_said(tmp_path):
+    prompt = Prompt("1", "", text="w5")
+    assert encoder(None, add_bos=False).encode(prompt) == BYTES.encode("w5").tolist()
+    words = {"<pad>": 0, "<s>": 1, "</s>": 2, "w5": 3, "a": 4}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<pad>"))
+    for habit, expected in ((False, [3]), (True, [1, 3])):
+        if habit:
+            tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+                single="<s> $A", special_tokens=[("<s>", 1)]
+            )
+        path = tmp_path / f"{habit}" / "tokenizer.json"
+        path.parent.mkdir()
+        tokenizer.save(str(path))
+        own = HuggingFaceVocabulary(str(path))
+        assert encoder(None, vocabulary=own).encode(prompt) == expected
+        task = Prompt("1", "", text="w5", token_ids=np.asarray([3], np.int32))
+        assert encoder(None, vocabulary=own).encode(task) == [1, 3]
 
 
 def test_a_long_prompt_is_an_error_or_keeps_its_end():

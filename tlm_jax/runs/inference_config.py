@@ -29,6 +29,8 @@ class PromptsConfig:
       data_dir: folder with the data sets' files; else the environment's TLM_JAX_DATA_DIR.
       modules: further Python modules that register tasks.
       demonstrations: of in-context tasks.
+      add_bos: whether BOS comes before a text prompt; None: before a task's as in training, before
+        a file's as its tokenizer does.
       add_eos: whether EOS closes a text prompt of a file; None: for an encoder-decoder only. Tasks
         say it themselves.
       max_tokens: longest prompt; None: as many as the model's window leaves beside the answer.
@@ -44,6 +46,7 @@ class PromptsConfig:
     data_dir: str | None = None
     modules: Sequence[str] = ()
     demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
+    add_bos: bool | None = None
     add_eos: bool | None = None
     max_tokens: int | None = None
     too_long: Literal["error", "keep_end"] = "error"

@@ -14,6 +14,7 @@ from jaxtyping import Integer
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data.chat import ChatTemplate, read_chat_template, render_chat
 from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.data.vocabularies.hugging_face import HuggingFaceVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference_config import PromptsConfig
 from tlm_jax.runs.inference_prompts import Prompt
@@ -61,12 +62,14 @@ class EncodingRules:
     """What decides a prompt's tokens beside its text.
 
     Attributes:
-      bos: whether BOS comes first, where the text is no conversation.
+      bos: whether BOS comes before the text of a file.
+      task_bos: whether it comes before a task's prompt.
       eos: whether EOS closes the text of a file.
       longest: the most tokens; None for no limit.
     """
 
     bos: bool
+    task_bos: bool
     eos: bool
     longest: int | None
 
@@ -74,8 +77,10 @@ class EncodingRules:
 class PromptEncoder:
     """Makes prompts into the tokens that a model reads.
 
-    A decoder-only model gets BOS and the text, as in training; a conversation is as its template
-    writes it, special tokens included. An encoder-decoder gets the text and EOS.
+    A decoder-only model gets BOS and a task's prompt, as in training. Text from a file gets BOS
+    where a Hugging Face tokenizer has that habit (so that answers are those of other programs),
+    and with any other vocabulary. A conversation is as its template writes it, special tokens
+    included. An encoder-decoder gets the text and EOS.
     """
 
     def __init__(
@@ -99,7 +104,12 @@ class PromptEncoder:
         self._vocabulary, self._files = vocabulary, files
         self._keep_end = config.too_long == "keep_end"
         eos = encoder_decoder if config.add_eos is None else config.add_eos
-        self._rules = EncodingRules(not encoder_decoder, eos, longest)
+        bos = task_bos = not encoder_decoder
+        if config.add_bos is not None:
+            bos = task_bos = config.add_bos
+        elif bos and isinstance(vocabulary, HuggingFaceVocabulary):
+            bos = vocabulary.bos_id in vocabulary.tokenizer.encode("a").ids[:1]
+        self._rules = EncodingRules(bos, task_bos, eos, longest)
         self.cut = 0
 
     @property
@@ -132,17 +142,17 @@ class PromptEncoder:
 
     def _tokens(self, prompt: Prompt) -> tuple[Integer[np.ndarray, "n"], list[int]]:
         """Returns the tokens, and what stands before them whatever is cut."""
-        bos = [self._vocabulary.bos_id] if self._rules.bos else []
         if prompt.messages is not None:
             template = self._files.template()
             text = render_chat(prompt.messages, template, add_generation_prompt=True)
             return self._vocabulary.encode(text), []
+        bos = [self._vocabulary.bos_id]
         if prompt.token_ids is not None:
-            return prompt.token_ids, bos
+            return prompt.token_ids, bos if self._rules.task_bos else []
         tokens = self._vocabulary.encode(prompt.text or "")
         if self._rules.eos:
             tokens = np.append(tokens, np.int32(self._vocabulary.eos_id))
-        return tokens, bos
+        return tokens, bos if self._rules.bos else []
 
 
 class StopStrings:
