@@ -212,10 +212,9 @@ def test_few_programs_are_compiled(tiny):
     config, params = tiny("dec", VOCABULARY)
     engine = Engine(params, config, rows=2, eos_ids=())
     list(engine.run(_requests(12, longest=30, most_new=60)))
-    before = engine.stats().compiled
-    assert before <= 6  # one or two prompts at a time
     list(engine.run(_requests(5, longest=20, most_new=40)))
-    assert engine.stats().compiled == before
+    # Reading one prompt or two, making rows, placing from either, stepping.
+    assert engine.stats().compiled == 6
 
 
 def test_a_penalty_keeps_tokens_from_coming_again(tiny):
