@@ -169,7 +169,7 @@ STYLE = """
   --ink: #16181d; --soft: #454951; --muted: #6d717a;
   --series-1: #2a6fd0; --series-2: #0f9d74; --series-3: #c77700; --series-4: #6c4bc4;
   --series-5: #cf3f5b; --series-6: #4c7a8c;
-  --good: #12805c; --good-wash: #e2f4ec; --bad: #b8323f; --bad-wash: #fbe8e8;
+  --good: #0e7452; --good-wash: #e2f4ec; --bad: #b8323f; --bad-wash: #fbe8e8;
   --mark: #ffe39a; --mark-ink: #3b2c00;
 }
 @media (prefers-color-scheme: dark) {

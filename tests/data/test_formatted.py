@@ -42,6 +42,7 @@ def test_an_example_has_its_strings_and_what_evaluation_needs():
         "question": "q0",
         "options_json": json.dumps(["x", "y"]),
         "answer": "A",
+        "traits_json": '{"words": 5, "steps": 1, "options": 2}',
         "inputs": "Q: q0 (A) x (B) y\nLet's think step by step",
         "targets": "r\nThe answer is (A)",
     }

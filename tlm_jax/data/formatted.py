@@ -14,6 +14,7 @@ from tlm_jax.data.record_sets import RecordSet
 from tlm_jax.data.records import Record
 from tlm_jax.data.sources import Example, RecordSource
 from tlm_jax.data.tasks import Task, register_task
+from tlm_jax.data.traits import traits
 from tlm_jax.data.vocabularies import SentencePieceVocabulary, Vocabulary
 from tlm_jax.errors import UserError
 
@@ -116,6 +117,7 @@ def carried_fields(record: Record) -> dict[str, str]:
         "question": record.question,
         "options_json": json.dumps(record.options, ensure_ascii=False),
         "answer": record.answer,
+        "traits_json": json.dumps(traits(record), ensure_ascii=False),
     }
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tlm_jax.data.traits import Trait
 from tlm_jax.evaluation import statistics
+from tlm_jax.evaluation.breakdown import breakdowns
 from tlm_jax.evaluation.intervals import wilson
 
 
@@ -41,6 +44,12 @@ class Question:
       answer: what counts as the model's answer: of several samples, their majority.
       right: whether it is right.
       samples: at least one.
+      traits: what may make it hard (`data.traits`).
+      margin: by how much it was answered rightly, negative where wrongly; of one mode only are they
+        comparable. "rank": the right option's score less the best other one's, in nats;
+        "self_consistency": the share of samples that are right less that of the most frequent wrong
+        answer; "greedy": the geometric mean probability of the written tokens, its sign turned
+        where the answer is wrong.
     """
 
     id: str
@@ -49,6 +58,13 @@ class Question:
     answer: str | None
     right: bool
     samples: tuple[Sample, ...]
+    traits: Mapping[str, Trait] = field(default_factory=dict)
+    margin: float | None = None
+
+    @property
+    def share_right(self) -> float:
+        """Share of the samples that are right."""
+        return sum(sample.correct for sample in self.samples) / len(self.samples)
 
 
 @dataclass(frozen=True)
@@ -98,17 +114,59 @@ class Outcome:
             "ungraded": self.ungraded,
             "truncated_prompts": self.truncated,
         }
+        by = breakdowns([question.traits for question in self.questions], self.rights.tolist())
+        if by:
+            result["by"] = by
         if self.mode == "self_consistency":
             result["curve"] = curve(self.questions)
         return result
 
 
-def majority_question(name: str, prompt: str, gold: str, samples: Sequence[Sample]) -> Question:
+def majority_question(
+    name: str,
+    prompt: str,
+    gold: str,
+    samples: Sequence[Sample],
+    traits: Mapping[str, Trait] | None = None,
+) -> Question:
     """Returns a question whose answer is the majority of its samples; without any, no answer."""
     answer = statistics.majority([sample.extracted for sample in samples])
     right = any(sample.correct for sample in samples if sample.extracted == answer)
     chosen = answer if isinstance(answer, str) else None
-    return Question(name, prompt, gold, chosen, right and chosen is not None, tuple(samples))
+    wrong = Counter(s.extracted for s in samples if not s.correct and s.extracted is not None)
+    most_wrong = max(wrong.values(), default=0)
+    margin = (sum(sample.correct for sample in samples) - most_wrong) / len(samples)
+    return Question(
+        name,
+        prompt,
+        gold,
+        chosen,
+        right and chosen is not None,
+        tuple(samples),
+        traits or {},
+        margin,
+    )
+
+
+def hardest(outcomes: Sequence[Outcome]) -> list[str]:
+    """Returns the ids of the questions that all outcomes have, hardest first.
+
+    Sorted by the share of samples that are right, a mean over the outcomes, then by the mean
+    margin; of equals the first in the task's order.
+
+    Args:
+      outcomes: of different checkpoints on one task in one mode.
+    """
+    by_id = [{question.id: question for question in outcome.questions} for outcome in outcomes]
+    shared = [name for name in by_id[0] if all(name in other for other in by_id)] if by_id else []
+
+    def ease(name: str) -> tuple[float, float]:
+        found = [questions[name] for questions in by_id]
+        margins = [question.margin for question in found if question.margin is not None]
+        share = sum(question.share_right for question in found) / len(found)
+        return share, sum(margins) / len(margins) if margins else 0.0
+
+    return sorted(shared, key=ease)
 
 
 def curve(questions: Sequence[Question]) -> list[dict[str, Any]]:

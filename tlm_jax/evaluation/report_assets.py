@@ -1,8 +1,8 @@
 """The style sheet and the script of the report's charts."""
 
 STYLE = """
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 14px; }
-@media (max-width: 480px) { .charts { grid-template-columns: 1fr; } }
+.charts { display: grid; gap: 14px;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
 .chart { margin: 0; position: relative; }
 .chart svg { display: block; width: 100%; height: auto; margin-top: 8px; touch-action: pan-y;
   overflow: visible; }
@@ -20,8 +20,10 @@ svg path { fill: none; stroke-linejoin: round; stroke-linecap: round; }
 svg .line { stroke-width: 2; } svg .thin { stroke-width: 1; opacity: 0.35; }
 svg .band { opacity: 0.15; }
 svg .scale { stroke: var(--line); stroke-width: 2; }
-svg .interval { stroke: var(--series-1); stroke-width: 6; opacity: 0.35; stroke-linecap: round; }
-svg .share { fill: var(--series-1); }
+svg.bar { display: block; }
+svg .interval { stroke: var(--bar, var(--series-1)); stroke-width: 6; opacity: 0.35;
+  stroke-linecap: round; }
+svg .share { fill: var(--bar, var(--series-1)); }
 .tip { position: absolute; pointer-events: none; background: var(--raised); color: var(--ink);
   border: 1px solid var(--line); border-radius: 8px; padding: 6px 10px; font-size: 13px;
   box-shadow: 0 4px 14px rgb(0 0 0 / 0.15); white-space: nowrap; z-index: 1; }
@@ -53,8 +55,9 @@ for (const svg of document.querySelectorAll("svg[data-chart]")) {
     const at = left + (right - left) * (step - x0) / (x1 - x0);
     cursor.setAttribute("x1", at); cursor.setAttribute("x2", at);
     cursor.setAttribute("visibility", "visible");
-    tip.replaceChildren(line("step ", step.toLocaleString("en")), ...chart.series.flatMap((s, i) =>
-      nearest[i][0] === step ? [line(s.name + " ", shown(nearest[i][1]), s.colour)] : []));
+    const there = chart.series.map((s, i) => [s, nearest[i]]).filter(([, p]) => p[0] === step);
+    tip.replaceChildren(line(chart.over + " ", step.toLocaleString("en")),
+      ...there.map(([s, p]) => line(s.name + " ", shown(p[1]), s.colour)));
     tip.hidden = false;
     const outer = figure.getBoundingClientRect(), place = box.left - outer.left + at * scale;
     const beside = place > outer.width / 2 ? -tip.offsetWidth - 12 : 12;

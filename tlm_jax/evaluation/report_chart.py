@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from tlm_jax.html import Html, element, join
+from tlm_jax.html import Html, element
 
 WIDTH, HEIGHT = 520, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 500, 10, 194
@@ -46,17 +46,19 @@ def line_chart(
     series: Sequence[Series],
     *,
     unit: str = "",
+    over: str = "step",
     percent: bool = False,
     logarithmic: bool = False,
     from_zero: bool = False,
     marked_steps: Sequence[int] = (),
 ) -> Html:
-    """Returns a chart over training steps in a card of its own.
+    """Returns a chart in a card of its own.
 
     Args:
       title: what is drawn.
       series: the lines; those without a finite point are left out.
       unit: of the vertical axis, after the title.
+      over: what the horizontal axis counts, in the singular.
       percent: values are shares, shown as per cent on an axis from 0 to 100.
       logarithmic: draws log10(y); points that are not positive break the line.
       from_zero: whether the vertical axis begins at 0.
@@ -68,13 +70,10 @@ def line_chart(
         empty = element("p", "Nothing was recorded.", class_="note")
         return element("figure", heading, empty, class_="card chart")
     axes = _Axes.around(drawn, percent, logarithmic, from_zero)
-    legend = join(
-        element("span", element("i", style=f"background:{_colour(s)}"), s.name) for s in drawn
-    )
     parts = [
         *axes.drawn(),
         *(axes.tick(step) for step in marked_steps),
-        *(part for s in drawn for part in _line(s, axes, _colour(s))),
+        *(part for s in drawn for part in _line(s, axes, palette(s.colour))),
         element("line", class_="cursor", y1=TOP, y2=BOTTOM, visibility="hidden"),
     ]
     svg = element(
@@ -82,13 +81,14 @@ def line_chart(
         *parts,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
-        aria_label=f"{title} over training steps",
+        aria_label=f"{title} by {over}: {', '.join(s.name for s in drawn)}",
         data_chart=json.dumps(
             {
                 "x": [axes.x0, axes.x1, LEFT, RIGHT],
+                "over": over,
                 "percent": percent,
                 "series": [
-                    {"name": s.name, "colour": _colour(s), "points": s.points} for s in drawn
+                    {"name": s.name, "colour": palette(s.colour), "points": s.points} for s in drawn
                 ],
             }
         ),
@@ -96,7 +96,7 @@ def line_chart(
     return element(
         "figure",
         heading,
-        element("div", legend, class_="legend")
+        legend((s.name, s.colour) for s in drawn)
         if len(drawn) > 1 or drawn[0].name != title.lower()
         else None,
         svg,
@@ -105,7 +105,7 @@ def line_chart(
     )
 
 
-def interval_bar(share: Number, low: Number, high: Number) -> Html:
+def interval_bar(share: Number, low: Number, high: Number, colour: int = 0) -> Html:
     """Returns a small picture of a share with its interval, on a scale from 0 to 1."""
     x = [round(4 + 112 * value, 1) for value in (low, share, high)]
     return element(
@@ -116,8 +116,27 @@ def interval_bar(share: Number, low: Number, high: Number) -> Html:
         viewBox="0 0 120 18",
         width=120,
         height=18,
+        class_="bar",
+        style=f"--bar:{palette(colour)}" if colour else None,
         role="img",
         aria_label=f"{share:.1%}, interval {low:.1%} to {high:.1%}",
+    )
+
+
+def palette(colour: int) -> str:
+    """Returns the CSS value of a colour by its number."""
+    return f"var(--series-{colour % COLOURS + 1})"
+
+
+def legend(names: Iterable[tuple[str, int]]) -> Html:
+    """Returns names, each behind a square of its colour."""
+    return element(
+        "div",
+        *(
+            element("span", element("i", style=f"background:{palette(colour)}"), name)
+            for name, colour in names
+        ),
+        class_="legend",
     )
 
 
@@ -172,7 +191,10 @@ class _Axes:
             label = f"{100 * value:.4g}%" if self.percent else short_number(value)
             yield element("line", x1=LEFT, x2=RIGHT, y1=y, y2=y, class_="grid")
             yield element("text", label, x=LEFT - 7, y=y + 4, class_="end")
-        for value in _ticks(self.x0, self.x1, 5, least=1):
+        ticks = _ticks(self.x0, self.x1, 5, least=1)
+        if not ticks or self.x(ticks[0]) - LEFT > 30:
+            ticks = [float(self.x0), *ticks]
+        for value in ticks:
             yield element("text", short_number(value), x=self.x(value), y=BOTTOM + 18, class_="mid")
         yield element("line", x1=LEFT, x2=RIGHT, y1=BOTTOM, y2=BOTTOM, class_="axis")
 
@@ -261,7 +283,3 @@ def _ticks(low: Number, high: Number, about: int, least: Number = 0) -> list[flo
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     # Rounded, for 3 * 0.1 is not 0.3.
     return [float(f"{i * step:.10g}") for i in range(first, last + 1)]
-
-
-def _colour(series: Series) -> str:
-    return f"var(--series-{series.colour % COLOURS + 1})"

@@ -37,7 +37,7 @@ class EvalConfig:
       training_sets: "TASK:SPLIT" or JSON Lines files of records; test questions found in them are
         reported.
       leave_out_known: whether such questions are left out.
-      show_questions: how many of each result can be read in the report.
+      show_questions: how many of each task and mode can be read in the report; None means all.
       dtype: of activations.
       mesh: devices along data, fsdp and tensor.
       data: where examples come from; its `vocabulary` replaces that beside the checkpoint.
@@ -59,7 +59,7 @@ class EvalConfig:
     seed: int = 0
     training_sets: Sequence[str] = ()
     leave_out_known: bool = False
-    show_questions: int = 30
+    show_questions: int | None = None
     dtype: str = "float32"
     mesh: MeshShape = field(default_factory=MeshShape)
     data: DataConfig = field(default_factory=DataConfig)

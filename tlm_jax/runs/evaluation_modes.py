@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from tlm_jax import models
 from tlm_jax.data.formats import ANSWER_MARKER
 from tlm_jax.data.records import LETTERS
 from tlm_jax.data.sources import Example
+from tlm_jax.data.traits import Trait
 from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Request as Generation
 from tlm_jax.decoding.requests import Sampling
@@ -21,6 +23,7 @@ from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.evaluation.evaluator import Evaluator
 from tlm_jax.evaluation.grading import grade
 from tlm_jax.evaluation.outcomes import Outcome, Question, Sample, majority_question
+from tlm_jax.evaluation.predictions import Prediction
 from tlm_jax.evaluation.scoring import Score, Scorer, choose
 from tlm_jax.evaluation.scoring_rows import Request
 from tlm_jax.evaluation.scoring_text import TextRequest, encode_decoder_only
@@ -73,8 +76,10 @@ def greedy(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome:
             p.extracted,
             bool(p.correct),
             (Sample(p.prediction, p.extracted, bool(p.correct), p.finished),),
+            _traits(record),
+            _confidence(p) * (1 if p.correct else -1),
         )
-        for p in result.predictions
+        for p, record in zip(result.predictions, eval_set.examples.records)
         if p.gold is not None
     ]
     return _outcome(subject, eval_set, "greedy", questions)
@@ -110,7 +115,18 @@ def rank(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome | N
         sample = Sample(shown, answer, right)
         name = eval_set.examples.ids[index]
         gold = str(record["answer"])
-        questions.append(Question(name, _text(record), gold, answer, right, (sample,)))
+        questions.append(
+            Question(
+                name,
+                _text(record),
+                gold,
+                answer,
+                right,
+                (sample,),
+                _traits(record),
+                _rank_margin(options[index], found, gold, config),
+            )
+        )
     outcome = _outcome(subject, eval_set, "rank", questions)
     cut = sum(found[0].dropped_context_tokens > 0 for found in scores)
     return dataclasses.replace(outcome, truncated=cut)
@@ -154,6 +170,7 @@ def self_consistency(subject: Subject, eval_set: EvalSet, config: EvalConfig) ->
             _text(eval_set.examples.records[i]),
             str(eval_set.examples.records[i]["answer"]),
             [found[i][number] for number in sorted(found[i])],
+            _traits(eval_set.examples.records[i]),
         )
         for i in graded
     ]
@@ -233,3 +250,22 @@ def _ranking(texts: Sequence[str], scores: Sequence[Score], config: EvalConfig) 
 
 def _text(record: Example) -> str:
     return str(record.get("inputs", ""))
+
+
+def _traits(record: Example) -> dict[str, Trait]:
+    """Returns what the record tells; of one that tells nothing, the words of its prompt."""
+    told = json.loads(str(record.get("traits_json", "null")))
+    return told or {"words": len(_text(record).split())}
+
+
+def _confidence(prediction: Prediction) -> float:
+    return math.exp(min(prediction.logprob_nats / max(prediction.length_tokens, 1), 0.0))
+
+
+def _rank_margin(
+    options: Sequence[tuple[str, str]], scores: Sequence[Score], gold: str, config: EvalConfig
+) -> float | None:
+    values = [score.value(config.normalize) for score in scores]
+    right = [value for (answer, _), value in zip(options, values) if answer == gold]
+    wrong = [value for (answer, _), value in zip(options, values) if answer != gold]
+    return right[0] - max(wrong) if right and wrong else None
