@@ -1,0 +1,202 @@
+"""Answers of OpenAI-compatible servers and our own samples, as files hold them."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tlm_jax.data.teacher_imports import openai_answers, own_samples
+from tlm_jax.data.teacher_imports.captured import TokenSteps, Unusable, within_text
+from tlm_jax.data.vocabularies.token_bytes import TokenTable
+from tlm_jax.errors import UserError
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def entry(token, logprob, *tops):
+    def one(text, value):
+        return {"token": text, "logprob": value, "bytes": list(text.encode())}
+
+    return {**one(token, logprob), "top_logprobs": [one(*top) for top in tops]}
+
+
+CHAT = {
+    "finish_reason": "stop",
+    "message": {"role": "assistant", "content": "It is é."},
+    "logprobs": {
+        "content": [
+            entry("It", -0.1, ("It", -0.1), ("The", -2.5)),
+            entry(" is", -3.0, (" was", -0.2), (" has", -2.9)),
+            {
+                "token": "\\xc3",
+                "logprob": -0.5,
+                "bytes": [0x20, 0xC3],
+                "top_logprobs": [
+                    {"token": "a", "logprob": -9999.0, "bytes": None},
+                    {"token": "\\xc3", "logprob": -0.5, "bytes": [0x20, 0xC3]},
+                ],
+            },
+            {"token": "\\xa9", "logprob": 0.0, "bytes": [0xA9], "top_logprobs": []},
+            entry(".", -0.3),
+            entry("<|im_end|>", -0.01),
+        ]
+    },
+}
+
+
+def test_chat_completions_with_bytes(tmp_path):
+    path = write(
+        tmp_path / "answers.jsonl",
+        {"id": "q1", "question": "What?", "answer": 4, "response": {"choices": [CHAT]}},
+        {
+            "custom_id": "q2",
+            "request": {"body": {"messages": [{"role": "user", "content": "Which?"}]}},
+            "response": {"status_code": 200, "body": {"id": "chatcmpl-1", "choices": [CHAT, CHAT]}},
+        },
+    )
+    found = list(openai_answers.read_answers(path))
+    assert [(c.id, c.question, c.answer) for c in found] == [
+        ("q1", "What?", "4"),
+        ("q2/0", "Which?", None),
+        ("q2/1", "Which?", None),
+    ]
+    steps = found[0].steps
+    kept = within_text(steps, found[0].text)
+    assert [step.piece for step in kept] == [
+        *(b"It", b" is", b" \xc3", b"\xa9", b"."),
+        "<|im_end|>",
+    ]
+    # The written token was not among the two most probable: it is one more.
+    assert kept[1].alternatives == ((b" was", -0.2), (b" has", -2.9), (b" is", -3.0))
+    assert kept[2].alternatives == ((b"a", -math.inf), (b" \xc3", -0.5))
+    assert kept[3].alternatives == ((b"\xa9", 0.0),)
+
+
+def test_completions_and_samples_of_infer(tmp_path):
+    completion = {
+        "text": " 4.",
+        "finish_reason": "length",
+        "logprobs": {
+            "tokens": [" 4", "."],
+            "token_logprobs": [-0.25, -0.5],
+            "top_logprobs": [{" 4": -0.25, " 5": -1.75}, None],
+        },
+    }
+    sample = {
+        **{"id": "q", "sample": 3, "question": "2+2?", "text": " 4.", "finish_reason": "stop"},
+        **{"num_tokens": 2, "tokens": [" 4", "."], "logprobs": [-0.25, -0.5]},
+        **{"gold": "4", "rule": "numeric", "correct": True},
+        "candidates": [{"tokens": [" 4", " 5"], "logprobs": [-0.25, -1.75]}]
+        + [{"tokens": [], "logprobs": []}],
+    }
+    path = write(
+        tmp_path / "answers.jsonl", {"prompt": "2+2=", "choices": [completion]}, sample
+    )
+    first, second = openai_answers.read_answers(path)
+    assert first.steps == second.steps
+    assert [len(step.alternatives) for step in first.steps] == [2, 1]
+    assert (first.id, first.question, first.finished) == ("1", "2+2=", False)
+    assert (second.id, second.question_id, second.finished) == ("q/3", "q", True)
+    assert (second.answer, second.kind, second.correct) == ("4", "numeric", True)
+
+
+def test_questions_from_a_file_of_their_own(tmp_path):
+    answers = write(tmp_path / "a.jsonl", {"custom_id": "7", "response": {"choices": [CHAT]}})
+    asked = write(
+        tmp_path / "q.jsonl",
+        {"id": 7, "question": "Why?", "answer": "B", "kind": "choice", "options": ["x", "y"]},
+    )
+    questions = openai_answers.read_questions(asked)
+    (found,) = openai_answers.read_answers(answers, questions)
+    assert (found.question, found.answer, found.options) == ("Why?", "B", ("x", "y"))
+    with pytest.raises(UserError, match=r"a.jsonl:1 does not say what was asked.*--questions"):
+        list(openai_answers.read_answers(answers))
+    with pytest.raises(UserError, match="has no id '7'"):
+        list(openai_answers.read_answers(answers, {}))
+    write(asked, {"id": 7, "question": "Why?"}, {"id": "7", "question": "Why?"})
+    with pytest.raises(UserError, match=r"q.jsonl:2: the id '7' stands twice"):
+        openai_answers.read_questions(asked)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "?", "error": "overloaded"}, r"a.jsonl:1: no answer of a server"),
+        (
+            {"question": "?", "choices": [{"text": "a", "logprobs": {"content": [{"token": 1}]}}]},
+            "is not what the protocol says",
+        ),
+        (
+            {
+                "question": "?",
+                "choices": [{"logprobs": {"tokens": ["a"], "token_logprobs": [0.0, 0.0]}}],
+            },
+            "is not what the protocol says",
+        ),
+        (
+            {"question": "?", "choices": [{"logprobs": {"content": [entry("a", float("nan"))]}}]},
+            "is no log-probability",
+        ),
+    ],
+)
+def test_lines_that_are_no_answers(tmp_path, row, message):
+    with pytest.raises(UserError, match=message):
+        list(openai_answers.read_answers(write(tmp_path / "a.jsonl", row)))
+
+
+def test_an_answer_without_log_probabilities_has_no_steps(tmp_path):
+    row = {"question": "?", "choices": [{"message": {"content": "x"}, "logprobs": None}]}
+    (found,) = openai_answers.read_answers(write(tmp_path / "a.jsonl", row))
+    assert (found.text, found.steps) == ("x", None)
+
+
+TABLE = TokenTable((b"", b" a", b"b", b"c"), frozenset({0}), 0, "x")
+
+
+def own(**changes):
+    candidate = {"token_ids": [1, 2], "logprobs": [-0.5, -1.5], "outside_logprob": -1.8}
+    return {
+        **{"id": "q", "sample": 0, "question": "Q?", "text": "ab", "finish_reason": "eos"},
+        **{"token_ids": [1, 2, 0], "candidates": [candidate, candidate, candidate]},
+        **{"gold": "4", "rule": "numeric", "correct": False},
+        **changes,
+    }
+
+
+def test_our_own_samples(tmp_path):
+    certain = {"token_ids": [1, 2], "logprobs": [0.0, -99.0], "outside_logprob": None}
+    candidates = [*own()["candidates"][:2], certain]
+    path = write(tmp_path / "s.jsonl", own(candidates=candidates))
+    (found,) = own_samples.read_samples(path, TABLE)
+    assert (found.id, found.question, found.answer, found.correct) == ("q/0", "Q?", "4", False)
+    assert isinstance(found.steps, TokenSteps)
+    kept = own_samples.within_text(found.steps, "ab", TABLE)
+    assert kept.token_ids.tolist() == [1, 2, 0]
+    assert kept.steps.tail_logprobs.tolist() == pytest.approx([-1.8, -1.8, -np.inf])
+    # What comes behind the text, such as a stop string, is no part of it.
+    assert own_samples.within_text(found.steps, "a", TABLE).token_ids.tolist() == [1]
+    with pytest.raises(Unusable):
+        own_samples.within_text(found.steps, "c", TABLE)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": "q"}, "no field 'sample'"),
+        (own(token_ids=[1, 2]), "do not fit: 2 tokens"),
+        (own(token_ids=[1, 2, 9]), "token 9 is beyond the 4 of the vocabulary"),
+        (own(candidates=[{"token_ids": [1]}] * 3), "do not fit"),
+    ],
+)
+def test_samples_that_are_none(tmp_path, row, message):
+    with pytest.raises(UserError, match=message):
+        list(own_samples.read_samples(write(tmp_path / "s.jsonl", row), TABLE))
+
+
+def test_samples_without_candidates_have_no_steps(tmp_path):
+    path = write(tmp_path / "s.jsonl", own(candidates=None), own(token_ids=None))
+    assert [c.steps for c in own_samples.read_samples(path, TABLE)] == [None, None]

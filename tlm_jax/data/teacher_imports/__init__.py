@@ -1,0 +1,1 @@
+"""Readers of what others captured of a teacher: servers' answers, Codex dumps, our own samples."""

@@ -1,0 +1,77 @@
+"""Captured and scored solutions as records that tasks train on."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from tlm_jax.data.formats import ANSWER_MARKER, FORMATS
+from tlm_jax.data.records import Kind, Record
+from tlm_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """A teacher's solution of a question.
+
+    Attributes:
+      id: of the record.
+      question: without its options.
+      text: the solution as the teacher wrote it, which is what a student is to write.
+      answer: the gold answer; None where there is none.
+      kind: of answer.
+      options: of a choice.
+      question_id: of the question; several solutions may have the same.
+      place: for messages.
+    """
+
+    id: str
+    question: str
+    text: str
+    answer: str | None = None
+    kind: str | None = None
+    options: Sequence[str] | None = None
+    question_id: str = ""
+    place: str = ""
+
+
+def solution_record(solution: Solution, dataset: str) -> Record:
+    """Returns the record of a solution, for `answer` and chain-of-thought formats alike.
+
+    The rationale is the solution without the line of its final answer. Where the chain-of-thought
+    formats would not write exactly `solution.text` as targets (another wording of the answer,
+    say), a generated field `targets` holds it.
+
+    Raises:
+      UserError: the answer is none of its kind.
+    """
+    kind: Any = solution.kind or ("numeric" if solution.answer else "text")
+    if kind not in get_args(Kind):
+        kind = "text"  # graded by a rule that is no kind, such as "math"
+    if kind == "choice" and not solution.options:
+        kind = "text"
+    answer = solution.answer or ""
+    if kind == "numeric":
+        answer = answer.replace(",", "")
+    try:
+        record = Record(
+            id=solution.id,
+            dataset=dataset,
+            split="train",
+            kind=kind,
+            question=solution.question,
+            options=None if solution.options is None else tuple(solution.options),
+            answer=answer,
+            rationale=_FINAL_LINE.sub("", solution.text).strip() or None,
+            meta={"question_id": solution.question_id} if solution.question_id else {},
+        )
+    except UserError as error:
+        raise UserError(f"{solution.place}: {error}") from None
+    if FORMATS["cot_zero_shot"].targets(record) != solution.text:
+        record = record.with_generated(targets=solution.text)
+    return record
+
+
+_FINAL_LINE = re.compile(rf"(?:^|\n){re.escape(ANSWER_MARKER)}[^\n]*\s*\Z")
