@@ -45,11 +45,11 @@ def cross_entropy(
 
     Source: t5x.losses.compute_weighted_cross_entropy.
     """
-    terms = _token_terms(logits, targets, label_smoothing=label_smoothing, z_loss=z_loss)
-    return _reduce_terms(terms, weights.astype(jnp.float32))
+    terms = token_terms(logits, targets, label_smoothing=label_smoothing, z_loss=z_loss)
+    return reduce_terms(terms, weights.astype(jnp.float32))
 
 
-def _token_terms(
+def token_terms(
     logits: Float[Array, "*batch V"],
     targets: Int[Array, "*batch"],
     *,
@@ -126,11 +126,11 @@ def _ids(logits: Float[Array, "*batch V"], targets: Int[Array, "*batch"]) -> Int
     return jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
 
 
-def _reduce_terms(
+def reduce_terms(
     terms: tuple[Float[Array, "*batch"], Float[Array, "*batch"], Float[Array, "*batch"]],
     weights: Float[Array, "*batch"],
 ) -> LossOutput:
-    """Returns the weighted sums of what `_token_terms` gave; metrics carry no gradient."""
+    """Returns the weighted sums of what `token_terms` gave; metrics carry no gradient."""
     cross_ent, z_term, correct = terms
     counted = (weights != 0).astype(jnp.float32)
     weight = jnp.sum(weights)

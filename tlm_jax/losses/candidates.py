@@ -1,0 +1,112 @@
+"""A student's log-probabilities of C candidates a token and of all other tokens together."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def candidate_log_probabilities(
+    logits: Float[Array, "*batch V"],
+    token_ids: Int[Array, "*batch C"],
+    present: Bool[Array, "*batch C"],
+    *,
+    temperature: float = 1.0,
+) -> tuple[Float[Array, "*batch C"], Float[Array, "*batch"]]:
+    """Returns log q of each candidate, and the log of the mass of all tokens that are none.
+
+    With q = softmax(logits / temperature) the tail is a log-sum-exp over the other tokens
+    themselves, not 1 minus the candidates' mass, so that it is exact however small it is, -inf only
+    if no token is left.
+
+    The gradient is written out: it is one sweep over the logits, with the C candidates' values put
+    in afterwards. With cotangents g of the candidates and h of the tail, and G their sum,
+    dL/dx_v = g_v - G q_v for a candidate, (h / q_tail - G) q_v for any other token.
+
+    Looking up and replacing C entries a token touches no other entry, and where the vocabulary is
+    split over devices each works on its own part (one sum of [tokens, C] over them): both are
+    tests.
+
+    Args:
+      logits: float32.
+      token_ids: distinct where present.
+      present: False is padding: its log q is -inf, its id belongs to the tail.
+      temperature: divides the logits.
+    """
+    ids = jnp.where(present, token_ids, logits.shape[-1])
+    results: Any = _log_probabilities(logits, ids, temperature)
+    return results
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _log_probabilities(logits: Array, ids: Array, temperature: float) -> tuple[Array, Array]:
+    """As above; the id V marks padding."""
+    return _forward(logits, ids, temperature)[0]
+
+
+def _forward(logits, ids, temperature):
+    others = _replaced(logits, ids, jnp.full(ids.shape, -jnp.inf, logits.dtype))
+    largest_other = jnp.max(others, axis=-1)
+    sum_others = jnp.sum(jnp.exp(_shifted(others, largest_other, temperature)), axis=-1)
+    at_ids = jnp.take_along_axis(logits, jnp.minimum(ids, logits.shape[-1] - 1), axis=-1)
+    at_ids = jnp.where(ids < logits.shape[-1], at_ids, -jnp.inf)
+    largest = jnp.maximum(jnp.max(at_ids, axis=-1), largest_other)
+    # Relative to the largest logit, because where logits are large their log-sum-exp has lost the
+    # digits that matter.
+    relative = _shifted(at_ids, largest, temperature)
+    relative_tail = _shifted(largest_other[..., None], largest, temperature)[..., 0]
+    relative_tail += jnp.log(sum_others)
+    log_sum = jnp.logaddexp(jax.nn.logsumexp(relative, axis=-1), relative_tail)
+    log_q, log_tail = relative - log_sum[..., None], relative_tail - log_sum
+    return (log_q, log_tail), (logits, ids, largest_other, sum_others, log_q, log_tail)
+
+
+def _backward(temperature, residuals, cotangents):
+    logits, *statistics = residuals
+    g, h = cotangents
+    # Without the barrier XLA may keep the forward sweep's exponentials for this one.
+    ids, largest_other, sum_others, log_q, log_tail = jax.lax.optimization_barrier(
+        tuple(statistics)
+    )
+    g = jnp.where(ids < logits.shape[-1], g, 0.0)
+    total = jnp.sum(g, axis=-1) + h
+    # A token's share of the tail is exp((x - largest other) / temperature) / sum others.
+    scale = (h - total * jnp.exp(log_tail)) / jnp.where(sum_others == 0, 1.0, sum_others)
+    at_others = scale[..., None] * jnp.exp(
+        # Below 0 for every token of the tail; candidates may overflow and are replaced.
+        jnp.minimum(_shifted(logits, largest_other, temperature), 0.0)
+    )
+    at_ids = g - total[..., None] * jnp.exp(log_q)
+    return _replaced(at_others, ids, at_ids) / temperature, None
+
+
+_log_probabilities.defvjp(_forward, _backward)
+
+
+def _shifted(logits: Array, largest: Array, temperature: float) -> Array:
+    """Returns (logits - largest) / temperature, also where the largest is -inf."""
+    shifted = logits - jnp.where(jnp.isneginf(largest), 0.0, largest)[..., None]
+    return shifted if temperature == 1.0 else shifted / temperature
+
+
+def _replaced(
+    array: Float[Array, "*batch V"], ids: Int[Array, "*batch C"], values: Float[Array, "*batch C"]
+) -> Float[Array, "*batch V"]:
+    """Returns the array with `values` at `ids`; the id V is dropped.
+
+    Mapped over the leading axes rather than indexed by them: only then does the partitioner see
+    that every row, and every part of the vocabulary, is replaced where it lies.
+    """
+
+    def one(row: Array, row_ids: Array, row_values: Array) -> Array:
+        return row.at[row_ids].set(row_values, mode="drop")
+
+    replace: Callable[..., Array] = one
+    for _ in range(array.ndim - 1):
+        replace = jax.vmap(replace)
+    return replace(array, ids, values)
