@@ -87,15 +87,23 @@ def test_completions_and_samples_of_infer(tmp_path):
         },
     }
     sample = {
-        **{"id": "q", "sample": 3, "question": "2+2?", "text": " 4.", "finish_reason": "stop"},
-        **{"num_tokens": 2, "tokens": [" 4", "."], "logprobs": [-0.25, -0.5]},
-        **{"gold": "4", "rule": "numeric", "correct": True},
-        "candidates": [{"tokens": [" 4", " 5"], "logprobs": [-0.25, -1.75]}]
-        + [{"tokens": [], "logprobs": []}],
+        "id": "q",
+        "sample": 3,
+        "question": "2+2?",
+        "text": " 4.",
+        "finish_reason": "stop",
+        "num_tokens": 2,
+        "tokens": [" 4", "."],
+        "logprobs": [-0.25, -0.5],
+        "gold": "4",
+        "rule": "numeric",
+        "correct": True,
+        "candidates": [
+            {"tokens": [" 4", " 5"], "logprobs": [-0.25, -1.75]},
+            {"tokens": [], "logprobs": []},
+        ],
     }
-    path = write(
-        tmp_path / "answers.jsonl", {"prompt": "2+2=", "choices": [completion]}, sample
-    )
+    path = write(tmp_path / "answers.jsonl", {"prompt": "2+2=", "choices": [completion]}, sample)
     first, second = openai_answers.read_answers(path)
     assert first.steps == second.steps
     assert [len(step.alternatives) for step in first.steps] == [2, 1]
@@ -160,9 +168,16 @@ TABLE = TokenTable((b"", b" a", b"b", b"c"), frozenset({0}), 0, "x")
 def own(**changes):
     candidate = {"token_ids": [1, 2], "logprobs": [-0.5, -1.5], "outside_logprob": -1.8}
     return {
-        **{"id": "q", "sample": 0, "question": "Q?", "text": "ab", "finish_reason": "eos"},
-        **{"token_ids": [1, 2, 0], "candidates": [candidate, candidate, candidate]},
-        **{"gold": "4", "rule": "numeric", "correct": False},
+        "id": "q",
+        "sample": 0,
+        "question": "Q?",
+        "text": "ab",
+        "finish_reason": "eos",
+        "token_ids": [1, 2, 0],
+        "candidates": [candidate, candidate, candidate],
+        "gold": "4",
+        "rule": "numeric",
+        "correct": False,
         **changes,
     }
 

@@ -30,8 +30,8 @@ def read_samples(path: Path, table: TokenTable) -> Iterator[Captured]:
         for name in ("id", "sample", "text", "finish_reason"):
             if name not in row:
                 raise UserError(
-                    f"{place}: no sample of tlm_jax.infer: no field {name!r}; the answers of servers "
-                    "are imported as 'openai'"
+                    f"{place}: no sample of tlm_jax.infer: no field {name!r}; what servers "
+                    "answer is imported as 'openai'"
                 )
         question = row.get("question", row.get("prompt"))
         if question is None and row.get("messages"):
