@@ -38,6 +38,11 @@ class Vocabulary(abc.ABC):
         return PAD_ID
 
     @property
+    def has_bos(self) -> bool:
+        """Whether `bos_id` is a token for it, and not padding in its place."""
+        return self.bos_id != PAD_ID
+
+    @property
     @abc.abstractmethod
     def unk_id(self) -> int | None:
         """Stands for what the vocabulary cannot express; None if there is no such thing."""

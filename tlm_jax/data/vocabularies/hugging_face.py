@@ -60,6 +60,11 @@ class HuggingFaceVocabulary(Vocabulary):
         return PAD_ID if found is None else found
 
     @property
+    def has_bos(self) -> bool:
+        # It may have id 0.
+        return self._special("bos", self.bos_token) is not None
+
+    @property
     def unk_id(self) -> int | None:
         return self._special("unk", self.unk_token)
 

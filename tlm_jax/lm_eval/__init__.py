@@ -1,0 +1,1 @@
+"""Runs any model that can be opened here under EleutherAI's lm-evaluation-harness."""

@@ -1,0 +1,170 @@
+"""Opens a model of any format with all that answering needs: parameters, tokenizer, template."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from tlm_jax import models
+from tlm_jax.checkpoints.loading import load_params, with_run_choices
+from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.data.chat import ChatTemplate, read_chat_template
+from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
+from tlm_jax.errors import UserError
+from tlm_jax.lm_eval.arguments import ModelArguments
+from tlm_jax.runs import console
+from tlm_jax.runs.inference_tokens import TokenizerFiles
+from tlm_jax.runs.trainable import with_shardings
+from tlm_jax.sharding import mesh as meshes
+from tlm_jax.sharding import rules
+from tlm_jax.types import Params
+
+DEFAULT_WINDOW_TOKENS = 2048
+"""Where a model says nothing of its window; the harness's own default."""
+
+_HARNESS_DEVICE = "cuda:0"
+"""What the harness says where nobody named a device, whatever the machine."""
+_WINDOW_NAMES = ("n_positions", "max_position_embeddings", "n_ctx")
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedModel:
+    """A model that is ready to answer.
+
+    Attributes:
+      source: where it comes from.
+      config: the model.
+      params: its parameters, on `mesh`.
+      mesh: devices of this host.
+      vocabulary: of the model.
+      eos_ids: tokens that end a text.
+      window_tokens: that it reads at most; of an encoder-decoder on either side.
+      read_template: reads the chat template.
+    """
+
+    source: Pretrained
+    config: models.ModelConfig
+    params: Params
+    mesh: Mesh
+    vocabulary: Vocabulary
+    eos_ids: tuple[int, ...]
+    window_tokens: int
+    read_template: Callable[[], ChatTemplate]
+
+    @property
+    def encoder_decoder(self) -> bool:
+        return isinstance(self.config, models.EncoderDecoderConfig)
+
+    @functools.cached_property
+    def template(self) -> ChatTemplate:
+        """How conversations are written.
+
+        Raises:
+          UserError: the model has no template.
+        """
+        return self.read_template()
+
+
+def open_model(arguments: ModelArguments) -> OpenedModel:
+    """Opens the model and reads its parameters.
+
+    Raises:
+      UserError: there is no model, no tokenizer for it, or it does not fit the arguments.
+    """
+    _check_device(arguments.device)
+    source = open_pretrained(arguments.pretrained)
+    config = with_run_choices(source.config, dtype=arguments.dtype)
+    mesh = meshes.make_mesh(
+        meshes.MeshShape(fsdp=arguments.fsdp, tensor=arguments.tensor), jax.local_devices()
+    )
+    vocabulary, directory, read_template = _tokenizer(arguments, source)
+    check_vocabulary_fits(vocabulary, config.vocab_size)
+    window = _window(arguments, source, directory)
+    shapes, axes = models.abstract_params(config), models.logical_axes(config)
+    abstract = with_shardings(shapes, rules.named_shardings(axes, mesh, shapes=shapes))
+    return OpenedModel(
+        source,
+        config,
+        load_params(source, config, abstract, announce=console.say),
+        mesh,
+        vocabulary,
+        _eos_ids(source, vocabulary),
+        window,
+        read_template,
+    )
+
+
+def _tokenizer(
+    arguments: ModelArguments, source: Pretrained
+) -> tuple[Vocabulary, Path, Callable[[], ChatTemplate]]:
+    """Returns the vocabulary, the directory with its files, and what reads its template."""
+    if arguments.tokenizer is not None:
+        path = Path(arguments.tokenizer).expanduser()
+        directory = path if path.is_dir() else path.parent
+        template = functools.partial(read_chat_template, directory)
+        return vocabulary_from_name(arguments.tokenizer), directory, template
+    files = TokenizerFiles(source)
+    # Its files are read when first needed, until the process ends.
+    weakref.finalize(source, files.close)
+    if not files.hold_tokenizer:
+        raise UserError(
+            f"no tokenizer lies beside the model {arguments.pretrained}: add tokenizer=PATH to "
+            "--model_args, such as path/to/tokenizer.json"
+        )
+    return vocabulary_from_name(str(files.directory)), files.directory, files.template
+
+
+def _eos_ids(source: Pretrained, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Returns the tokenizer's EOS and those that the model's own configuration names."""
+    named = (source.hugging_face or {}).get("eos_token_id")
+    further = named if isinstance(named, list) else [] if named is None else [named]
+    return tuple(dict.fromkeys([vocabulary.eos_id, *(int(i) for i in further)]))
+
+
+def _window(arguments: ModelArguments, source: Pretrained, directory: Path) -> int:
+    """Returns the tokens that the model reads at most: as told, as it says, or the default.
+
+    Raises:
+      UserError: more are wanted than it has positions for.
+    """
+    positions = None
+    if isinstance(source.config, models.DecoderOnlyConfig):
+        positions = source.config.max_positions
+    if positions is not None and (arguments.max_length or 0) > positions:
+        raise UserError(
+            f"--model_args: max_length={arguments.max_length}, but the model has {positions} "
+            "positions; lower it or leave it out"
+        )
+    written: list[Any] = [arguments.max_length, positions]
+    written += [(source.hugging_face or {}).get(name) for name in _WINDOW_NAMES]
+    written.append(_read_tokenizer_config(directory).get("model_max_length"))
+    # transformers writes 1e30 for "unknown".
+    known = (value for value in written if isinstance(value, int) and 1 < value < 2**30)
+    return next(known, DEFAULT_WINDOW_TOKENS)
+
+
+def _read_tokenizer_config(directory: Path) -> Mapping[str, Any]:
+    path = directory / "tokenizer_config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from None
+
+
+def _check_device(wanted: str | None) -> None:
+    if wanted in (None, _HARNESS_DEVICE):
+        return
+    name = wanted.partition(":")[0]
+    if {"cuda": "gpu", "rocm": "gpu"}.get(name, name) != jax.default_backend():
+        raise UserError(
+            f"--device {wanted}: JAX runs on {jax.default_backend()!r} here; leave it out, or "
+            "choose devices by the environment (JAX_PLATFORMS, CUDA_VISIBLE_DEVICES)"
+        )
