@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -16,7 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from tlm_jax import models
 from tlm_jax.errors import UserError
-from tlm_jax.evaluation.scoring_rows import Request, Row, rows_of, to_batch
+from tlm_jax.evaluation.forced import ForcedPass, over_chunks
+from tlm_jax.evaluation.scoring_rows import Request, Row, rows_of
 from tlm_jax.sharding import rules as sharding_rules
 from tlm_jax.types import Batch, Params, Unembedding
 
@@ -74,9 +74,6 @@ class Scorer:
           mesh: where parameters live; None for a single device.
           rules: how batches lie on the mesh.
         """
-        divisor = sharding_rules.batch_divisor(mesh, rules) if mesh is not None else 1
-        self._batch_size = -(-batch_size // divisor) * divisor
-        self._mesh, self._rules = mesh, rules
         encoder_decoder = isinstance(config, models.EncoderDecoderConfig)
         positions = None if encoder_decoder else config.max_positions
         limits = [limit for limit in (max_length, positions) if limit is not None]
@@ -86,8 +83,12 @@ class Scorer:
             max_length=min(limits, default=None),
             max_context_length=max_context_length,
         )
-        self._run = jax.jit(
-            lambda params, batch: _token_scores(params, batch, config, chunk_tokens=chunk_tokens)
+        self._pass = ForcedPass(
+            config,
+            functools.partial(_token_scores, chunk_tokens=chunk_tokens),
+            batch_size=batch_size,
+            mesh=mesh,
+            rules=rules,
         )
 
     def score(
@@ -109,29 +110,14 @@ class Scorer:
         rows = [row for i, request in enumerate(requests) for row in self._rows_of(i, request)]
         rows.sort(key=lambda row: (len(row.encoder), row.width))
         scores: list[list[Score | None]] = [[None] * len(r.continuations) for r in requests]
-        with self._sharded():
-            for start in range(0, len(rows), self._batch_size):
-                some = rows[start : start + self._batch_size]
-                batch = self._on_devices(to_batch(some, self._batch_size))
-                found = multihost_utils.process_allgather(self._run(params, batch), tiled=True)
-                for row, logprobs, greedy in zip(some, *found):
-                    _enter(scores, row, np.asarray(logprobs, np.float64), np.asarray(greedy))
-                progress(start + len(some), len(rows))
+        done = 0
+        for some, said in self._pass.run(params, rows):
+            found = multihost_utils.process_allgather(said, tiled=True)
+            for row, logprobs, greedy in zip(some, *found):
+                _enter(scores, row, np.asarray(logprobs, np.float64), np.asarray(greedy))
+            done += len(some)
+            progress(done, len(rows))
         return [[score for score in found if score is not None] for found in scores]
-
-    def _sharded(self) -> contextlib.AbstractContextManager[None]:
-        if self._mesh is None:
-            return contextlib.nullcontext()
-        return sharding_rules.use_rules(self._mesh, self._rules)
-
-    def _on_devices(self, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        if self._mesh is None:
-            return {name: jnp.asarray(array) for name, array in arrays.items()}
-        sharding = sharding_rules.batch_sharding(self._mesh, self._rules)
-        return {
-            name: jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
-            for name, array in arrays.items()
-        }
 
 
 def choose(scores: Sequence[Score], normalize: Normalize = "none") -> int:
@@ -151,37 +137,19 @@ def choose(scores: Sequence[Score], normalize: Normalize = "none") -> int:
 
 
 def _token_scores(
-    params: Params, batch: Batch, config: models.ModelConfig, *, chunk_tokens: int
+    hidden: Float[Array, "B M D"], unembedding: Unembedding, batch: Batch, *, chunk_tokens: int
 ) -> tuple[Float[Array, "B M"], Bool[Array, "B M"]]:
     """Returns log p of each target, and whether it is the most probable token."""
-    hidden = models.branched_hidden_states(params, batch, config)
-    before = jnp.take_along_axis(hidden, batch["source"][:, :, None], axis=1)
-    return _chunked(before, models.unembedding(params, config), batch["target"], chunk_tokens)
 
-
-def _chunked(
-    hidden: Float[Array, "B M D"],
-    unembedding: Unembedding,
-    targets: Int[Array, "B M"],
-    chunk_tokens: int,
-) -> tuple[Float[Array, "B M"], Bool[Array, "B M"]]:
-    B, M = targets.shape
-    length = min(M, max(1, chunk_tokens // B))
-    chunks = -(-M // length)
-
-    def cut(array: Array) -> Array:
-        padded = jnp.pad(array, ((0, 0), (0, chunks * length - M), *((0, 0),) * (array.ndim - 2)))
-        return jnp.moveaxis(padded.reshape(B, chunks, length, *array.shape[2:]), 1, 0)
-
-    def score(part: tuple[Array, Array]) -> tuple[Array, Array]:
-        logits = unembedding.logits(part[0])
-        chosen = jnp.take_along_axis(logits, part[1][:, :, None], axis=-1)[:, :, 0]
+    def score(
+        hidden: Float[Array, "B m D"], targets: Int[Array, "B m"]
+    ) -> tuple[Float[Array, "B m"], Bool[Array, "B m"]]:
+        logits = unembedding.logits(hidden)
+        chosen = jnp.take_along_axis(logits, targets[:, :, None], axis=-1)[:, :, 0]
         logprobs = chosen - jax.nn.logsumexp(logits, axis=-1)
-        return logprobs, jnp.argmax(logits, axis=-1) == part[1]
+        return logprobs, jnp.argmax(logits, axis=-1) == targets
 
-    scored = jax.lax.map(score, (cut(hidden), cut(targets)))
-    logprobs, greedy = (jnp.moveaxis(part, 0, 1).reshape(B, -1)[:, :M] for part in scored)
-    return logprobs, greedy
+    return over_chunks(score, (hidden, batch["target"]), chunk_tokens)
 
 
 def _enter(
