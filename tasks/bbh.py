@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 
 from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import EMBEDDED_VOCABULARY, MappedRecords, register_formats
 from tlm_jax.data.location import find_file
 from tlm_jax.data.official_collections import read_bbh, read_bbh_prompts
+from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record
 from tlm_jax.data.tasks import register_task
 from tlm_jax.errors import UserError
@@ -23,11 +25,40 @@ EVALUATION_ONLY = (
     "it is for evaluation only (its rows carry the BIG-bench canary); it must not be trained on."
 )
 
-RECORDS = file_records(
+CLOSED_ANSWERS = {
+    "boolean_expressions": ("True", "False"),
+    "sports_understanding": ("yes", "no"),
+    "web_of_lies": ("Yes", "No"),
+}
+"""Options of the tasks that have them without listing them in the question."""
+
+_QUESTIONS = file_records(
     "bbh",
     f"{ORIGIN}, folder bbh",
     {"test": [uniform("bbh"), *official(read_bbh, "test", "bbh", "BIG-Bench-Hard/bbh")]},
     unreadable={"train": EVALUATION_ONLY, "validation": EVALUATION_ONLY},
+)
+
+
+def with_options(record: Record) -> Record:
+    """Returns a record with its options, for rank classification; the question keeps its list.
+
+        "...\nOptions:\n(A) x\n(B) y" -> ("(A) x", "(B) y")
+        "...\nOptions:\n- Yes\n- No"  -> ("Yes", "No")
+
+    Four tasks ask for an answer in words or numbers and have none: `dyck_languages`,
+    `multistep_arithmetic_two`, `object_counting` and `word_sorting`.
+    """
+    _, mark, block = record.question.partition("\nOptions:\n")
+    listed = [line.removeprefix("- ").strip() for line in block.split("\n") if line.strip()]
+    options = tuple(listed) if mark else CLOSED_ANSWERS.get(record.meta["task"])
+    return replace(record, options=options)
+
+
+RECORDS = LoadedRecords(
+    "bbh",
+    {"test": lambda: [with_options(record) for record in _QUESTIONS.records("test")]},
+    unreadable=_QUESTIONS.unreadable,
 )
 
 

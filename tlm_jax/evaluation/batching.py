@@ -60,11 +60,13 @@ def eval_batches(
 
 
 def count_truncated_prompts(eval_set: EvalSet) -> int:
-    """Returns how many prompts lose their end to the feature length."""
+    """Returns how many prompts have lost their beginning, or lose their end, to length limits."""
     if "inputs" not in eval_set.examples.features:
         return 0
     lengths = eval_set.examples.features["inputs"].lengths
-    return int(np.count_nonzero(lengths > eval_set.feature_lengths["inputs"]))
+    return eval_set.cut_prompts + int(
+        np.count_nonzero(lengths > eval_set.feature_lengths["inputs"])
+    )
 
 
 def _converter(eval_set: EvalSet, config: models.ModelConfig) -> Converter:

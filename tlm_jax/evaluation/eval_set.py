@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from tlm_jax.data.ragged import TokenizedExamples
+from tlm_jax.data.ragged import Ragged, TokenizedExamples, spans
 from tlm_jax.data.store import Reader, open_readers
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
 
+TooLong = Literal["error", "keep_end"]
 
-@dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True)
 class EvalSet:
     """A task's examples in their order.
 
@@ -22,12 +25,14 @@ class EvalSet:
       examples: token ids with EOS where the task says so, not cut; and the text they come from.
       vocabulary: what they are written in.
       feature_lengths: most tokens of each feature that the model gets.
+      cut_prompts: how many prompts lost their beginning (`fit_prompts`).
     """
 
     task: str
     examples: TokenizedExamples
     vocabulary: Vocabulary
     feature_lengths: Mapping[str, int]
+    cut_prompts: int = 0
 
 
 def load_eval_sets(
@@ -56,6 +61,53 @@ def load_eval_sets(
         EvalSet(task, _read(reader, split, num_examples), reader.vocabulary, dict(feature_lengths))
         for task, reader in readers.items()
     ]
+
+
+def fit_prompts(eval_set: EvalSet, limit: int, too_long: TooLong, why: str) -> EvalSet:
+    """Returns the set with prompts of at most `limit` tokens.
+
+    Args:
+      eval_set: with prompts of any length, each with its end token.
+      limit: most tokens of a prompt, BOS not counted.
+      too_long: what becomes of a longer one: an error, or its end is kept and it is counted.
+      why: what sets the limit, for the error.
+
+    Raises:
+      UserError: a prompt is too long and that is an error, or a prompt is empty.
+    """
+    inputs = eval_set.examples.features.get("inputs")
+    if inputs is None:
+        return eval_set
+    _check_not_empty(eval_set, inputs)
+    long = np.flatnonzero(inputs.lengths > limit)
+    if long.size and too_long == "error":
+        first = int(long[0])
+        raise UserError(
+            f"{long.size:,} of {len(inputs):,} prompts of {eval_set.task} are too long, the first "
+            f"is {eval_set.examples.ids[first]!r} with {inputs.lengths[first]:,} tokens: {why} "
+            f"leaves room for {limit:,}. Give them more room, or set TOO_LONG to 'keep_end' to "
+            "keep the end of such prompts"
+        )
+    kept = np.minimum(inputs.lengths, limit)
+    ends = Ragged(inputs.values[spans(inputs.starts + inputs.lengths - kept, kept)], kept)
+    features = {**eval_set.examples.features, "inputs": ends}
+    return dataclasses.replace(
+        eval_set,
+        examples=dataclasses.replace(eval_set.examples, features=features),
+        feature_lengths={**eval_set.feature_lengths, "inputs": limit},
+        cut_prompts=int(long.size),
+    )
+
+
+def _check_not_empty(eval_set: EvalSet, inputs: Ragged) -> None:
+    for index, record in enumerate(eval_set.examples.records):
+        text = record.get("inputs")
+        empty = not text.strip() if isinstance(text, str) else not inputs.lengths[index]
+        if empty:
+            raise UserError(
+                f"{eval_set.task}: the prompt of {eval_set.examples.ids[index]!r} is empty; give "
+                "it text or leave it out"
+            )
 
 
 def _read(reader: Reader, split: str, num_examples: int | None) -> TokenizedExamples:

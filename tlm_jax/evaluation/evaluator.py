@@ -22,7 +22,7 @@ from tlm_jax.decoding.generate import Decoded
 from tlm_jax.decoding.greedy import jit_greedy
 from tlm_jax.evaluation.batching import EvalBatch, count_truncated_prompts, eval_batches
 from tlm_jax.evaluation.eval_set import EvalSet
-from tlm_jax.evaluation.grading import grade
+from tlm_jax.evaluation.grading import grade, readable
 from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.evaluation.nll import target_nll
 from tlm_jax.evaluation.predictions import Prediction, write_predictions
@@ -116,6 +116,8 @@ class Evaluator:
         mesh: Mesh | None = None,
         rules: sharding_rules.Rules = sharding_rules.LOGICAL_AXIS_RULES,
         chunk_tokens: int = 1024,
+        grading_rule: str | None = None,
+        eos_ids: Sequence[int] = (),
         progress: Progress | None = None,
     ):
         """Prepares an evaluation; nothing is compiled or run yet.
@@ -129,9 +131,12 @@ class Evaluator:
           mesh: where parameters live; None for a single device.
           rules: how batches lie on the mesh.
           chunk_tokens: how many tokens' logits exist at a time when targets are scored.
+          grading_rule: for all answers; None means the kind that each example names.
+          eos_ids: tokens that end a text beside its vocabulary's EOS.
           progress: told after each batch.
         """
         self._eval_sets = eval_sets
+        self._grading_rule = grading_rule
         self._config = config
         self._output_dir = output_dir
         self._mesh, self._rules = mesh, rules
@@ -139,7 +144,11 @@ class Evaluator:
         divisor = sharding_rules.batch_divisor(mesh, rules) if mesh is not None else 1
         self._batch_size = -(-batch_size // divisor) * divisor
         self._decoders = {
-            eos_id: jit_greedy(config, max_decode_steps=max_decode_steps, eos_ids=(eos_id,))
+            eos_id: jit_greedy(
+                config,
+                max_decode_steps=max_decode_steps,
+                eos_ids=tuple(dict.fromkeys((eos_id, *eos_ids))),
+            )
             for eos_id in {eval_set.vocabulary.eos_id for eval_set in eval_sets}
         }
         self._target_nll = jax.jit(
@@ -166,7 +175,7 @@ class Evaluator:
             nll = self._target_nll(params, self._on_devices(batch.targets))
             nll_nats += float(nll.total)
             target_tokens += float(nll.weight)
-            predictions |= _predictions(eval_set, batch, _on_host(decoded))
+            predictions |= _predictions(eval_set, batch, _on_host(decoded), self._grading_rule)
             self._progress(eval_set.task, len(predictions), len(eval_set.examples))
         ordered = [predictions[index] for index in range(len(eval_set.examples))]
         path = self._write(eval_set.task, step, ordered)
@@ -209,14 +218,14 @@ def _on_host(decoded: Decoded) -> Decoded:
 
 
 def _predictions(
-    eval_set: EvalSet, batch: EvalBatch, decoded: Decoded
+    eval_set: EvalSet, batch: EvalBatch, decoded: Decoded, rule: str | None
 ) -> Iterator[tuple[int, Prediction]]:
     """Yields (index in the set, prediction) of the rows that hold examples."""
     for row, index in enumerate(batch.indices):
         length = int(decoded.lengths[row])
         record = eval_set.examples.records[index]
         text = eval_set.vocabulary.decode(np.asarray(decoded.tokens[row, :length]).tolist())
-        gold, extracted, correct = _graded(record, text)
+        gold, extracted, correct = _graded(record, text, rule)
         yield (
             index,
             Prediction(
@@ -233,14 +242,20 @@ def _predictions(
         )
 
 
-def _graded(record: Example, text: str) -> tuple[str | None, str | None, bool | None]:
-    """Returns gold answer, extracted answer and whether they agree; None for what there is not."""
+def _graded(
+    record: Example, text: str, rule: str | None
+) -> tuple[str | None, str | None, bool | None]:
+    """Returns gold answer, extracted answer and whether they agree; None for what there is not.
+
+    A gold answer that the rule cannot read gives no verdict.
+    """
     gold = str(record["answer"]) if "answer" in record and "kind" in record else ""
     if not gold:
         return None, None, None
     options = json.loads(str(record.get("options_json", "null")))
-    graded = grade(str(record["kind"]), text, gold, options)
-    return gold, graded.extracted, graded.correct
+    rule = rule or str(record["kind"])
+    graded = grade(rule, text, gold, options)
+    return gold, graded.extracted, graded.correct if readable(rule, gold, options) else None
 
 
 def _prompt(record: Example, vocabulary: Vocabulary) -> str:

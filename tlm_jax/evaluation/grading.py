@@ -38,6 +38,11 @@ def grade(rule: str, text: str, gold: str, options: Sequence[str] | None = None)
     return compare(chosen, extracted, gold_answer)
 
 
+def readable(rule: str, gold: str, options: Sequence[str] | None = None) -> bool:
+    """Whether a rule can read a gold answer; if not, no output could be right."""
+    return rule_by_name(rule).read_gold(gold, options) is not None
+
+
 def extract(rule: str, text: str, options: Sequence[str] | None = None) -> str | None:
     """Returns the answer in a text as a rule finds it, written as records write answers, or None.
 

@@ -76,8 +76,11 @@ class Outcome:
       task: the task's.
       mode: "greedy", "rank" or "self_consistency".
       questions: those with a right answer, in the task's order.
-      ungraded: how many have none.
+      ungraded: how many examples are not among them.
       truncated: how many prompts were cut.
+      unreadable: ids of the examples whose right answer cannot be read.
+      boundary: of "rank", in how many of how many options the tokenizer joins context and option,
+        (different, pairs); None where there is no such border.
     """
 
     checkpoint: str
@@ -86,6 +89,8 @@ class Outcome:
     questions: tuple[Question, ...]
     ungraded: int = 0
     truncated: int = 0
+    unreadable: tuple[str, ...] = ()
+    boundary: tuple[int, int] | None = None
 
     @property
     def rights(self) -> np.ndarray:
@@ -113,7 +118,10 @@ class Outcome:
             "unfinished_share": sum(not s.finished for s in samples) / max(len(samples), 1),
             "ungraded": self.ungraded,
             "truncated_prompts": self.truncated,
+            "unreadable_answers": list(self.unreadable),
         }
+        if self.boundary is not None:
+            result["boundary"] = dict(zip(("different", "pairs"), self.boundary))
         by = breakdowns([question.traits for question in self.questions], self.rights.tolist())
         if by:
             result["by"] = by

@@ -22,7 +22,8 @@ class Prediction:
       prediction: the text it wrote, without the closing EOS.
       extracted: the answer found in it; None where there is none.
       gold: the right answer; None where the data set has none.
-      correct: whether the extracted answer is the right one; None without a right answer.
+      correct: whether the extracted answer is the right one; None without a right answer, or
+        where the grading rule cannot read it.
       length_tokens: number of tokens written, the closing EOS included.
       finished: whether it ended by itself rather than at the limit.
       logprob_nats: log-probability of the written tokens.

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tlm_jax.errors import UserError
+from tlm_jax.evaluation.eval_set import TooLong
+from tlm_jax.evaluation.rank_formats import rank_format
+from tlm_jax.evaluation.rules.registry import rule_by_name
 from tlm_jax.runs.config import DataConfig
 from tlm_jax.sharding.mesh import MeshShape
 
@@ -24,9 +27,17 @@ class EvalConfig:
         in context.
       split: of the tasks.
       feature_lengths: most tokens of `inputs` and `targets`.
+      too_long: what becomes of a prompt that is longer, or that the model's window has no room for:
+        an error, or the end of it is kept.
       modes: "greedy" decoding; "rank", the most probable option of choice and boolean questions;
         "self_consistency", the majority of `num_samples` samples.
       normalize: for "rank": "none" compares sums of log-probabilities, "tokens" means.
+      rank_format: for "rank": "task", the task's prompts and targets, or "teacherlm",
+        "teacherlm_mmlu" (`evaluation.rank_formats`).
+      rank_context: another template of what comes before the options.
+      rank_continuation: another template of an option.
+      grading_rule: a rule of `tlm_jax.grade` for all answers; None: the kind that each example
+        names. Options are compared as they are.
       num_examples: the first so many of each task; None means all.
       batch_size: rows at a time.
       max_decode_tokens: longest generation; None means the targets' feature length.
@@ -47,9 +58,14 @@ class EvalConfig:
     checkpoints: Sequence[str]
     tasks: Sequence[str]
     feature_lengths: Mapping[str, int]
+    too_long: TooLong = "error"
     split: str = "test"
     modes: Sequence[Mode] = ("greedy",)
     normalize: Literal["none", "tokens"] = "none"
+    rank_format: str = "task"
+    rank_context: str | None = None
+    rank_continuation: str | None = None
+    grading_rule: str | None = None
     num_examples: int | None = None
     batch_size: int = 32
     max_decode_tokens: int | None = None
@@ -71,3 +87,7 @@ class EvalConfig:
         for name in ("batch_size", "num_samples", "show_questions"):
             if isinstance(value := getattr(self, name), int) and value < 1:
                 raise UserError(f"EvalConfig.{name} is {value}, expected at least 1")
+        if isinstance(self.rank_format, str):
+            rank_format(self.rank_format, self.rank_context, self.rank_continuation)
+        if isinstance(self.grading_rule, str):
+            rule_by_name(self.grading_rule)

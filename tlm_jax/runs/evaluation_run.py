@@ -27,9 +27,11 @@ from tlm_jax.evaluation.outcomes import Outcome, as_lines, compared
 from tlm_jax.metrics.progress import duration
 from tlm_jax.runs import console, files
 from tlm_jax.runs.evaluation_config import EvalConfig
-from tlm_jax.runs.evaluation_modes import MODES, Subject
+from tlm_jax.runs.evaluation_modes import MODES
+from tlm_jax.runs.evaluation_subject import Subject
 from tlm_jax.runs.inference_tokens import TokenizerFiles
 from tlm_jax.runs.trainable import with_shardings
+from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules
 
@@ -105,7 +107,9 @@ def _load(name: str, source: Pretrained, config: EvalConfig) -> Subject:
     params = load_params(source, model, abstract, announce=console.say)
     ends = (source.hugging_face or {}).get("eos_token_id")
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    return Subject(name, model, params, mesh, source.step, tuple(int(i) for i in ends))
+    return Subject(
+        name, model, params, mesh, source.step, tuple(int(i) for i in ends), window_of(source)
+    )
 
 
 def _prepare(config: EvalConfig) -> None:

@@ -24,6 +24,7 @@ from tlm_jax.runs.inference_jobs import Backend, Failed, Generated, Job
 from tlm_jax.runs.inference_prompts import Prompt
 from tlm_jax.runs.inference_tokens import PromptEncoder, StopStrings, TokenizerFiles
 from tlm_jax.runs.trainable import with_shardings
+from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules
 
@@ -195,12 +196,8 @@ def _longest_prompt(config: InferenceConfig, source: Pretrained) -> int | None:
       UserError: the window has no room for a prompt.
     """
     limit = config.prompts.max_tokens
-    if isinstance(source.config, models.EncoderDecoderConfig):
-        return limit  # relative positions: no window
-    window = source.config.max_positions
+    window = window_of(source)
     if window is None:
-        window = (source.hugging_face or {}).get("max_position_embeddings")
-    if not isinstance(window, int):
         return limit
     room = window - config.sampling.max_tokens
     if room < 1:

@@ -1,0 +1,97 @@
+"""MMLU: 57 subjects, four options (Hendrycks et al. 2021); for evaluation only.
+
+The questions are the user's to get: the official archive's folders `dev`, `val` and `test` of CSV
+files. `mmlu_published_prompt` puts the five-shot chain-of-thought prompt of the subject before the
+question; in-context formats draw from the subject's five `dev` questions, which have no rationale.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from tlm_jax.data.demonstrations import DemonstrationPool, demonstration_settings
+from tlm_jax.data.file_records import file_records, official, uniform
+from tlm_jax.data.formats import FORMATS, final_answer, inline_options
+from tlm_jax.data.formatted import EMBEDDED_VOCABULARY, FormattedRecords, MappedRecords
+from tlm_jax.data.location import find_file
+from tlm_jax.data.official_mmlu import read_mmlu, read_mmlu_prompts
+from tlm_jax.data.records import Record
+from tlm_jax.data.tasks import register_task
+from tlm_jax.errors import UserError
+
+EVALUATION_ONLY = "MMLU is for evaluation only; it must not be trained on."
+
+RECORDS = file_records(
+    "mmlu",
+    "the GitHub project hendrycks/test, its archive data.tar",
+    {
+        split: [
+            uniform(f"mmlu_{theirs}"),
+            *official(read_mmlu, theirs, f"mmlu/{theirs}", f"mmlu/data/{theirs}", f"data/{theirs}"),
+        ]
+        for split, theirs in (("dev", "dev"), ("validation", "val"), ("test", "test"))
+    },
+    unreadable={"train": EVALUATION_ONLY},
+)
+
+
+class SubjectDemonstrations(DemonstrationPool):
+    """The first questions of the subject's development split, in their order."""
+
+    def draw(self, record: Record, *, with_rationale: bool) -> tuple[Record, ...]:
+        subject, count = record.meta["subject"], demonstration_settings().num
+        ours = [r for r in RECORDS.records("dev") if r.meta["subject"] == subject]
+        others = [r for r in ours if r.content_key() != record.content_key()]
+        if len(others) < count:
+            raise UserError(
+                f"mmlu: {subject} has {len(others)} demonstrations, but NUM_DEMONSTRATIONS is "
+                f"{count}; ask for fewer"
+            )
+        return tuple(others[:count])
+
+
+def published_prompt(record: Record) -> tuple[str, str]:
+    """Returns the subject's five-shot prompt with the question, and the last line of an answer."""
+    assert record.options is not None
+    prompt = _prompt(record.meta["subject"])
+    query = f"Q: {record.question}\n{inline_options(record.options)}\n"
+    return (
+        f"{prompt}\n\n{query}A: Let's think step by step.",
+        f"The answer is {final_answer(record)}.",
+    )
+
+
+def _prompt(subject: str) -> str:
+    _, path = find_file(
+        "mmlu, the prompts",
+        ["mmlu_cot_prompts.jsonl"],
+        "lib_prompt/mmlu-cot.json of FranxYao/FlanT5-CoT-Specialization, as rows with subject and "
+        "text",
+    )
+    prompts = _read_prompts(path)
+    if subject not in prompts:
+        raise UserError(
+            f"mmlu: there is no published prompt for the subject {subject!r} in {path}."
+        )
+    return prompts[subject]
+
+
+_read_prompts = functools.lru_cache(maxsize=2)(read_mmlu_prompts)
+
+for _form in FORMATS.values():
+    if _form.cot and _form.in_context:
+        continue  # The development questions have no rationales: see mmlu_published_prompt.
+    register_task(
+        f"mmlu_{_form.name}",
+        FormattedRecords(
+            RECORDS, _form, SubjectDemonstrations(RECORDS, "dev") if _form.in_context else None
+        ),
+        vocabulary=EMBEDDED_VOCABULARY,
+        description=f"57 subjects, four options [{_form.name.replace('_', ' ')}]",
+    )
+register_task(
+    "mmlu_published_prompt",
+    MappedRecords(RECORDS, published_prompt),
+    vocabulary=EMBEDDED_VOCABULARY,
+    description="MMLU with the published five-shot chain-of-thought prompts",
+)
