@@ -75,8 +75,8 @@ def token_table(vocabulary: Vocabulary) -> TokenTable:
         pieces, special = _of_hugging_face(vocabulary)
     else:
         raise UserError(
-            f"cannot tell the bytes of the tokens of {vocabulary!r}: expected a byte, SentencePiece "
-            "or Hugging Face vocabulary (`tlm_jax.data.vocabularies`)."
+            f"cannot tell the bytes of the tokens of {vocabulary!r}: expected a byte, "
+            "SentencePiece or Hugging Face vocabulary (`tlm_jax.data.vocabularies`)."
         )
     return TokenTable(
         pieces=tuple(pieces),
