@@ -1,0 +1,246 @@
+"""Sums a loss of logits over chunks of tokens, so that [tokens, V] logits never exist at once.
+
+When differentiated, the gradients of hidden states, matrix and bias are taken within the forward
+sweep, while a chunk's logits are at hand, and only scaled in the backward pass: no product is
+computed twice. Undifferentiated, no gradient is computed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tlm_jax.losses.reduction import LossOutput
+from tlm_jax.sharding.rules import batch_shards, constrain
+from tlm_jax.types import Unembedding
+
+
+def loss_in_chunks(
+    loss_of: Callable[[Array, Any, Any], LossOutput],
+    hidden: Float[Array, "B T D"],
+    unembedding: Unembedding,
+    inputs: Any,
+    shared: Any,
+    *,
+    chunk_tokens: int,
+) -> LossOutput:
+    """Returns the sum of `loss_of(logits, inputs, shared)` over chunks of the T axis.
+
+    Gradients flow through the loss to hidden states, `unembedding.matrix` and `unembedding.bias`;
+    inputs, what is shared and the metrics are constants.
+
+    Args:
+      loss_of: makes [B, t, V] float32 logits and the inputs of their tokens a sum over tokens; of
+        tokens whose inputs are all 0, nothing, for such fill the last chunk.
+      hidden: the model's last hidden states.
+      unembedding: of the model. Where its matrix is narrower than float32, so are the operands of
+        the products; accumulation is float32.
+      inputs: a tree of arrays [B, T, ...].
+      shared: a tree of arrays that every chunk sees whole.
+      chunk_tokens: how many tokens' logits exist at once on a device; at least one position of
+        every row.
+    """
+    rows, length, _ = hidden.shape
+    chunk_length = min(length, max(1, chunk_tokens * batch_shards() // rows))
+    num_chunks = -(-length // chunk_length)
+
+    def padded(x: Array) -> Array:
+        end = num_chunks * chunk_length - length
+        return jnp.pad(x, ((0, 0), (0, end)) + ((0, 0),) * (x.ndim - 2))
+
+    head = gathered(unembedding)
+    return _sweep(
+        _Static(loss_of, unembedding.soft_cap, num_chunks),
+        padded(unembedding.scaled(hidden)),
+        head.matrix,
+        head.bias,
+        jax.lax.stop_gradient(jax.tree.map(padded, inputs)),
+        jax.lax.stop_gradient(shared),
+    )
+
+
+def gathered(unembedding: Unembedding) -> Unembedding:
+    """Gathers the matrix over fsdp once, not for every chunk; V stays split."""
+    return unembedding._replace(matrix=constrain(unembedding.matrix, ("embed", "vocab")))
+
+
+class _Static(NamedTuple):
+    loss_of: Callable[[Array, Any, Any], LossOutput]
+    soft_cap: float | None
+    num_chunks: int
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _sweep(static: _Static, hidden, matrix, bias, inputs, shared) -> LossOutput:
+    """The sum over chunks without gradients; `hidden` is already scaled, T a multiple of chunks."""
+    head = Unembedding(matrix, soft_cap=static.soft_cap, bias=bias)
+
+    def one(chunk):
+        hidden, inputs = chunk
+        return static.loss_of(head.finish(_product(head, hidden)), inputs, shared)
+
+    arrays = (hidden, inputs)
+    if static.num_chunks == 1:
+        return one(arrays)
+    zeros = _zeros(jax.eval_shape(lambda: one(_chunk(arrays, 0, static.num_chunks))))
+
+    def body(sums, index):
+        return _added(sums, one(_chunk(arrays, index, static.num_chunks))), None
+
+    return jax.lax.scan(body, zeros, jnp.arange(static.num_chunks))[0]
+
+
+def _sweep_with_gradients(static: _Static, hidden, matrix, bias, inputs, shared):
+    """The same sum, and the gradients of its loss total."""
+    head = Unembedding(matrix, soft_cap=static.soft_cap, bias=bias)
+
+    def one(chunk):
+        """Returns the loss of a chunk, and its gradient by the product and by the hidden states."""
+        hidden, inputs = chunk
+
+        def loss_of_product(product):
+            output = static.loss_of(head.finish(product), inputs, shared)
+            return output.loss.total, output
+
+        d_product, output = jax.grad(loss_of_product, has_aux=True)(_product(head, hidden))
+        d_product = d_product.astype(hidden.dtype)
+        d_hidden = jnp.einsum(
+            "btv,dv->btd",
+            d_product,
+            matrix.astype(hidden.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        return output, d_product, d_hidden.astype(hidden.dtype)
+
+    arrays = (hidden, inputs)
+    if static.num_chunks == 1:
+        output, d_product, d_hidden = one(arrays)
+        gradients = _of_parameters(hidden, d_product, 1, bias is not None)
+    else:
+        output, gradients, d_hidden = _scan(one, arrays, static.num_chunks, head)
+    d_matrix, d_bias = jax.tree.map(lambda x: jnp.sum(x, axis=0), gradients)
+    d_bias = None if bias is None else d_bias.astype(bias.dtype)
+    return output, (d_hidden, d_matrix.astype(matrix.dtype), d_bias)
+
+
+def _scale_gradients(static: _Static, gradients, cotangent: LossOutput):
+    del static
+    d_hidden, d_matrix, d_bias = jax.tree.map(
+        lambda x: (cotangent.loss.total * x).astype(x.dtype), gradients
+    )
+    return d_hidden, d_matrix, d_bias, None, None
+
+
+_sweep.defvjp(_sweep_with_gradients, _scale_gradients)
+
+
+def _scan(one, arrays: Any, num_chunks: int, head: Unembedding):
+    """Returns the sums over chunks of `one`'s loss and parameter gradients, and d_hidden, joined.
+
+    Each part of the batch that has devices of its own sums its parameter gradients apart, so that
+    devices exchange them once after the sweep rather than for every chunk.
+    """
+    rows = arrays[0].shape[0]
+    parts = batch_shards() if rows % batch_shards() == 0 else 1
+    embed, vocabulary = head.matrix.shape
+    sums = (
+        _zeros(jax.eval_shape(lambda: one(_chunk(arrays, 0, num_chunks))[0])),
+        _pinned(
+            _Gradients(
+                jnp.zeros((parts, embed, vocabulary), jnp.float32),
+                None if head.bias is None else jnp.zeros((parts, vocabulary), jnp.float32),
+            )
+        ),
+    )
+
+    def body(sums, index):
+        chunk = _chunk(arrays, index, num_chunks)
+        output, d_product, d_hidden = one(chunk)
+        outputs, gradients = sums
+        gradients = _pinned(_with_gradients_of(gradients, chunk[0], d_product))
+        return (_added(outputs, output), gradients), d_hidden
+
+    (output, gradients), d_hidden = jax.lax.scan(body, sums, jnp.arange(num_chunks))
+    # [chunks, B, T/chunks, D] -> [B, T, D]
+    d_hidden = jnp.moveaxis(d_hidden, 0, 1).reshape(rows, -1, embed)
+    return output, gradients, d_hidden
+
+
+class _Gradients(NamedTuple):
+    """Sums over tokens, one for each part of the batch."""
+
+    matrix: Float[Array, "N D V"]
+    bias: Float[Array, "N V"] | None
+
+
+def _of_parameters(hidden: Array, d_product: Array, parts: int, has_bias: bool) -> _Gradients:
+    """Returns the gradients of a chunk."""
+    hidden, d_product = (x.reshape(parts, -1, x.shape[-1]) for x in (hidden, d_product))
+    matrix = jnp.einsum("ntd,ntv->ndv", hidden, d_product, preferred_element_type=jnp.float32)
+    if not has_bias:
+        return _Gradients(matrix, None)
+    return _Gradients(matrix, jnp.sum(d_product.astype(jnp.float32), axis=1))
+
+
+def _with_gradients_of(sums: _Gradients, hidden: Array, d_product: Array) -> _Gradients:
+    """Returns the sums and a chunk's gradients together."""
+    parts, embed, _ = sums.matrix.shape
+    tokens = hidden.shape[0] * hidden.shape[1] // parts
+    blocks = next(n for n in range(1, embed + 1) if embed % n == 0 and embed <= n * tokens)
+
+    def whole(sums, hidden, d_product):
+        return _added(sums, _of_parameters(hidden, d_product, parts, sums.bias is not None))
+
+    def in_blocks(sums, hidden, d_product):
+        """XLA's CPU products cannot add to what is there: let a chunk's fill no more than one."""
+        size = embed // blocks
+
+        def body(index, matrix):
+            block = jax.lax.dynamic_slice_in_dim(hidden, index * size, size, axis=2)
+            there = jax.lax.dynamic_slice_in_dim(matrix, index * size, size, axis=1)
+            there += _of_parameters(block, d_product, parts, has_bias=False).matrix
+            return jax.lax.dynamic_update_slice_in_dim(matrix, there, index * size, axis=1)
+
+        matrix = jax.lax.fori_loop(0, blocks, body, sums.matrix)
+        if sums.bias is None:
+            return _Gradients(matrix, None)
+        d_bias = jnp.sum(d_product.astype(jnp.float32).reshape(parts, tokens, -1), axis=1)
+        return _Gradients(matrix, sums.bias + d_bias)
+
+    if blocks == 1:
+        return whole(sums, hidden, d_product)
+    return jax.lax.platform_dependent(sums, hidden, d_product, cpu=in_blocks, default=whole)
+
+
+def _pinned(gradients: _Gradients) -> _Gradients:
+    matrix = constrain(gradients.matrix, ("batch", "embed", "vocab"))
+    if gradients.bias is None:
+        return _Gradients(matrix, None)
+    return _Gradients(matrix, constrain(gradients.bias, ("batch", "vocab")))
+
+
+def _product(head: Unembedding, hidden: Array) -> Array:
+    return constrain(head.product(hidden), ("batch", "length", "vocab"))
+
+
+def _chunk(arrays: Any, index: Any, num_chunks: int) -> Any:
+    """Returns one of the equal pieces of axis 1."""
+
+    def of(x: Array) -> Array:
+        size = x.shape[1] // num_chunks
+        return jax.lax.dynamic_slice_in_dim(x, index * size, size, axis=1)
+
+    return jax.tree.map(of, arrays)
+
+
+def _added(sums: Any, more: Any) -> Any:
+    return jax.tree.map(jnp.add, sums, more)
+
+
+def _zeros(shapes: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
