@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tlm_jax.data.chat import ChatTemplate, render_chat
 from tlm_jax.errors import UserError
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("lm_eval.tlm_jax")
 
 Messages = Sequence[dict[str, str]]
 

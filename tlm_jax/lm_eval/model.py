@@ -25,7 +25,7 @@ from tlm_jax.sharding import rules
 
 NAME = "tlm_jax"
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("lm_eval.tlm_jax")
 
 
 class TlmJaxLM(LM):

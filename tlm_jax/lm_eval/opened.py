@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,14 @@ class OpenedModel:
         return self.read_template()
 
 
-def open_model(arguments: ModelArguments) -> OpenedModel:
+def open_model(
+    arguments: ModelArguments, devices: Sequence[jax.Device] | None = None
+) -> OpenedModel:
     """Opens the model and reads its parameters.
+
+    Args:
+      arguments: what model, and how it is run.
+      devices: to run it on; None means all of this host.
 
     Raises:
       UserError: there is no model, no tokenizer for it, or it does not fit the arguments.
@@ -83,7 +89,8 @@ def open_model(arguments: ModelArguments) -> OpenedModel:
     source = open_pretrained(arguments.pretrained)
     config = with_run_choices(source.config, dtype=arguments.dtype)
     mesh = meshes.make_mesh(
-        meshes.MeshShape(fsdp=arguments.fsdp, tensor=arguments.tensor), jax.local_devices()
+        meshes.MeshShape(fsdp=arguments.fsdp, tensor=arguments.tensor),
+        jax.local_devices() if devices is None else devices,
     )
     vocabulary, directory, read_template = _tokenizer(arguments, source)
     check_vocabulary_fits(vocabulary, config.vocab_size)

@@ -16,7 +16,7 @@ FIRST_ROWS = {"cpu": 8}
 """What "auto" tries first, by platform. More rows do not make a CPU faster."""
 FIRST_ROWS_ELSEWHERE = 64
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("lm_eval.tlm_jax")
 
 
 class Rows:
