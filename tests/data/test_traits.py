@@ -16,7 +16,7 @@ def record(question="How many?", rationale=None, options=None, kind="numeric", *
     [
         (record(), {"words": 2}),
         (record(rationale="Two lines.\n\n1 + 1 = <<1+1=2>>2"), {"steps": 2, "operations": 1}),
-        (record(rationale="First. Then 1.5 more! So"), {"steps": 2}),
+        (record(rationale="First. Then 1.5 more! So"), {"steps": 3}),
         (record(rationale="no end"), {"steps": 1}),
         (record(rationale="a. b.", num_steps=5), {"steps": 5}),
         (record(rationale="a. b.", decomposition=["x", "y", "z"]), {"steps": 3}),

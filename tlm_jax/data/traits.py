@@ -51,7 +51,7 @@ def _steps(record: Record) -> int | None:
         return len(parts)
     lines = [line for line in (record.rationale or "").split("\n") if line.strip()]
     if len(lines) == 1:
-        return max(len(_SENTENCE_END.findall(lines[0])), 1)
+        return sum(bool(part.strip()) for part in _SENTENCE_END.split(lines[0]))
     return len(lines) or None
 
 

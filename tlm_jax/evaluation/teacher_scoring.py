@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Int
 
 from tlm_jax import models
+from tlm_jax.data.teacher_cache.sampled import steps_from_draws
 from tlm_jax.data.teacher_steps import HiddenSteps, StepDistributions
 from tlm_jax.evaluation.forced import ForcedPass
 from tlm_jax.evaluation.scoring_rows import Request, Row, rows_of
@@ -86,28 +86,6 @@ class TeacherScorer:
                 yield from _of_row(row, jax.tree.map(lambda part, i=index: part[i], said))
 
 
-def counted(draws: Int[np.ndarray, "T N"]) -> StepDistributions:
-    """Returns draws as distributions: each token once, with the logarithm of count / N.
-
-    The most frequent come first, of equals the lower id. Nothing is left for a tail: the mean over
-    draws is the whole distribution.
-    """
-    T, N = draws.shape
-    ordered = np.sort(draws, axis=1)
-    begins = np.concatenate([np.ones((T, 1), bool), ordered[:, 1:] != ordered[:, :-1]], axis=1)
-    run = np.cumsum(begins, axis=1) - 1
-    rows = np.arange(T)[:, None]
-    counts = np.bincount((rows * N + run).ravel(), minlength=T * N).reshape(T, N)
-    ids = np.zeros((T, N), np.int32)
-    np.put_along_axis(ids, run, ordered.astype(np.int32), axis=1)
-    order = np.argsort(-counts, axis=1, kind="stable")
-    counts, ids = np.take_along_axis(counts, order, 1), np.take_along_axis(ids, order, 1)
-    with np.errstate(divide="ignore"):
-        logprobs = np.log(counts / N).astype(np.float32)
-    ones = np.ones(T, np.float32)
-    return StepDistributions(ids, logprobs, np.full(T, -np.inf, np.float32), ones)
-
-
 def _draw_features(row: Row, *, keys: Sequence[Sequence[str]]) -> Mapping[str, np.ndarray]:
     seeds, positions = [], []
     for option, continuation in zip(row.options, row.continuations):
@@ -131,5 +109,5 @@ def _steps(said: Any) -> Steps:
         ids, logprobs, tail = (np.asarray(part) for part in said)
         return StepDistributions(ids, logprobs, tail, np.ones(len(ids), np.float32))
     if np.issubdtype(said.dtype, np.integer):
-        return counted(said)
+        return steps_from_draws(said, np.ones(len(said), np.float32))
     return HiddenSteps(said, np.ones(len(said), np.float32))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from tlm_jax.evaluation.contamination import overlaps
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
 from tlm_jax.evaluation.outcomes import Outcome, as_lines, compared
 from tlm_jax.metrics.progress import duration
-from tlm_jax.runs import console, files
+from tlm_jax.runs import console, evaluation_table, files
 from tlm_jax.runs.evaluation_config import EvalConfig
 from tlm_jax.runs.evaluation_modes import MODES
 from tlm_jax.runs.evaluation_subject import Subject
@@ -57,7 +56,10 @@ def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
     for name, path in _names(config.checkpoints).items():
         outcomes += _evaluate(name, path, config, known)
     if not outcomes:
-        raise UserError("nothing was asked: 'rank' needs choice or boolean tasks in answer formats")
+        raise UserError(
+            "nothing was asked: 'rank' needs questions with options, and targets that are nothing "
+            "but the answer or a RANK_CONTINUATION"
+        )
     summaries = [outcome.summary() for outcome in outcomes]
     comparisons = _comparisons(outcomes)
     results = {
@@ -68,7 +70,7 @@ def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
     }
     _write(output, outcomes, results, config)
     if jax.process_index() == 0:
-        _print_table(summaries, comparisons)
+        evaluation_table.show(summaries, comparisons)
     console.say(f"results {output / 'results.json'}\nreport  {output / 'report.html'}")
     return results
 
@@ -93,6 +95,8 @@ def _evaluate(
                     console.say(f"note: {eval_set.task} has no options to rank")
                     continue
                 console.say(f"{name}  {eval_set.task}  {mode}  {seconds}")
+                for note in evaluation_table.notes(outcome):
+                    console.say(note)
                 found.append(outcome)
         return found
     finally:
@@ -241,34 +245,3 @@ def _write(
         show_questions=config.show_questions,
     )
     files.write_text(output / "report.html", html)
-
-
-def _print_table(
-    summaries: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]]
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("checkpoint", "task", "mode", "right", "accuracy", "95% interval", "no answer")
-    for row in summaries:
-        low, high, accuracy = (row[f"accuracy{end}"] for end in ("_low", "_high", ""))
-        table.add_row(
-            row["checkpoint"],
-            row["task"],
-            row["mode"],
-            f"{row['right']:,}/{row['questions']:,}",
-            "–" if accuracy is None else f"{accuracy:.1%}",
-            f"{low:.1%} to {high:.1%}",
-            f"{row['unparsable_share']:.1%}",
-        )
-    # In a file or pipe there is no edge to fold names at.
-    terminal = Console() if sys.stdout.isatty() else Console(width=160)
-    terminal.print(table)
-    for row in comparisons:
-        if row["difference"] is not None:
-            terminal.print(
-                f"{row['task']}, {row['mode']}: {row['first']} to {row['second']} "
-                f"{row['difference']:+.1%} ({row['difference_low']:+.1%} to "
-                f"{row['difference_high']:+.1%}), McNemar p = {row['p_value']:.3g}",
-                markup=False,
-            )
