@@ -82,12 +82,12 @@ def test_distributions_are_sorted_and_keep_the_tail():
         Step(b"a", ()),
     ]
     seen = SeenTokens.of(pieces_in(given_steps))
-    assert seen.table.pieces == (b"", b"a", b"b", b"c")
-    assert seen.table.special == {0}
+    assert seen.table.pieces == (b"", b"", b"a", b"b", b"c")
+    assert seen.table.special == {0, 1}
     assert seen.table.eos_id == 0
     found = seen.distributions(given_steps, 3)
-    assert found.token_ids.tolist() == [2, 0, 1]
-    assert found.steps.ids.tolist() == [[2, 1, 0], [0, 0, 0], [0, 0, 0]]
+    assert found.token_ids.tolist() == [3, 0, 2]
+    assert found.steps.ids.tolist() == [[3, 2, 0], [0, 0, 0], [0, 0, 0]]
     np.testing.assert_allclose(np.exp(found.steps.logprobs[0]), [0.5, 0.2, 0], rtol=1e-6)
     np.testing.assert_allclose(np.exp(found.steps.tail_logprobs), [0.3, 0.1, 0], atol=1e-6)
     assert found.steps.weights.tolist() == [1, 1, 0]
@@ -109,12 +109,24 @@ def test_sums_above_one_are_scaled_where_rounding_explains_them():
         seen.distributions([worse], 2, rounding=5e-5)
 
 
-def test_numbers_of_tokens_do_not_depend_on_their_order():
+def test_numbers_of_tokens_do_not_depend_on_their_order_and_stay():
     one = SeenTokens.of([b"b", b"a", "</s>"])
     other = SeenTokens.of(["</s>", b"a", b"b", b"a"])
-    assert one.table.fingerprint == other.table.fingerprint
-    assert one.ids == other.ids
-    assert SeenTokens.of([b"a", b"b"]).table.fingerprint != one.table.fingerprint
+    assert one.table == other.table
+    more = SeenTokens.of([b"aa", b"c", b"a"], one.table)
+    assert more.table.pieces == (*one.table.pieces, b"aa", b"c")
+    assert more.table.fingerprint != one.table.fingerprint
+    assert [more.id_of(piece) for piece in (b"a", b"b", b"aa", "<|im_end|>", "<|x|>", b"")] == [
+        *(2, 3, 4, 0, 1, 1)
+    ]
+
+
+def test_tokens_that_end_a_text_are_one():
+    half = math.log(0.25)
+    step = Step("</s>", (("</s>", half), ("<|eot_id|>", half), (b"a", half)))
+    found = SeenTokens.of(pieces_in([step])).distributions([step], 3).steps
+    assert found.ids.tolist() == [[0, 2, 0]]
+    np.testing.assert_allclose(np.exp(found.logprobs), [[0.5, 0.25, 0]])
 
 
 def test_a_record_says_what_the_formats_are_to_write():

@@ -13,6 +13,12 @@ from tlm_jax.data.teacher_steps import StepDistributions
 from tlm_jax.data.vocabularies.base import digest
 from tlm_jax.data.vocabularies.token_bytes import TokenTable
 
+END_ID, OTHER_SPECIAL_ID = 0, 1
+"""What special tokens become: those that end a text, and all others."""
+
+VOCABULARY_SIZE = 1 << 20
+"""What a cache of seen tokens calls its vocabulary's size, so that more may be seen later."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SeenTokens:
@@ -20,27 +26,37 @@ class SeenTokens:
 
     Attributes:
       table: for the cache.
-      ids: of each piece.
+      ids: of the texts.
     """
 
     table: TokenTable
-    ids: Mapping[Piece, int]
+    ids: Mapping[bytes, int]
 
     @classmethod
-    def of(cls, pieces: Iterable[Piece]) -> SeenTokens:
-        """Numbers the pieces, special ones first, in order: the same set gives the same ids."""
-        distinct = set(pieces)
-        names = sorted(piece for piece in distinct if isinstance(piece, str))
-        texts = sorted(piece for piece in distinct if isinstance(piece, bytes))
-        ids: dict[Piece, int] = {piece: i for i, piece in enumerate([*names, *texts])}
-        ends = [ids[name] for name in names if ends_text(name)]
+    def of(cls, pieces: Iterable[Piece], known: TokenTable | None = None) -> SeenTokens:
+        """Numbers the pieces in their order as bytes: the same set gives the same ids.
+
+        Args:
+          pieces: in any order, any number of times.
+          known: a table of tokens seen earlier; these keep their ids, and new ones come behind.
+        """
+        before = (b"", b"") if known is None else known.pieces
+        texts = {piece for piece in pieces if isinstance(piece, bytes) and piece}
+        table_pieces = (*before, *sorted(texts.difference(before)))
         table = TokenTable(
-            pieces=(*(b"" for _ in names), *texts),
-            special=frozenset(range(len(names))),
-            eos_id=ends[0] if ends else None,
-            fingerprint=digest(b"seen tokens", *(name.encode() for name in names), b"", *texts),
+            pieces=table_pieces,
+            special=frozenset((END_ID, OTHER_SPECIAL_ID)),
+            eos_id=END_ID,
+            fingerprint=digest(b"seen tokens", *table_pieces),
         )
+        ids = {piece: i for i, piece in enumerate(table_pieces) if i > OTHER_SPECIAL_ID}
         return cls(table, ids)
+
+    def id_of(self, piece: Piece) -> int:
+        """Returns the id of a piece that was seen."""
+        if isinstance(piece, str) or not piece:
+            return END_ID if ends_text(piece) else OTHER_SPECIAL_ID
+        return self.ids[piece]
 
     def distributions(
         self, steps: Sequence[Step], num_candidates: int, *, rounding: float = 0.0
@@ -61,23 +77,25 @@ class SeenTokens:
         tails = np.full(len(steps), -np.inf, np.float32)
         weights = np.zeros(len(steps), np.float32)
         for t, step in enumerate(steps):
-            known = sorted(
-                ((value, piece) for piece, value in step.alternatives if value > -math.inf),
-                key=lambda one: -one[0],
-            )
-            if not known:
+            known: dict[int, float] = {}
+            for piece, value in step.alternatives:
+                if value > -math.inf:
+                    # Several tokens that end a text are one here.
+                    place = self.id_of(piece)
+                    known[place] = known.get(place, 0.0) + math.exp(value)
+            if not any(known.values()):
                 continue  # the teacher says nothing here: weight 0
-            total = math.fsum(math.exp(value) for value, _ in known)
+            total = math.fsum(known.values())
             if total > 1 + len(known) * rounding + _FLOAT_NOISE:
                 raise Unusable("probabilities sum to more than 1")
-            kept = known[:num_candidates]
-            ids[t, : len(kept)] = [self.ids[piece] for _, piece in kept]
-            shift = math.log(total) if total > 1 else 0.0
-            logprobs[t, : len(kept)] = [value - shift for value, _ in kept]
-            inside = math.fsum(math.exp(value) for value, _ in kept) / max(total, 1.0)
+            ordered = sorted(known.items(), key=lambda one: (-one[1], one[0]))[:num_candidates]
+            kept = [(i, p / max(total, 1.0)) for i, p in ordered if p > 0]
+            ids[t, : len(kept)] = [i for i, _ in kept]
+            logprobs[t, : len(kept)] = [math.log(p) for _, p in kept]
+            inside = math.fsum(p for _, p in kept)
             tails[t] = math.log(1 - inside) if 1 - inside > _FLOAT_NOISE else -math.inf
             weights[t] = 1
-        token_ids = np.asarray([self.ids[step.piece] for step in steps], np.int32)
+        token_ids = np.asarray([self.id_of(step.piece) for step in steps], np.int32)
         return TokenSteps(token_ids, StepDistributions(ids, logprobs, tails, weights))
 
 
