@@ -104,6 +104,8 @@ def _sample(job: Job, result: Generated, grader: SampleGrader) -> dict[str, Any]
     return {
         "id": prompt.id,
         "sample": job.sample,
+        **({} if prompt.question is None else {"question": prompt.question}),
+        **({} if prompt.options is None else {"options": prompt.options}),
         **asked,
         "text": result.text,
         "finish_reason": result.finish_reason,

@@ -19,8 +19,8 @@ class PromptsConfig:
 
     Attributes:
       file: one object a line, gzip or not: `prompt` (text) or `messages`; `id`, else the number of
-        the line; for grading `answer`, `kind` (a rule of `tlm_jax.grade`, "numeric" if there is
-        none) and, of a choice, `options`.
+        the line; `question`, to be written beside the samples; for grading `answer`, `kind` (a
+        rule of `tlm_jax.grade`, "numeric" if there is none) and, of a choice, `options`.
       mixture_or_task_name: a registered task or mixture instead of a file.
       split: of the task.
       num_examples: the first so many prompts of the file or of each task; None means all.

@@ -21,7 +21,7 @@ from tlm_jax.runs.inference_config import PromptsConfig
 
 Messages = Sequence[Mapping[str, str]]
 
-_FIELDS = ("id", "prompt", "messages", "answer", "kind", "options")
+_FIELDS = ("id", "prompt", "messages", "question", "answer", "kind", "options")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Prompt:
       gold: the right answer; None where there is none.
       kind: of answer: the rule by which it is graded.
       options: texts of the options of a choice.
+      question: what is asked, without the wording around it, by which caches of teachers know it;
+        None where only the prompt is known.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Prompt:
     gold: str | None = None
     kind: str = "numeric"
     options: tuple[str, ...] | None = None
+    question: str | None = None
 
 
 def load_prompts(config: PromptsConfig, vocabulary: Vocabulary | None) -> list[Prompt]:
@@ -135,6 +138,7 @@ def _of_reader(
             place=f"task {name!r}, split {config.split!r}, example {index}",
             text=_inputs(record, reader.vocabulary),
             token_ids=token_ids,
+            question=str(record["question"]) if "question" in record else None,
             **_gold_of(record),
         )
 
@@ -189,6 +193,9 @@ def _from_line(line: bytes, place: str, default_id: str) -> Prompt:
         raise UserError(f"{place} has neither 'prompt' nor 'messages'.{hint}")
     if text is not None and not isinstance(text, str):
         raise UserError(f"{place}: 'prompt' is {type(text).__name__}, expected text")
+    question = fields.get("question")
+    if question is not None and not isinstance(question, str):
+        raise UserError(f"{place}: 'question' is {type(question).__name__}, expected text")
     options = fields.get("options")
     if options is not None and not _all_text(options):
         raise UserError(f"{place}: 'options' is expected to be a list of texts")
@@ -198,6 +205,7 @@ def _from_line(line: bytes, place: str, default_id: str) -> Prompt:
         text=text,
         messages=None if messages is None else _messages(messages, place),
         options=None if options is None else tuple(options),
+        question=question,
         **_gold_in(fields, place),
     )
 

@@ -91,6 +91,7 @@ class PromptEncoder:
         *,
         encoder_decoder: bool,
         longest: int | None,
+        beside: str = "MAX_TOKENS",
     ):
         """Takes what a run says about prompts.
 
@@ -100,8 +101,9 @@ class PromptEncoder:
           config: for `add_eos` and `too_long`.
           encoder_decoder: else decoder-only.
           longest: the most tokens; None for no limit.
+          beside: what else the window has to hold, for errors.
         """
-        self._vocabulary, self._files = vocabulary, files
+        self._vocabulary, self._files, self._beside = vocabulary, files, beside
         self._keep_end = config.too_long == "keep_end"
         eos = encoder_decoder if config.add_eos is None else config.add_eos
         bos = task_bos = not encoder_decoder
@@ -133,8 +135,8 @@ class PromptEncoder:
             if not self._keep_end:
                 raise UserError(
                     f"{prompt.place}: the prompt {prompt.id!r} has {len(bos) + len(tokens):,} "
-                    f"tokens, but there is room for {limit:,} beside MAX_TOKENS. Set "
-                    "TOO_LONG=keep_end to keep the end of such prompts, or lower MAX_TOKENS"
+                    f"tokens, but there is room for {limit:,} beside {self._beside}: reduce "
+                    "that, or set TOO_LONG=keep_end to keep the end of such prompts"
                 )
             self.cut += 1
             tokens = tokens[-max(limit - len(bos), 1) :]
