@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tlm_jax.checkpoints.choice import complete_steps
-from tlm_jax.checkpoints.parameters import restore_params
+from tlm_jax.checkpoints.pretrained import open_pretrained
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -94,7 +94,7 @@ def test_kill_at_any_moment_loses_at_most_the_steps_since_a_checkpoint(start, tm
         written = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
         # One checkpoint may have been under way when the next ten steps were taken.
         assert max(written) - steps[-1] <= 20
-        restore_params(checkpoints)
+        open_pretrained(checkpoints)
         step = steps[-1]
 
 

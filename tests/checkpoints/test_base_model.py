@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tlm_jax.checkpoints import base_model
 from tlm_jax.checkpoints.base_model import BaseModel, Fingerprint
+from tlm_jax.lazy import in_memory
 from tlm_jax.models.lora import LoraConfig
 from tlm_jax.sharding.mesh import MeshShape, make_mesh
 
@@ -50,6 +52,21 @@ def test_is_the_same_on_a_mesh():
     spec = jax.sharding.PartitionSpec("fsdp", "tensor")
     split = jax.device_put(array, jax.sharding.NamedSharding(mesh, spec))
     assert _text(a=split) == _text(a=array)
+
+
+@pytest.mark.parametrize("shape", [(7, 3, 5), (13,), ()])
+def test_is_the_same_in_blocks(shape, monkeypatch):
+    array = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    monkeypatch.setattr(base_model, "BLOCK_BYTES", 128)
+    in_blocks = Fingerprint()
+    in_blocks.add_lazy("a", in_memory(array))
+    assert in_blocks.text() == _text(a=array)
+
+
+def test_stays_what_it_was():
+    """Checkpoints of adapters hold it."""
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    assert _text(a=array, b=array[0].astype(jnp.bfloat16)) == "ffa689be1981c8f7"
 
 
 def test_settings_come_back():

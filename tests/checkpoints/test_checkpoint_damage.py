@@ -9,7 +9,6 @@ import pytest
 
 from tlm_jax.checkpoints import manifest
 from tlm_jax.checkpoints.manager import CheckpointManager, Items
-from tlm_jax.checkpoints.parameters import restore_params
 from tlm_jax.checkpoints.structure import array_specs
 from tlm_jax.errors import UserError
 
@@ -175,16 +174,3 @@ def test_unfinished_saves_are_never_read_and_are_removed(saved):
     assert step == 1
     assert lines == []
     assert [p.name for p in saved.glob("[!.]*")] == ["1"]
-
-
-def test_restore_params_passes_over_damage_without_touching_the_disk(saved, tmp_path):
-    problem = flip_a_bit(saved / "3")
-    before = sorted(p.name for p in saved.glob("[!.]*"))
-    lines = []
-    params = restore_params(saved, announce=lines.append)
-    np.testing.assert_array_equal(params["w"], np.full((64, 64), 2.0))
-    assert sorted(p.name for p in saved.glob("[!.]*")) == before
-    assert len(lines) == 1
-    assert lines[0].endswith("using checkpoint 2")
-    with pytest.raises(UserError, match=problem):
-        restore_params(saved / "3")

@@ -1,11 +1,9 @@
 """A checkpoint of another model is refused, naming the first array that does not fit."""
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from tlm_jax.checkpoints.manager import CheckpointManager, Items
-from tlm_jax.checkpoints.parameters import restore_params
 from tlm_jax.errors import UserError
 
 
@@ -31,18 +29,17 @@ def model_dir(tmp_path):
 CASES = [
     (
         {"width": 6},
-        r"'params/decoder/layers_0/wi/kernel' has shape \[4, 8\] in the checkpoint and "
+        r"'params/decoder/layers_0/wi/kernel' has shape \[4, 8\] there and "
         r"\[6, 12\] in this model\.",
     ),
     (
         {"layers": 3},
-        r"it has no 'params/decoder/layers_2/wi/kernel', which this model needs\. "
-        r"Did you mean 'params/decoder/layers_1/wi/kernel'\?",
+        r"it has no 'params/decoder/layers_2/wi/kernel', which this model needs\. ",
     ),
     ({"layers": 1}, r"it has 'params/decoder/layers_1/wi/kernel', which this model has not\."),
     (
         {"dtype": jnp.bfloat16},
-        r"'params/decoder/layers_0/wi/kernel' is float32 in the checkpoint and bfloat16 in this",
+        r"'params/decoder/layers_0/wi/kernel' is float32 there and bfloat16 in this",
     ),
 ]
 
@@ -52,18 +49,11 @@ def test_resuming_with_another_model(model_dir, change, problem):
     manager = CheckpointManager(model_dir / "checkpoints")
     with pytest.raises(UserError) as raised:
         manager.restore(state(**change))
-    raised.match(rf"^checkpoint .*/checkpoints/7 is from a different model: {problem}")
+    raised.match(rf"^checkpoint .*/checkpoints/7 is of a different model: {problem}")
     raised.match(r"Train with the configuration that made it \(config\.gin .* another MODEL_DIR\.$")
     assert "\n" not in str(raised.value)
     # It is whole, so it stays where it is.
     assert manager.all_steps() == [7]
-
-
-@pytest.mark.parametrize(("change", "problem"), CASES)
-def test_starting_from_another_model(model_dir, change, problem):
-    with pytest.raises(UserError) as raised:
-        restore_params(model_dir, state(**change)["params"])
-    raised.match(rf"^initial checkpoint .*/7 is from a different model: {problem}")
 
 
 def test_another_optimizer_is_named(model_dir):
@@ -71,20 +61,3 @@ def test_another_optimizer_is_named(model_dir):
     wanted["opt_state"]["momentum"] = jnp.zeros(3)
     with pytest.raises(UserError, match=r"it has no 'opt_state/momentum', which this model needs"):
         CheckpointManager(model_dir / "checkpoints").restore(wanted)
-
-
-@pytest.mark.parametrize("part", ["", "checkpoints", "checkpoints/7"])
-def test_parameters_alone_from_any_level(model_dir, part):
-    params = restore_params(model_dir / part)
-    assert set(params) == {"decoder", "token_embedder"}
-    assert type(params["token_embedder"]["embedding"]) is np.ndarray
-    np.testing.assert_array_equal(params["token_embedder"]["embedding"], np.ones((10, 4)))
-    same = restore_params(model_dir / part, state()["params"])
-    assert same["decoder"]["layers_1"]["wi"]["kernel"].sharding.num_devices == 1
-
-
-def test_nothing_to_start_from(tmp_path):
-    with pytest.raises(UserError, match=r"initial checkpoint .*/absent does not exist: expected"):
-        restore_params(tmp_path / "absent")
-    with pytest.raises(UserError, match=r"holds no checkpoint: expected a MODEL_DIR"):
-        restore_params(tmp_path)

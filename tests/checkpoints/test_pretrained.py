@@ -122,14 +122,32 @@ def test_a_native_model_must_be_the_one_described(write_hugging_face, tmp_path):
     described = json.loads((tmp_path / "n/model.json").read_text())
     model = described["model"]
     for changes, message in (
-        ({"num_layers": model["num_layers"] + 1}, r"model.json needs a parameter .* is missing"),
-        ({"mlp_dim": model["mlp_dim"] + 1}, r"model.json wants '.*' as \[.*\] in floating point"),
+        (
+            {"num_layers": model["num_layers"] + 1},
+            r"it has no '.*', which the model in model.json needs",
+        ),
+        ({"mlp_dim": model["mlp_dim"] + 1}, r"has shape \[.*\] there and \[.*\] in the model in"),
     ):
         changed = described | {"model": model | changes}
         (tmp_path / "n/model.json").write_text(json.dumps(changed))
         _refused(tmp_path / "n", message)
     (tmp_path / "n/model.json").write_text(json.dumps(described | {"hugging_face": 3}))
     _refused(tmp_path / "n", r"model.json is damaged: expected format 1")
+
+
+def test_a_damaged_checkpoint_is_passed_over_aloud(write_hugging_face, tmp_path, capsys):
+    convert(open_pretrained(write_hugging_face()), tmp_path / "n", "native")
+    checkpoints = tmp_path / "n" / "checkpoints"
+    shutil.copytree(checkpoints / "0", checkpoints / "1")
+    (checkpoints / "1" / "manifest.json").write_text("{}")
+    opened = open_pretrained(tmp_path / "n")
+    assert all(path.is_relative_to(checkpoints / "0") for path in opened.files)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "checkpoint 1 of" in said[0]
+    assert "manifest.json cannot be read; using checkpoint 0" in said[0]
+    assert (checkpoints / "1" / "manifest.json").is_file()
+    _refused(checkpoints / "1", r"no usable checkpoint in .*manifest.json cannot be read")
 
 
 def test_a_damaged_native_model_is_refused(write_hugging_face, tmp_path):

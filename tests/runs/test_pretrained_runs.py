@@ -13,7 +13,6 @@ from tlm_jax.checkpoints import families
 from tlm_jax.checkpoints.conversion import convert
 from tlm_jax.checkpoints.formats import hugging_face
 from tlm_jax.checkpoints.loading import load_params
-from tlm_jax.checkpoints.parameters import restore_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.data.vocabularies import vocabulary_from_name
 from tlm_jax.errors import UserError
@@ -48,7 +47,7 @@ def hf_model(tmp_path, tiny_run):
 
 def _trained(run):
     run_training(run, TEXT)
-    return trees.flatten(restore_params(run.model_dir))
+    return trees.flatten(load_params(open_pretrained(run.model_dir), run.model))
 
 
 def test_every_format_starts_the_same_run(tiny_run, hf_model, tmp_path):

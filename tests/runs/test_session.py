@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
+from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.manager import CheckpointManager
-from tlm_jax.checkpoints.parameters import restore_params
+from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.errors import UserError
 from tlm_jax.metrics.writers import read_metrics
 from tlm_jax.models.config import DecoderOnlyConfig
@@ -138,6 +139,10 @@ def test_decoder_only_student(tiny_run, pack):
     assert len(predictions.splitlines()) == 4
 
 
+def _saved_params(run):
+    return load_params(open_pretrained(run.model_dir), run.model)
+
+
 def test_initial_checkpoint_gives_parameters_only(tiny_run):
     first = tiny_run("first")
     run_training(first, TEXT)
@@ -146,8 +151,8 @@ def test_initial_checkpoint_gives_parameters_only(tiny_run):
     run_training(second, TEXT)
     jax.tree.map(
         np.testing.assert_array_equal,
-        restore_params(second.model_dir),
-        restore_params(first.model_dir),
+        _saved_params(second),
+        _saved_params(first),
     )
     assert int(_final_state(second).state.step) == 1
 
@@ -173,7 +178,7 @@ def test_non_finite_loss_is_skipped_when_asked(tiny_run, capsys):
     run = _exploding(tiny_run, on_non_finite="skip")
     assert run_training(run, TEXT) == 6
     assert "the update was not applied; examples: addition-0-train-" in capsys.readouterr().out
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restore_params(run.model_dir)))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(_saved_params(run)))
 
 
 FAULTS = {

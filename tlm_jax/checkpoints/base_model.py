@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Shaped, UInt32
 
+from tlm_jax.checkpoints.formats.blocks import BLOCK_BYTES
 from tlm_jax.errors import UserError
+from tlm_jax.lazy import LazyArray, blocks
 from tlm_jax.models.lora import LoraConfig
 
+_MODULUS = 1 << 32
 _MODEL_FIELDS = (
     *("rank", "alpha", "targets", "rank_stabilized"),
     *("quantization", "double_quantization", "base_dtype"),
@@ -91,26 +94,53 @@ class Fingerprint:
 
     def add(self, name: str, array: jax.Array) -> None:
         """Takes a parameter in."""
-        sums = np.asarray(_sums_of_bits(array)).tolist()
-        self._sums[name] = (tuple(array.shape), str(array.dtype), *sums)
+        self._add(name, array.shape, array, [0] * array.ndim)
+
+    def add_lazy(self, name: str, array: LazyArray) -> None:
+        """Takes a parameter in that is read in blocks."""
+        for index in blocks(array, BLOCK_BYTES):
+            starts = [part.start for part in index] + [0] * (len(array.shape) - len(index))
+            self._add(name, array.shape, array[index], starts)
 
     def text(self) -> str:
         """Returns 16 hexadecimal digits for all the parameters taken in."""
         return hashlib.sha256(repr(sorted(self._sums.items())).encode()).hexdigest()[:16]
 
+    def _add(self, name: str, shape: Sequence[int], part: Any, starts: Sequence[int]) -> None:
+        places = [1]  # between neighbours along each axis, in the whole array
+        for size in reversed(shape[1:]):
+            places.insert(0, places[0] * size % _MODULUS)
+        sums = _sums_of_bits(
+            part, np.array(starts, np.uint32), np.array(places[: len(shape)], np.uint32)
+        )
+        whole = (tuple(shape), str(part.dtype))
+        *_, first, second = self._sums.get(name, (*whole, 0, 0))
+        more = np.asarray(sums).tolist()
+        self._sums[name] = (*whole, (first + more[0]) % _MODULUS, (second + more[1]) % _MODULUS)
+
 
 @jax.jit
-def _sums_of_bits(array: Shaped[Array, "*shape"]) -> UInt32[Array, "2"]:
+def _sums_of_bits(
+    array: Shaped[Array, "*shape"] | Shaped[np.ndarray, "*shape"],
+    starts: UInt32[np.ndarray, "rank"] | UInt32[Array, "rank"],
+    places: UInt32[np.ndarray, "rank"] | UInt32[Array, "rank"],
+) -> UInt32[Array, "2"]:
     """Sums every entry's bits times two odd numbers of its place, modulo 2³².
 
-    Integer sums do not depend on order, and an odd factor loses no bit: a single entry that differs
-    changes both sums.
+    Integer sums do not depend on order, so parts of an array add up; and an odd factor loses no
+    bit: a single entry that differs changes both sums.
+
+    Args:
+      array: a part of an array.
+      starts: where along each axis it begins.
+      places: how far apart neighbours along each axis are.
     """
     bits = jax.lax.bitcast_convert_type(array, f"uint{8 * array.dtype.itemsize}")
     bits = bits.astype(jnp.uint32)
     place = jnp.zeros(array.shape, jnp.uint32)
-    for axis, size in enumerate(array.shape):
-        place = place * np.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, array.shape, axis)
+    for axis in range(array.ndim):
+        along = jax.lax.broadcasted_iota(jnp.uint32, array.shape, axis)
+        place = place + (along + starts[axis]) * places[axis]
     sums = []
     for seed in (b"first", b"second"):
         factor = place * np.uint32(zlib.crc32(seed) | 1)

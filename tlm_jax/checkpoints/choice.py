@@ -36,6 +36,21 @@ def complete_steps(directory: Path) -> list[int]:
     return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit() and p.is_dir())
 
 
+def named_steps(path: Path) -> tuple[Path, list[int]]:
+    """Returns the directory of checkpoints that a path names, and their steps, oldest first.
+
+    Args:
+      path: a MODEL_DIR, its `checkpoints`, or one `checkpoints/STEP`.
+    """
+    if path.name.isdigit() and path.is_dir():
+        return path.parent, [int(path.name)]
+    for directory in (path / "checkpoints", path):
+        steps = complete_steps(directory)
+        if steps:
+            return directory, steps
+    return path, []
+
+
 def newest_whole(directory: Path, steps: Sequence[int], read: Callable[[Path], Any]) -> Chosen:
     """Reads the checkpoints in turn, newest first, until one is whole.
 

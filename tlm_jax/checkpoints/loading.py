@@ -10,17 +10,16 @@ import jax
 import numpy as np
 
 from tlm_jax import models, trees
+from tlm_jax.checkpoints import vocabulary_rows
 from tlm_jax.checkpoints.families import model_differences
 from tlm_jax.checkpoints.formats.blocks import check_finite
 from tlm_jax.checkpoints.pretrained import Pretrained
+from tlm_jax.checkpoints.structure import check_same
 from tlm_jax.errors import UserError, nearest
-from tlm_jax.lazy import Index, LazyArray, Stored, cast
+from tlm_jax.lazy import LazyArray, cast
 from tlm_jax.models import layouts
 from tlm_jax.models.config import ModelConfig
 from tlm_jax.types import Params
-
-_OF_VOCABULARY = {"token_embedder/embedding": 0, "logits_dense/kernel": 1, "logits_dense/bias": 0}
-"""Parameters with an entry for every token, and the axis along which."""
 
 
 def load_params(
@@ -55,9 +54,11 @@ def load_params(
     wanted = trees.flatten(models.abstract_params(config) if abstract is None else abstract)
     arrays = layouts.arrange(source.arrays, config)
     where = f"{source.path} ({source.source_format})"
+    rows = source.config.vocab_size
     if resize_vocabulary:
-        arrays = {name: _resized(name, array, wanted, announce) for name, array in arrays.items()}
-    _check_same(arrays, wanted, where, source.config.vocab_size, config.vocab_size)
+        rows = config.vocab_size
+        arrays = vocabulary_rows.resized(arrays, rows, announce)
+    _check_same(arrays, wanted, where, rows, config.vocab_size)
     for difference in model_differences(source.config, config):
         announce(f"note: {where} and the model of this run differ in {difference}")
     return trees.unflatten(
@@ -101,64 +102,22 @@ def _check_same(
     arrays: Mapping[str, LazyArray],
     wanted: Mapping[str, Any],
     where: str,
-    source_vocabulary: int,
-    vocabulary: int,
+    source_rows: int,
+    rows: int,
 ) -> None:
-    remedy = "Choose the model that it was trained with."
-    for name in sorted(wanted.keys() | arrays.keys()):
-        if name not in arrays:
-            raise UserError(
-                f"{where} is of a different model: it has no {name!r}, which this model "
-                f"needs.{nearest(name, arrays.keys() - wanted.keys())} {remedy}"
-            )
-        if name not in wanted:
-            raise UserError(
-                f"{where} is of a different model: it has {name!r}, which this model has not. "
-                f"{remedy}"
-            )
-        ours, theirs = tuple(wanted[name].shape), arrays[name].shape
-        if ours == theirs:
-            continue
-        if _vocabulary_axis(name) is not None and source_vocabulary != vocabulary:
-            raise UserError(
-                f"{where} has {source_vocabulary:,} rows for tokens, this model {vocabulary:,} "
-                f"({name!r}). Set VOCAB_SIZE to {source_vocabulary}, or "
-                "RESIZE_VOCABULARY=True to cut or extend the rows"
-            )
+    """Checks parameters against those wanted; another number of tokens is said as such."""
+    per_token: set[str] = set()
+    if source_rows != rows:
+        per_token = {name for name in arrays if vocabulary_rows.axis_of(name) is not None}
+    check_same(
+        {name: array for name, array in arrays.items() if name not in per_token},
+        {name: leaf for name, leaf in wanted.items() if name not in per_token},
+        where=where,
+        remedy="Choose the model that it was trained with.",
+    )
+    if per_token:
         raise UserError(
-            f"{where} is of a different model: {name!r} has shape {list(theirs)} there and "
-            f"{list(ours)} in this model. {remedy}"
+            f"{where} has {source_rows:,} rows for tokens, this model {rows:,} "
+            f"({min(per_token)!r}). Set VOCAB_SIZE to {source_rows}, or RESIZE_VOCABULARY=True to "
+            "cut or extend the rows"
         )
-
-
-def _vocabulary_axis(name: str) -> int | None:
-    return next((axis for end, axis in _OF_VOCABULARY.items() if name.endswith(end)), None)
-
-
-def _resized(
-    name: str, array: LazyArray, wanted: Mapping[str, Any], announce: Callable[[str], None]
-) -> LazyArray:
-    """Returns the array with as many entries for tokens as are wanted."""
-    axis = _vocabulary_axis(name)
-    if axis is None or name not in wanted or wanted[name].shape[axis] == array.shape[axis]:
-        return array
-    rows, given = wanted[name].shape[axis], array.shape[axis]
-    verb = "cut" if rows < given else "extended by mean rows"
-    announce(f"note: {name} has {given:,} entries for tokens, {verb} to {rows:,}")
-    shape = (*array.shape[:axis], rows, *array.shape[axis + 1 :])
-    mean: list[np.ndarray] = []
-
-    def read(index: Index) -> np.ndarray:
-        part = index[axis]
-        known = slice(part.start, max(part.start, min(part.stop, given)))
-        found = array[(*index[:axis], known, *index[axis + 1 :])]
-        missing = part.stop - max(part.start, given)
-        if missing <= 0:
-            return found
-        if not mean:
-            mean.append(array.read().astype(np.float32).mean(axis, keepdims=True))
-        whole = (slice(None),)
-        added = mean[0].astype(array.dtype)[(*index[:axis], *whole, *index[axis + 1 :])]
-        return np.concatenate([found, np.repeat(added, missing, axis)], axis)
-
-    return Stored(shape, array.dtype, read)

@@ -249,7 +249,11 @@ class CheckpointManager:
         saved_base = None if found.base is None else BaseModel(**found.base)
         check_same_base(saved_base, self._base, where=f"checkpoint {path}")
         check_same(
-            found.arrays, array_specs(abstract), where=f"checkpoint {path}", remedy=_OTHER_MODEL
+            found.arrays,
+            array_specs(abstract),
+            where=f"checkpoint {path}",
+            remedy=_OTHER_MODEL,
+            same_types=True,
         )
         check_files(path, found, contents=self._checksums)
         data, metrics = orbax_files.read_dicts(path)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlm_jax.checkpoints.structure import named_leaves, nested, unnested
+from tlm_jax import trees
+from tlm_jax.checkpoints.structure import named_leaves, unnested
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -42,7 +43,7 @@ def start_save(
         path.absolute(),
         args=ocp.args.Composite(
             **{
-                STATE: ocp.args.PyTreeSave(nested(named_leaves(state))),
+                STATE: ocp.args.PyTreeSave(trees.unflatten(named_leaves(state))),
                 DATA: ocp.args.JsonSave(dict(data)),
                 METRICS: ocp.args.JsonSave(dict(metrics)),
             }
@@ -74,8 +75,10 @@ def read_arrays(path: Path, abstract: Any) -> Any:
         args=ocp.args.Composite(
             **{
                 STATE: ocp.args.PyTreeRestore(
-                    item=nested(leaves),
-                    restore_args=nested({name: restore_args(x) for name, x in leaves.items()}),
+                    item=trees.unflatten(leaves),
+                    restore_args=trees.unflatten(
+                        {name: restore_args(x) for name, x in leaves.items()}
+                    ),
                     partial_restore=True,
                 )
             }

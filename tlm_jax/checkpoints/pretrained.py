@@ -12,6 +12,7 @@ from tlm_jax.checkpoints import families
 from tlm_jax.checkpoints.base_model import BaseModel
 from tlm_jax.checkpoints.formats import gguf, hugging_face, native, t5x, t5x_models
 from tlm_jax.checkpoints.merged import merged_arrays
+from tlm_jax.checkpoints.structure import check_same
 from tlm_jax.checkpoints.write_failure import system_reason
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray
@@ -131,7 +132,7 @@ def _open_t5x(path: Path) -> Pretrained:
     opened = t5x.open_t5x(path)
     model = t5x_models.config_from_arrays(opened.arrays)
     arrays = layouts.unrolled(opened.arrays)
-    _check_fits(arrays, model, f"{path}: this T5X model")
+    _check_fits(arrays, model, path, "a T5X model of this form")
     return Pretrained(
         path,
         "t5x",
@@ -146,14 +147,15 @@ def _open_t5x(path: Path) -> Pretrained:
 
 def _open_native(path: Path) -> Pretrained:
     opened = native.open_native(path)
-    arrays, files = layouts.unrolled(opened.arrays), tuple(opened.files)
+    files = tuple(opened.files)
     if opened.base is not None:
         identity = BaseModel(**opened.base)
         base = open_pretrained(_base_path(path, identity))
-        arrays = merged_arrays(base.arrays, arrays, opened.config, identity)
+        arrays = merged_arrays(base.arrays, opened.arrays, opened.config, identity, where=str(path))
         files += base.files
     else:
-        _check_fits(arrays, opened.config, f"{path}: the model in {native.MODEL_FILE}")
+        arrays = layouts.unrolled(opened.arrays)
+        _check_fits(arrays, opened.config, path, f"the model in {native.MODEL_FILE}")
     return Pretrained(
         path,
         "native",
@@ -174,21 +176,12 @@ FORMATS: Mapping[str, Callable[[Path], Pretrained]] = {
 """What can be opened, by the names of `--from`."""
 
 
-def _check_fits(arrays: Mapping[str, LazyArray], config: ModelConfig, what: str) -> None:
+def _check_fits(
+    arrays: Mapping[str, LazyArray], config: ModelConfig, path: Path, model: str
+) -> None:
     """Checks that unrolled parameters are those of a model, in name, shape and kind."""
     abstract = models.abstract_params(dataclasses.replace(config, scan_layers=False))
-    shapes = {name: tuple(leaf.shape) for name, leaf in trees.flatten(abstract).items()}
-    for name in sorted(shapes.keys() | arrays.keys()):
-        if name not in arrays:
-            raise UserError(f"{what} needs a parameter {name!r}, which is missing")
-        if name not in shapes:
-            raise UserError(f"{what} has no place for the parameter {name!r}")
-        array = arrays[name]
-        if array.shape != shapes[name] or array.dtype.kind in "iub":
-            raise UserError(
-                f"{what} wants {name!r} as {list(shapes[name])} in floating point, but it is "
-                f"{list(array.shape)} in {array.dtype}"
-            )
+    check_same(arrays, trees.flatten(abstract), where=str(path), model=model)
 
 
 def _base_path(path: Path, identity: BaseModel) -> Path:

@@ -29,18 +29,6 @@ def array_specs(tree: Any) -> dict[str, ArraySpec]:
     }
 
 
-def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested dicts for '/'-joined names; what is written does not depend on our classes."""
-    tree: dict[str, Any] = {}
-    for name, leaf in leaves.items():
-        *parents, last = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = leaf
-    return tree
-
-
 def unnested(tree: Mapping[str, Any], like: Any) -> Any:
     """Returns the leaves of the nested dicts `tree` in the structure of `like`."""
     leaves = named_leaves(tree)
@@ -50,43 +38,54 @@ def unnested(tree: Mapping[str, Any], like: Any) -> Any:
 
 
 def check_same(
-    saved: Mapping[str, ArraySpec], wanted: Mapping[str, ArraySpec], *, where: str, remedy: str
+    found: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    *,
+    where: str,
+    model: str = "this model",
+    remedy: str = "",
+    same_types: bool = False,
 ) -> None:
-    """Checks that a checkpoint holds exactly the wanted arrays.
+    """Checks that exactly the wanted arrays are there.
 
     Args:
-      saved: what the checkpoint holds.
-      wanted: what the model and the optimizer need.
-      where: the checkpoint, for the message.
+      found: what there is, by name; anything with a shape and a dtype.
+      wanted: what a model, and perhaps its optimizer, needs.
+      where: where it was found, for the message.
+      model: what wants it, for the message.
       remedy: what the user can do, for the message.
+      same_types: whether types must be the same; else any floating-point type will do.
 
     Raises:
       UserError: naming the first array that is missing, not expected, or of another shape or
-        dtype; parameters come before the optimizer's arrays.
+        type; parameters come before the optimizer's arrays.
     """
-    for name in sorted(wanted, key=_parameters_first):
-        if name not in saved:
-            problem = f"it has no {name!r}, which this model needs.{nearest(name, saved)}"
-        elif saved[name].shape != wanted[name].shape:
-            problem = (
-                f"{name!r} has shape {list(saved[name].shape)} in the checkpoint and "
-                f"{list(wanted[name].shape)} in this model."
-            )
-        elif saved[name].dtype != wanted[name].dtype:
-            problem = (
-                f"{name!r} is {saved[name].dtype} in the checkpoint and "
-                f"{wanted[name].dtype} in this model."
-            )
+    unexpected = found.keys() - wanted.keys()
+    for name in sorted(wanted.keys() | found.keys(), key=_parameters_first):
+        if name not in found:
+            hint = nearest(name, unexpected)
+            problem = f"it has no {name!r}, which {model} needs.{hint}"
+        elif name not in wanted:
+            problem = f"it has {name!r}, which {model} has not."
         else:
-            continue
-        raise UserError(f"{where} is from a different model: {problem} {remedy}")
-    for name in sorted(saved, key=_parameters_first):
-        if name not in wanted:
-            raise UserError(
-                f"{where} is from a different model: it has {name!r}, which this model has not. "
-                f"{remedy}"
-            )
+            problem = _difference(found[name], wanted[name], model, same_types)
+            if problem is None:
+                continue
+            problem = f"{name!r} {problem}"
+        raise UserError(f"{where} is of a different model: {problem} {remedy}".rstrip())
 
 
-def _parameters_first(name: str) -> bool:
-    return not name.startswith(PARAMETERS + "/")
+def _difference(found: Any, wanted: Any, model: str, same_types: bool) -> str | None:
+    """Returns how an array differs from the one wanted, if it does."""
+    if tuple(found.shape) != tuple(wanted.shape):
+        return f"has shape {list(found.shape)} there and {list(wanted.shape)} in {model}."
+    types = np.dtype(found.dtype), np.dtype(wanted.dtype)
+    if same_types and types[0] != types[1]:
+        return f"is {types[0]} there and {types[1]} in {model}."
+    if not same_types and types[0].kind in "iub":
+        return f"is {types[0]} there, expected floating point."
+    return None
+
+
+def _parameters_first(name: str) -> tuple[bool, str]:
+    return not name.startswith(PARAMETERS + "/"), name

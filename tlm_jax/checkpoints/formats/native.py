@@ -14,12 +14,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlm_jax.checkpoints import manifest
-from tlm_jax.checkpoints.choice import check_files, complete_steps, newest_whole, read_manifest
+from tlm_jax.checkpoints.choice import (
+    check_files,
+    named_steps,
+    newest_whole,
+    print_line,
+    read_manifest,
+)
 from tlm_jax.checkpoints.formats.blocks import BLOCK_BYTES, Written, copy_blocks
 from tlm_jax.checkpoints.formats.orbax_item import open_item
 from tlm_jax.checkpoints.formats.tensorstore_arrays import chunk_indices, create_array
 from tlm_jax.checkpoints.manifest import ArraySpec
 from tlm_jax.checkpoints.orbax_files import STATE
+from tlm_jax.checkpoints.processes import gather, is_primary
 from tlm_jax.checkpoints.structure import PARAMETERS
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import LazyArray
@@ -49,33 +56,31 @@ def is_native(path: Path) -> bool:
     return (
         (path / MODEL_FILE).is_file()
         or (path / manifest.FILE_NAME).is_file()
-        or bool(find_steps(path)[1])
+        or bool(named_steps(path)[1])
     )
 
 
-def find_steps(path: Path) -> tuple[Path, list[int]]:
-    """Returns the directory of checkpoints that `path` names, and their steps, oldest first."""
-    if path.name.isdigit() and path.is_dir():
-        return path.parent, [int(path.name)]
-    for directory in (path / "checkpoints", path):
-        steps = complete_steps(directory)
-        if steps:
-            return directory, steps
-    return path, []
-
-
 def open_native(path: Path) -> OpenedNative:
-    """Opens the newest whole checkpoint, or the one named.
+    """Opens the newest whole checkpoint, or the one named; tells of damaged ones passed over.
 
     Raises:
       UserError: there is none, all are damaged, or model.json is missing.
     """
-    directory, steps = find_steps(path)
+    directory, steps = named_steps(path)
+    # What one process sees of a shared file system a moment later may not be what another saw.
+    steps = gather(steps)[0]
     if not steps:
         raise UserError(f"{path} holds no checkpoint")
     model_dir = directory.parent if directory.name == "checkpoints" else directory
     described = read_model_file(model_dir)
-    arrays, files, base = newest_whole(directory, steps, _open_checkpoint).value
+    chosen = newest_whole(directory, steps, _open_checkpoint)
+    for step, problem in chosen.problems.items():
+        if is_primary():
+            print_line(
+                f"checkpoint {step} of {model_dir} is damaged: {problem}; using checkpoint "
+                f"{chosen.step}"
+            )
+    arrays, files, base = chosen.value
     return OpenedNative(model_dir, described[0], arrays, files, described[1], base)
 
 
