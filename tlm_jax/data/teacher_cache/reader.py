@@ -221,12 +221,13 @@ class TeacherCache:
             return rows
         file, codebook = opened
         records: list[tuple[int, Record, bytes | memoryview]] = []
-        for number, entry in enumerate(entries):
+        places = zip(entries["offset"].tolist(), entries["size"].tolist(), entries["digest"])
+        for number, (offset, size, digest) in enumerate(places):
             try:
-                record = file.record(entry)
+                record = file.record(offset, size, digest.tobytes())
                 records.append((number, record, self._body(record)))
             except (DamageError, ValueError) as error:
-                self._refuse(shard, key_of(entry), error)
+                self._refuse(shard, key_of(entries[number]), error)
         for number, record, (token_ids, steps) in self._decoded(shard, codebook, records):
             rows[number] = TeacherRow(record.key.hex(), record.example_id, token_ids, steps)
         return rows

@@ -63,6 +63,7 @@ class Record:
       example_id: of the example it was scored for.
       num_tokens: T.
       body: what the encoding made of it, compressed or not.
+      end: the place in the file behind it, where it has been read.
     """
 
     key: bytes
@@ -70,6 +71,7 @@ class Record:
     example_id: str
     num_tokens: int
     body: bytes | memoryview
+    end: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,15 +185,14 @@ class ShardFile:
         found = None if footer is None else self._try(lambda: self._index(*footer[:4]), recover)
         self.index = self._scan(start) if found is None else found
 
-    def record(self, entry: np.void) -> Record:
-        """Reads the row of an entry of the index.
+    def record(self, offset: int, size: int, digest: bytes) -> Record:
+        """Reads a row by what its entry in the index says.
 
         Raises:
           DamageError: it is not what was written.
         """
-        offset, size = int(entry["offset"]), int(entry["size"])
         record = self._record(offset)
-        if _RECORD.size + self._size(offset) != size or record.digest != entry["digest"].tobytes():
+        if record.end != offset + size or record.digest != digest:
             raise DamageError("a row and its entry in the index differ")
         return record
 
@@ -247,9 +248,6 @@ class ShardFile:
             raise DamageError("its index is damaged")
         return np.frombuffer(bytes(data), INDEX_DTYPE)
 
-    def _size(self, offset: int) -> int:
-        return _RECORD.unpack_from(self._data, offset)[1]
-
     def _record(self, offset: int) -> Record:
         start = offset + _RECORD.size
         if start > len(self._data):
@@ -268,6 +266,7 @@ class ShardFile:
             example.decode("utf-8", "surrogatepass"),
             num_tokens,
             content[_ROW.size + example_bytes :],
+            start + size,
         )
 
     def _scan(self, start: int) -> np.ndarray:
@@ -275,11 +274,10 @@ class ShardFile:
         entries = []
         for offset, record in self._surviving(start):
             high, low = struct.unpack(">QQ", record.key)
-            size = _RECORD.size + self._size(offset)
             entries.append(
                 (
                     *(high, low, np.void(record.digest), example_hash(record.example_id)),
-                    *(offset, size, record.num_tokens),
+                    *(offset, record.end - offset, record.num_tokens),
                 )
             )
         index = np.array(entries, INDEX_DTYPE) if entries else np.zeros(0, INDEX_DTYPE)
@@ -293,7 +291,7 @@ class ShardFile:
                 offset += 1
                 continue
             yield offset, record
-            offset += _RECORD.size + self._size(offset)
+            offset = record.end
 
 
 def _stored(record: Record) -> bytes:

