@@ -17,6 +17,12 @@ from tlm_jax.evaluation.rules.registry import RULES, rule_by_name
 LAST, HASHES = "official_last_number", "official_after_hashes"
 THIRD, LEMA = "official_third_from_end", "official_the_answer_is"
 SUBSTRING = "official_bbh_substring"
+ROUNDED, MATH, CHOICE = (
+    "official_the_answer_is_rounded",
+    "official_lema_math",
+    "official_lema_choice",
+)
+CANDIDATES = ("bank", "library", "department store", "mall", "new york")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,29 @@ SUBSTRING = "official_bbh_substring"
         (LEMA, "The answer is 9**9**9", "0", "0.0", True),  # never calculated
         (LEMA, "The answer is __import__('os')", "1", "0.0", False),
         (LEMA, "The answer is 0.333333333", "1/3", "0.333333333", False),  # fault: exact floats
+        (ROUNDED, "The answer is 0.333", "1/3", "0.333", True),
+        (ROUNDED, "The answer is 0.004", "0", "0.004", True),  # fault
+        (ROUNDED, "The answer is 0.34", "1/3", "0.34", False),
+        (MATH, "so \\boxed{\\dfrac12}.", "\\frac{1}{2}", "\\frac{1}{2}", True),
+        (MATH, "The answer is $\\frac{1}2$.", "$\\boxed{\\tfrac{1}2}$", "\\frac{1}2", True),
+        (MATH, "The answer is: 0.5", "1/2", "\\frac{1}{2}", True),
+        (MATH, "The answer is 3/4.", "\\frac34", "\\frac{3}{4}", True),
+        (MATH, "The answer is \\boxed{2\\sqrt3}", "2\\sqrt{3}", "2\\sqrt{3}", True),
+        (MATH, "The answer is 90^\\circ", "90", "90", True),
+        (MATH, "The answer is 5\\text{ cm}", "5", "5", True),
+        (MATH, "The answer is x = 5", "5", "5", True),
+        (MATH, "The answer is .5", "0.5", "\\frac{1}{2}", True),
+        (MATH, "\\boxed{1}, no: \\boxed{\\left( 2, 3 \\right)}", "(2,3)", "(2,3)", True),
+        (MATH, "The answer is 0.25", "1/4", "0.25", False),  # fault: text
+        (MATH, "The answer is 2.0", "2", "2.0", False),  # fault: text
+        (MATH, "The answer is 1,000", "1000", "1,000", False),  # fault: text
+        (MATH, "The answer is xyz=5", "5", "xyz=5", False),  # fault: two letters
+        (MATH, "Q: what? The answer is 5", "5", None, False),  # fault: cut
+        (MATH, "The answer is 5\\text{ m} or \\text{ cm}", "5", None, False),  # fault: units
+        (MATH, "The answer is 5. I am sure.", "5", "5.Iamsure", False),  # fault: remark
+        (MATH, "The answer is \\frac", "1", None, False),
+        (MATH, "no box, no marker: 5", "5", None, False),
+        (MATH, "\\fbox{5}", "5", None, False),  # fault
         (SUBSTRING, "So the answer is invalid.", "valid", " invalid.", True),  # fault
         (SUBSTRING, "the answer is (A) or (B)", "(B)", " (A) or (B)", True),  # fault
         (SUBSTRING, "the answer is (A). No, the answer is (B)", "(B)", " (A). No, ", False),
@@ -75,12 +104,39 @@ def test_each_rule(rule, text, gold, extracted, correct):
 
 
 @pytest.mark.parametrize(
+    ("text", "gold", "extracted", "correct"),
+    [
+        ("Let's see. The answer is library.", "B", "B", True),
+        ("The answer is: a library", "library", "B", True),
+        ("The answer is new york.", "E", "E", True),
+        ("The answer is x. The answer is N.e.w york", "E", "E", True),  # dots go
+        ("I do not know", "A", "E", False),  # fault: a guess
+        ("The answer is xxxx", "A", "A", True),  # fault: the first of equals
+        ("The answer is (B)", "B", "A", False),  # fault: a letter
+        ("The answer is bank, " + "where money is " * 9, "A", "C", False),  # fault: a remark
+        ("The answer is " + "x" * 10_001, "A", None, False),
+    ],
+)
+def test_the_nearest_candidate(text, gold, extracted, correct):
+    assert grade(CHOICE, text, gold, CANDIDATES) == Graded(extracted, correct)
+
+
+def test_candidates_are_needed():
+    assert grade(CHOICE, "The answer is bank", "A") == Graded(None, False)
+    assert rule_by_name(CHOICE).read_gold("A", None) is None
+    assert rule_by_name(CHOICE).read_gold("F", CANDIDATES) is None
+
+
+@pytest.mark.parametrize(
     ("rule", "gold"),
     [
         *(("numeric", gold) for gold in ("", "five", "five 5", "1e999", "1/0")),
         *(("choice", gold) for gold in ("", "perhaps", "(F)")),
         *(("boolean", gold) for gold in ("", "maybe")),
-        *((rule, " ") for rule in ("text", "bbh_exact", SUBSTRING, THIRD, LEMA, "math")),
+        *(
+            (rule, " ")
+            for rule in ("text", "bbh_exact", SUBSTRING, THIRD, LEMA, MATH, CHOICE, "math")
+        ),
         (LAST, "five"),
         (LEMA, "The answer is five"),
     ],
@@ -147,60 +203,11 @@ def test_ten_megabytes(name, piece):
     assert not graded.undecided
 
 
-def solutions(shared_dir, rule):
-    names = FieldNames(
-        prediction="meta.solutions.solution",
-        gold="answer",
-        group="meta.solutions.model",
-        label="meta.solutions.is_correct",
-    )
-    return grade_file(shared_dir / "data/gsm8k_model_solutions.jsonl.gz", rule_by_name(rule), names)
-
-
-def test_the_strict_rule_and_published_labels(shared_dir):
-    grades = solutions(shared_dir, "numeric")
-    assert (grades.total.correct, grades.total.count, grades.agreeing) == (1008, 2640, 2640)
-    assert {name: tally.correct for name, tally in grades.groups.items()} == {
-        "6b_finetuning": 146,
-        "6b_verification": 266,
-        "175b_finetuning": 225,
-        "175b_verification": 371,
-    }
-
-
-def test_the_last_number_and_published_labels(shared_dir):
-    grades = solutions(shared_dir, LAST)
-    assert (grades.agreeing, grades.labelled) == (2634, 2640)
-    # A minus sign was lost in every false positive, a comma in the false negative.
-    assert len(grades.false_positives) == 5
-    for item in grades.false_positives:
-        assert item.text is not None
-        assert item.text.endswith(f"A: -{item.gold}")
-    assert [item.text[-5:] for item in grades.false_negatives if item.text] == ["3,000"]
-
-
 def test_solutions_of_another_form_are_all_wrong_by_other_official_rules(shared_dir):
     for record in read_records(shared_dir / "data/gsm8k_model_solutions.jsonl.gz"):
         for solution in record.meta["solutions"]:
             assert extract(HASHES, solution["solution"]) is None
             assert extract(LEMA, solution["solution"]) == "0.0"
-
-
-@pytest.mark.parametrize(
-    ("rule", "differing"),
-    [("bbh_exact", {}), (SUBSTRING, {"ruin_names": (68.4, 75.6)})],
-)
-def test_published_accuracies_of_bbh(shared_dir, rule, differing):
-    names = FieldNames("prediction", "target", group="task", published="task_accuracy")
-    path = shared_dir / "data/bbh_codex_cot_outputs.jsonl.gz"
-    grades = grade_file(path, rule_by_name(rule), names)
-    assert len(grades.groups) == 14
-    found = {}
-    for task, tally in grades.groups.items():
-        assert tally.accuracy is not None
-        if f"{100 * tally.accuracy:.6f}" != f"{tally.published:.6f}":
-            found[task] = (round(tally.published or 0, 6), round(100 * tally.accuracy, 6))
-    assert found == differing
 
 
 def test_official_rules_on_official_answers(shared_dir):
@@ -213,6 +220,14 @@ def test_official_rules_on_official_answers(shared_dir):
         assert grade(HASHES, raw, raw).correct, record.id
         # With commas in one of the two only, the text differs.
         assert grade(HASHES, raw, record.answer).correct == ("," not in raw.split("#### ")[1])
+
+
+def test_lema_rules_on_published_answers(shared_dir):
+    for record in read_records(shared_dir / "data/lema_csqa_dev.jsonl.gz"):
+        text = f"Because. The answer is {record.meta['answer_text']}."
+        assert grade(CHOICE, text, record.answer, record.options).correct, record.id
+    for record in read_records(shared_dir / "data/math_test.jsonl.gz"):
+        assert grade(MATH, record.rationale or "", record.answer).correct, record.id
 
 
 def test_the_file_of_a_test_is_graded_like_any_other(tmp_path):

@@ -1,7 +1,8 @@
-"""LEMA's rule for GSM8K, faults included; its `eval` is a small arithmetic parser here."""
+"""LEMA's rules for arithmetic, faults included; its `eval` is a small arithmetic parser here."""
 
 from __future__ import annotations
 
+import dataclasses
 import string
 
 from tlm_jax.evaluation.numbers import evaluate
@@ -27,6 +28,10 @@ def _gold(gold: str, options: Options) -> str | None:
 
 def _same_float(extracted: str, gold: str) -> bool:
     return float(extracted) == float(gold)
+
+
+def _same_to_two_decimals(extracted: str, gold: str) -> bool:
+    return round(float(extracted), 2) == round(float(gold), 2)
 
 
 def _final_result(text: str) -> float:
@@ -78,4 +83,12 @@ THE_ANSWER_IS = Rule(
         "3:30 is 3, and 'The answer is 5. It is' is 0 if the rest is not a number",
         "floats must be exactly equal: 0.333 is not 1/3",
     ),
+)
+TWO_DECIMALS = dataclasses.replace(
+    THE_ANSWER_IS,
+    name="official_the_answer_is_rounded",
+    summary="as official_the_answer_is, both rounded to two decimals",
+    same=_same_to_two_decimals,
+    source="LEMA on SVAMP, ASDiv and MAWPS (microsoft/LEMA, inference_code/evaluation.py)",
+    faults=(*THE_ANSWER_IS.faults[:-1], "0.004 is 0, and 1/3 is 0.33"),
 )

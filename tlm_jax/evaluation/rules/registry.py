@@ -8,6 +8,8 @@ from tlm_jax.evaluation.rules import (
     math_rule,
     official_choice,
     official_lema,
+    official_lema_choice,
+    official_lema_math,
     official_numeric,
     strict,
 )
@@ -26,6 +28,9 @@ RULES: dict[str, Rule] = {
         official_numeric.AFTER_HASHES,
         official_choice.THIRD_FROM_END,
         official_lema.THE_ANSWER_IS,
+        official_lema.TWO_DECIMALS,
+        official_lema_math.LEMA_MATH,
+        official_lema_choice.LEMA_CHOICE,
         bbh.SUBSTRING,
     )
 }
