@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import re
 import sys
 from collections.abc import Sequence
 
 from tlm_jax.runs import command_line
 
 _DEFAULT_FILE = "gin_configs/infer.gin"
-_SETTING = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,7 +24,9 @@ def main(argv: Sequence[str]) -> int:
         action="store_true",
         help="print the configuration with everything filled in, and stop",
     )
-    known, bindings = command_line.parse(arguments, [_as_binding(argument) for argument in argv])
+    known, bindings = command_line.parse(
+        arguments, [command_line.as_binding(argument) for argument in argv]
+    )
     known.gin_file = known.gin_file or [_DEFAULT_FILE]
 
     from tlm_jax.runs.inference_config import InferenceConfig
@@ -48,19 +47,6 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("stopped; all samples so far are safe, and the same command goes on", file=sys.stderr)
         return 130
-
-
-def _as_binding(argument: str) -> str:
-    """Returns NAME=VALUE as a gin flag; what is no Python literal is text."""
-    found = _SETTING.fullmatch(argument)
-    if found is None:
-        return argument
-    name, value = found.groups()
-    try:
-        ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        value = repr(value)
-    return f"--gin.{name}={value}"
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ wrong with them is one line that names the binding, where it stands, and the nea
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +23,7 @@ from tlm_jax.errors import UserError, nearest
 T = TypeVar("T")
 
 _REPOSITORY = Path(__file__).parents[2]
+_SETTING = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
 
 
 def parser(main: str, description: str) -> argparse.ArgumentParser:
@@ -68,6 +71,19 @@ def parse(
             hint = nearest(argument.partition("=")[0], flags)
             raise UserError(f"unknown argument {argument!r}.{hint} Try --help.")
     return known, bindings
+
+
+def as_binding(argument: str) -> str:
+    """Returns `NAME=VALUE` as a gin flag; what is no Python literal is text. Others stay."""
+    found = _SETTING.fullmatch(argument)
+    if found is None:
+        return argument
+    name, value = found.groups()
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        value = repr(value)
+    return f"--gin.{name}={value}"
 
 
 def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> tuple[T, str]:

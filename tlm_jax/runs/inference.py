@@ -12,6 +12,7 @@ from typing import Any
 
 from tlm_jax.errors import UserError
 from tlm_jax.metrics.sample_progress import SampleProgress
+from tlm_jax.runs.hosts import this_host
 from tlm_jax.runs.inference_config import InferenceConfig
 from tlm_jax.runs.inference_grading import GradeCounts, SampleGrader
 from tlm_jax.runs.inference_jobs import Backend, Failed, Generated, Job, sample_seed
@@ -216,11 +217,7 @@ def _backend(config: InferenceConfig, output_dir: Path) -> Backend:
 
 
 def _hosts(config: InferenceConfig) -> tuple[int, int]:
-    """Returns this host's number and how many there are."""
-    if config.host_index is not None and config.num_hosts is not None:
-        return config.host_index, config.num_hosts
-    if config.remote is not None:
+    """Returns this host's number and how many there are; a server needs no JAX to be asked."""
+    if config.remote is not None and config.host_index is None:
         return 0, 1
-    import jax
-
-    return jax.process_index(), jax.process_count()
+    return this_host(config.host_index, config.num_hosts)

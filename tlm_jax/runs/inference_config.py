@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.errors import UserError
+from tlm_jax.runs.hosts import check_hosts
 from tlm_jax.sharding.mesh import MeshShape
 
 _SERVER_PREFIX = "openai:"
@@ -182,10 +183,7 @@ class InferenceConfig:
     host_index: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.num_hosts is None) != (self.host_index is None):
-            raise UserError("NUM_HOSTS and HOST_INDEX belong together: set both or neither")
-        if self.host_index is not None and self.host_index not in range(self.num_hosts or 0):
-            raise UserError(f"HOST_INDEX is {self.host_index} of {self.num_hosts}, counted from 0")
+        check_hosts(self.host_index, self.num_hosts)
         if isinstance(self.batch_size, int) and self.batch_size < 1:
             raise UserError(f"BATCH_SIZE is {self.batch_size}, expected at least 1")
 

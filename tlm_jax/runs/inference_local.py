@@ -14,15 +14,19 @@ import numpy as np
 from tlm_jax import models
 from tlm_jax.checkpoints.loading import load_params, with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
-from tlm_jax.data import tasks
-from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
+from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits
 from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Candidates, Request, Sample, Sampling
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference_config import InferenceConfig
 from tlm_jax.runs.inference_jobs import Backend, Failed, Generated, Job
 from tlm_jax.runs.inference_prompts import Prompt
-from tlm_jax.runs.inference_tokens import PromptEncoder, StopStrings, TokenizerFiles
+from tlm_jax.runs.inference_tokens import (
+    PromptEncoder,
+    StopStrings,
+    TokenizerFiles,
+    model_vocabulary,
+)
 from tlm_jax.runs.trainable import with_shardings
 from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
@@ -42,7 +46,12 @@ class LocalBackend(Backend):
         self._source = open_pretrained(config.model)
         self._model = with_run_choices(self._source.config, dtype=config.dtype)
         self._files = TokenizerFiles(self._source)
-        self._vocabulary = _vocabulary(config, self._files)
+        self._vocabulary = model_vocabulary(
+            config.vocabulary,
+            self._files,
+            config.prompts.mixture_or_task_name,
+            config.prompts.modules,
+        )
         check_vocabulary_fits(self._vocabulary, self._model.vocab_size)
         self._encoder = PromptEncoder(
             self._vocabulary,
@@ -171,22 +180,6 @@ def _candidates(found: Candidates | None) -> list[dict[str, Any]] | None:
         }
         for ids, logprobs, outside in zip(found.ids, found.logprobs, found.outside_logprob)
     ]
-
-
-def _vocabulary(config: InferenceConfig, files: TokenizerFiles) -> Vocabulary:
-    """Returns the one that is named, else the model's own, else the task's."""
-    if config.vocabulary is not None:
-        return vocabulary_from_name(config.vocabulary)
-    if files.hold_tokenizer:
-        return vocabulary_from_name(str(files.directory))
-    name = config.prompts.mixture_or_task_name
-    tasks.load_tasks(config.prompts.modules)
-    if name is None or name not in tasks.registered():
-        raise UserError(
-            f"no tokenizer lies beside the model {config.model}: set VOCABULARY to the one that it "
-            "was trained with, such as path/to/tokenizer.json"
-        )
-    return tasks.get_task(next(iter(tasks.task_rates(name)))).vocabulary
 
 
 def _longest_prompt(config: InferenceConfig, source: Pretrained) -> int | None:

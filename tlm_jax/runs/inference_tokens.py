@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Integer
 
 from tlm_jax.checkpoints.pretrained import Pretrained
+from tlm_jax.data import tasks
 from tlm_jax.data.chat import ChatTemplate, read_chat_template, render_chat
-from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.data.vocabularies import Vocabulary, vocabulary_from_name
 from tlm_jax.data.vocabularies.hugging_face import HuggingFaceVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference_config import PromptsConfig
@@ -33,7 +34,7 @@ class TokenizerFiles:
                 (self.directory / name).write_bytes(content)
         names = ("tokenizer.json", "tokenizer.model", "spiece.model")
         self.hold_tokenizer = any((self.directory / name).is_file() for name in names)
-        self._model = source.path
+        self.model = source.path
         self._template: ChatTemplate | None = None
 
     def close(self) -> None:
@@ -51,10 +52,35 @@ class TokenizerFiles:
                 self._template = read_chat_template(self.directory)
             except UserError as error:
                 # The copies' place tells nobody anything.
-                raise UserError(
-                    str(error).replace(str(self.directory), str(self._model))
-                ) from error
+                raise UserError(str(error).replace(str(self.directory), str(self.model))) from error
         return self._template
+
+
+def model_vocabulary(
+    named: str | None, files: TokenizerFiles, task: str | None, modules: Sequence[str]
+) -> Vocabulary:
+    """Returns the vocabulary that is named, else the model's own, else the task's.
+
+    Args:
+      named: by `data.vocabularies.vocabulary_from_name`.
+      files: of the model.
+      task: a task or mixture.
+      modules: further modules that register tasks.
+
+    Raises:
+      UserError: there is none.
+    """
+    if named is not None:
+        return vocabulary_from_name(named)
+    if files.hold_tokenizer:
+        return vocabulary_from_name(str(files.directory))
+    tasks.load_tasks(modules)
+    if task is None or task not in tasks.registered():
+        raise UserError(
+            f"no tokenizer lies beside the model {files.model}: set VOCABULARY to the one that it "
+            "was trained with, such as path/to/tokenizer.json"
+        )
+    return tasks.get_task(next(iter(tasks.task_rates(task)))).vocabulary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,156 @@
+"""What the teacher reads and what it is scored on, as tokens, solutions of one prompt together."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlm_jax import models
+from tlm_jax.checkpoints.pretrained import Pretrained
+from tlm_jax.data.chat import render_chat
+from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.errors import UserError
+from tlm_jax.evaluation.scoring_rows import Request
+from tlm_jax.runs.inference_prompts import Prompt
+from tlm_jax.runs.inference_tokens import PromptEncoder, TokenizerFiles
+from tlm_jax.runs.teacher_config import ScoreConfig
+from tlm_jax.runs.teacher_solutions import Scored
+from tlm_jax.runs.window import window_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenized:
+    """The solutions of one prompt.
+
+    Attributes:
+      request: prompt and solutions in tokens.
+      solutions: in the order of its continuations.
+    """
+
+    request: Request
+    solutions: tuple[Scored, ...]
+
+
+class SolutionEncoder:
+    """Makes prompts and solutions into tokens.
+
+    An encoder-decoder reads the prompt and EOS and is scored on the solution and EOS. A
+    decoder-only model reads both in a row: a task's are encoded apart, as in training. Otherwise
+    they are encoded together, as the model would meet the text, and parted at the border, where
+    some token ends there; where none does, apart (counted in `apart`).
+    """
+
+    def __init__(
+        self,
+        source: Pretrained,
+        vocabulary: Vocabulary,
+        files: TokenizerFiles,
+        config: ScoreConfig,
+    ):
+        """Takes a run's settings and the teacher's tokenizer."""
+        self._vocabulary, self._files, self._config = vocabulary, files, config
+        self._encoder_decoder = isinstance(source.config, models.EncoderDecoderConfig)
+        self._window = window_of(source)
+        self._prompts = self._encoder(config.prompts.max_tokens)
+        self.apart = self.cut = self.left_out = 0
+
+    def settings(self) -> Mapping[str, Any]:
+        """Returns what decides the tokens, for the cache's header."""
+        rules = {**dataclasses.asdict(self._prompts.rules())}
+        prompts = self._config.prompts
+        chat = None
+        if prompts.chat:
+            template = self._files.template()
+            chat = hashlib.sha256(repr(template).encode()).hexdigest()[:16]
+        return {
+            **{f"prompt.{name}": value for name, value in rules.items()},
+            "prompt.template": prompts.template,
+            "prompt.system": prompts.system,
+            "prompt.chat_template": chat,
+            "prompt.too_long": prompts.too_long,
+        }
+
+    def encode(self, solutions: Sequence[Scored]) -> list[Tokenized]:
+        """Returns the solutions with those of the same prompt together, in order of appearance.
+
+        Raises:
+          UserError: a prompt or a solution is longer than the model reads.
+        """
+        groups: dict[str, list[Scored]] = {}
+        for one in solutions:
+            groups.setdefault(_identity(one.prompt), []).append(one)
+        found = (self._tokenized(group) for group in groups.values())
+        return [tokenized for tokenized in found if tokenized.solutions]
+
+    def _tokenized(self, group: Sequence[Scored]) -> Tokenized:
+        prompt = group[0].prompt
+        context = np.asarray(self._prompts.encode(prompt), np.int32)
+        targets = [(one, self._target(one)) for one in group]
+        if self._window is not None:
+            targets = [(one, target) for one, target in targets if self._fits(one, target)]
+            longest = max((len(target) for _, target in targets), default=1)
+            room = self._window + 1 - longest
+            if len(context) > room:
+                shorter = self._encoder(room)
+                context = np.asarray(shorter.encode(prompt), np.int32)
+                self.cut += shorter.cut
+        return Tokenized(
+            Request(context, [target for _, target in targets]),
+            tuple(one for one, _ in targets),
+        )
+
+    def _encoder(self, longest: int | None) -> PromptEncoder:
+        return PromptEncoder(
+            self._vocabulary,
+            self._files,
+            self._config.encoder_settings(),
+            encoder_decoder=self._encoder_decoder,
+            longest=longest,
+            beside="its solution" if longest != self._config.prompts.max_tokens else "MAX_TOKENS",
+        )
+
+    def _fits(self, one: Scored, target: np.ndarray) -> bool:
+        """Whether one token of prompt and the solution fit the window."""
+        assert self._window is not None
+        if len(target) <= self._window:
+            return True
+        if self._config.prompts.too_long == "error":
+            raise UserError(
+                f"{one.solution.place}: the solution {one.solution.id!r} has {len(target):,} "
+                f"tokens, but the model reads {self._window:,}; leave it out, or set "
+                "TOO_LONG=keep_end, which leaves such solutions out and counts them"
+            )
+        self.left_out += 1
+        return False
+
+    def _target(self, one: Scored) -> np.ndarray:
+        own = one.target_ids if one.prompt.token_ids is not None else None
+        if own is not None:
+            return np.asarray(own, np.int32)
+        return np.append(self._continuation(one), np.int32(self._vocabulary.eos_id))
+
+    def _continuation(self, one: Scored) -> np.ndarray:
+        prompt, text = one.prompt, one.solution.text
+        before = None
+        if prompt.messages is not None:
+            template = self._files.template()
+            before = render_chat(prompt.messages, template, add_generation_prompt=True)
+        elif prompt.token_ids is None and not self._prompts.rules().eos:
+            before = prompt.text or ""
+        if before is None or self._encoder_decoder:
+            return self._vocabulary.encode(text)
+        alone, together = self._vocabulary.encode_batch([before, before + text])
+        if len(together) > len(alone) and np.array_equal(together[: len(alone)], alone):
+            return together[len(alone) :]
+        self.apart += 1
+        return self._vocabulary.encode(text)
+
+
+def _identity(prompt: Prompt) -> str:
+    """Returns what two prompts share only where they are the same tokens."""
+    ids = None if prompt.token_ids is None else prompt.token_ids.tolist()
+    return repr((prompt.text, prompt.messages, ids))
