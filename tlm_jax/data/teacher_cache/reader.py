@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tlm_jax.data.teacher_cache import token_file
 from tlm_jax.data.teacher_cache.compression import compression_by_name
 from tlm_jax.data.teacher_cache.encoding import Encoding, Steps
 from tlm_jax.data.teacher_cache.encodings import encoding_from_settings
@@ -24,7 +25,6 @@ from tlm_jax.data.teacher_cache.shard import (
     ShardFile,
     VersionError,
 )
-from tlm_jax.data.teacher_cache.token_file import read_tokens
 from tlm_jax.data.teacher_cache.unembedding import StoredUnembedding, read_unembedding
 from tlm_jax.data.teacher_steps import TeacherRow
 from tlm_jax.data.vocabularies.token_bytes import TokenTable
@@ -135,10 +135,15 @@ class TeacherCache:
           UserError: none lie there, or they are damaged.
         """
         for directory in self._directories:
-            table = read_tokens(directory)
+            table = token_file.read_tokens(directory)
             if table is not None:
                 return table
         raise UserError(f"{self._directories[0]}: the cache has no token table (tokens.json.gz).")
+
+    @property
+    def has_table(self) -> bool:
+        """Whether a token table lies beside the rows."""
+        return any((directory / token_file.FILE_NAME).exists() for directory in self._directories)
 
     @property
     def unembedding(self) -> StoredUnembedding | None:
@@ -178,20 +183,26 @@ class TeacherCache:
         shards = self._rows.shards[places[wanted]]
         for shard in np.unique(shards).tolist():
             here = wanted[shards == shard]
-            entries = self._rows.entries[places[here]]
-            for number, row in zip(here.tolist(), self._read(shard, entries)):
-                found[number] = row
+            for start in range(0, len(here), _ROWS_AT_ONCE):
+                some = here[start : start + _ROWS_AT_ONCE]
+                rows = self._read(shard, self._rows.entries[places[some]])
+                for number, row in zip(some.tolist(), rows):
+                    found[number] = row
         return found
 
     def rows(self) -> Iterator[TeacherRow]:
         """Yields all rows that can be read, shard by shard, in the order they were written."""
         for shard in range(len(self.shards)):
-            entries = self._rows.entries[self._rows.shards == shard]
-            entries = entries[np.argsort(entries["offset"])]
-            for start in range(0, len(entries), _ROWS_AT_ONCE):
-                for row in self._read(shard, entries[start : start + _ROWS_AT_ONCE]):
-                    if row is not None:
-                        yield row
+            yield from self.rows_of(shard)
+
+    def rows_of(self, shard: int) -> Iterator[TeacherRow]:
+        """Yields the rows of one of `shards`."""
+        entries = self._rows.entries[self._rows.shards == shard]
+        entries = entries[np.argsort(entries["offset"])]
+        for start in range(0, len(entries), _ROWS_AT_ONCE):
+            for row in self._read(shard, entries[start : start + _ROWS_AT_ONCE]):
+                if row is not None:
+                    yield row
 
     def check_matches(
         self, *, teacher_fingerprint: str | None = None, tokenizer_fingerprint: str | None = None

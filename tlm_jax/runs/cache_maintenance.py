@@ -1,0 +1,76 @@
+"""The commands that check and join teacher caches."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def verify(argv: Sequence[str]) -> int:
+    """Reads all of a cache and tells what is damaged; exits with 1 if anything is."""
+    arguments = argparse.ArgumentParser(
+        prog="python -m tlm_jax.cache_teacher verify",
+        description="Checks every checksum and decodes every row of teacher caches.",
+        allow_abbrev=False,
+    )
+    arguments.add_argument("directories", nargs="+", metavar="DIR", type=Path)
+    options = arguments.parse_args(list(argv))
+
+    # After parsing, so that --help is quick.
+    from tlm_jax.data.teacher_cache import verify as verification
+    from tlm_jax.metrics.byte_progress import ByteProgress
+
+    whole = True
+    for directory in options.directories:
+        with ByteProgress() as progress:
+            found = verification.verify(directory, read=progress.update)
+        _print_verification(directory, found)
+        whole = whole and found.whole
+    return 0 if whole else 1
+
+
+def merge(argv: Sequence[str]) -> int:
+    """Makes one cache of several of the same teacher and encoding."""
+    arguments = argparse.ArgumentParser(
+        prog="python -m tlm_jax.cache_teacher merge",
+        description="Puts the rows of several caches of one teacher, tokenizer and encoding into a "
+        "new directory. Shards are linked where the file system can, else copied.",
+        allow_abbrev=False,
+    )
+    arguments.add_argument("destination", metavar="DST", type=Path, help="a directory to make")
+    arguments.add_argument("sources", nargs="+", metavar="SRC", type=Path)
+    options = arguments.parse_args(list(argv))
+
+    from tlm_jax.data.teacher_cache import merge as merging
+    from tlm_jax.metrics.byte_progress import ByteProgress
+
+    with ByteProgress() as progress:
+        cache = merging.merge(options.destination, options.sources, written=progress.update)
+    print(
+        f"wrote {options.destination}: {len(cache):,} rows, {cache.num_tokens:,} tokens in "
+        f"{len(cache.shards)} shards; {cache.duplicates:,} rows stood in several and count once"
+    )
+    return 0
+
+
+def _print_verification(directory: Path, found) -> None:
+    cache = found.cache
+    size = sum(shard.entry.bytes for shard in cache.shards)
+    tokens = sum(shard.tokens for shard in found.shards)
+    print(
+        f"{directory}: {len(found.shards)} shards, {len(cache):,} rows, {tokens:,} tokens, "
+        f"{size:,} bytes ({size / max(tokens, 1):.1f} a token); "
+        f"{cache.duplicates:,} rows twice with equal content"
+    )
+    for shard in found.shards:
+        for problem in shard.problems:
+            print(f"  {shard.name}: {problem}")
+    for problem in found.problems:
+        print(f"  {problem}")
+    if found.whole:
+        print("  every checksum is right and every row can be decoded")
+        return
+    readable = sum(shard.readable for shard in found.shards)
+    rows = sum(shard.rows for shard in found.shards)
+    print(f"  damaged: {readable:,} of {rows:,} rows can be read")
