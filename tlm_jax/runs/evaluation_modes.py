@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from tlm_jax.data.sources import Example
 from tlm_jax.decoding.engine import Engine
@@ -54,49 +57,27 @@ def greedy(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome:
 
 
 def self_consistency(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome:
-    """Answers with the majority of samples; samples without an answer do not vote."""
+    """Answers with the majority of samples; samples without an answer do not vote.
+
+    With several hosts each draws the samples of its share of the questions, by a copy of the model
+    of its own; a sample's seed says all about it, so results do not depend on how many there are.
+    """
     eval_set = subject.fitted(eval_set, config)
-    vocabulary = eval_set.vocabulary
-    prompts = _prompts(subject, eval_set)
-    told = [_readable(record, config.grading_rule) for record in eval_set.examples.records]
+    records = eval_set.examples.records
+    told = [_readable(record, config.grading_rule) for record in records]
     graded = [i for i, found in enumerate(told) if found]
     unreadable = [eval_set.examples.ids[i] for i, found in enumerate(told) if found is False]
     if not graded:
         return subject.outcome(eval_set, "self_consistency", [], unreadable)
-    divisor = rules.batch_divisor(subject.mesh)
-    engine = Engine(
-        subject.params,
-        subject.config,
-        rows=-(-config.batch_size // divisor) * divisor,
-        eos_ids=tuple(dict.fromkeys((vocabulary.eos_id, *subject.eos_ids))),
-        max_prompt_tokens=max(len(prompts[i]) for i in graded),
-        start_id=vocabulary.bos_id,
-        mesh=subject.mesh if subject.mesh.size > 1 else None,
-    )
-    sampling = Sampling(
-        max_new_tokens=config.max_decode_tokens or config.feature_lengths["targets"],
-        temperature=config.temperature,
-        top_p=config.top_p,
-    )
-    seeds = [config.seed * config.num_samples + i for i in range(config.num_samples)]
-    requests = (
-        Generation(id=i, prompt=prompts[i].tolist(), seeds=seeds, sampling=sampling) for i in graded
-    )
-    found: dict[int, dict[int, Sample]] = {i: {} for i in graded}
-    for sample in engine.run(requests):
-        text = vocabulary.decode(sample.tokens)
-        record = eval_set.examples.records[sample.request_id]
-        finished = sample.finish_reason in ("eos", "stop")
-        found[sample.request_id][sample.index] = _graded(
-            record, text, finished, config.grading_rule
-        )
+    ours = graded[jax.process_index() :: jax.process_count()]
+    texts = _of_all_hosts(_drawn(subject.on_this_host(), eval_set, config, ours))
     questions = [
         majority_question(
             eval_set.examples.ids[i],
-            text_of(eval_set.examples.records[i]),
-            str(eval_set.examples.records[i]["answer"]),
-            [found[i][number] for number in sorted(found[i])],
-            traits_of(eval_set.examples.records[i]),
+            text_of(records[i]),
+            str(records[i]["answer"]),
+            [_graded(records[i], *texts[i, n], config) for n in range(config.num_samples)],
+            traits_of(records[i]),
         )
         for i in graded
     ]
@@ -107,13 +88,61 @@ MODES = {"greedy": greedy, "rank": rank, "self_consistency": self_consistency}
 """By the names of `EvalConfig.modes`."""
 
 
-def _prompts(subject: Subject, eval_set: EvalSet) -> list[np.ndarray]:
-    """Returns what is read before the answer."""
+def _drawn(
+    subject: Subject, eval_set: EvalSet, config: EvalConfig, questions: Sequence[int]
+) -> dict[tuple[int, int], tuple[str, bool]]:
+    """Returns the text of each sample, and whether it ended by itself, by question and number."""
+    if not questions:
+        return {}
+    vocabulary = eval_set.vocabulary
     inputs = eval_set.examples.features["inputs"]
-    start = [] if subject.encoder_decoder else [eval_set.vocabulary.bos_id]
-    return [
-        np.concatenate([start, inputs[i]]).astype(np.int32) for i in range(len(eval_set.examples))
-    ]
+    start = [] if subject.encoder_decoder else [vocabulary.bos_id]
+    prompts = {i: [*start, *inputs[i].tolist()] for i in questions}
+    divisor = rules.batch_divisor(subject.mesh)
+    engine = Engine(
+        subject.params,
+        subject.config,
+        rows=-(-config.batch_size // divisor) * divisor,
+        eos_ids=tuple(dict.fromkeys((vocabulary.eos_id, *subject.eos_ids))),
+        max_prompt_tokens=max(map(len, prompts.values())),
+        start_id=vocabulary.bos_id,
+        mesh=subject.mesh if subject.mesh.size > 1 else None,
+    )
+    sampling = Sampling(
+        max_new_tokens=config.max_decode_tokens or config.feature_lengths["targets"],
+        temperature=config.temperature,
+        top_p=config.top_p,
+    )
+    seeds = [config.seed * config.num_samples + i for i in range(config.num_samples)]
+    requests = (
+        Generation(id=i, prompt=prompt, seeds=seeds, sampling=sampling)
+        for i, prompt in prompts.items()
+    )
+    return {
+        (sample.request_id, sample.index): (
+            vocabulary.decode(sample.tokens),
+            sample.finish_reason in ("eos", "stop"),
+        )
+        for sample in engine.run(requests)
+    }
+
+
+def _of_all_hosts(
+    texts: dict[tuple[int, int], tuple[str, bool]],
+) -> dict[tuple[int, int], tuple[str, bool]]:
+    """Returns what all hosts together have drawn; the same on every host."""
+    if jax.process_count() == 1:
+        return texts
+    written = json.dumps([[*key, *value] for key, value in texts.items()]).encode("ascii")
+    sizes = multihost_utils.process_allgather(np.asarray([len(written)], np.int32))
+    padded = np.zeros(int(sizes.max()), np.uint8)
+    padded[: len(written)] = np.frombuffer(written, np.uint8)
+    parts = multihost_utils.process_allgather(padded)
+    return {
+        (question, number): (text, finished)
+        for part, size in zip(parts, sizes.reshape(-1))
+        for question, number, text, finished in json.loads(part[:size].tobytes())
+    }
 
 
 def _readable(record: Example, rule: str | None) -> bool | None:
@@ -123,8 +152,9 @@ def _readable(record: Example, rule: str | None) -> bool | None:
     return readable(rule or str(record["kind"]), str(record["answer"]), _options(record))
 
 
-def _graded(record: Example, text: str, finished: bool, rule: str | None) -> Sample:
-    graded = grade(rule or str(record["kind"]), text, str(record["answer"]), _options(record))
+def _graded(record: Example, text: str, finished: bool, config: EvalConfig) -> Sample:
+    rule = config.grading_rule or str(record["kind"])
+    graded = grade(rule, text, str(record["answer"]), _options(record))
     return Sample(text, graded.extracted, graded.correct, finished)
 
 

@@ -6,6 +6,8 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
+import jax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from tlm_jax import models
@@ -15,6 +17,8 @@ from tlm_jax.errors import UserError
 from tlm_jax.evaluation.eval_set import EvalSet, fit_prompts
 from tlm_jax.evaluation.outcomes import Outcome, Question
 from tlm_jax.runs.evaluation_config import EvalConfig
+from tlm_jax.sharding import mesh as meshes
+from tlm_jax.sharding import rules
 from tlm_jax.types import Params
 
 
@@ -43,6 +47,18 @@ class Subject:
     @property
     def encoder_decoder(self) -> bool:
         return isinstance(self.config, models.EncoderDecoderConfig)
+
+    def on_this_host(self) -> Subject:
+        """Returns a copy on this host's devices alone; itself where there is one host only."""
+        if jax.process_count() == 1:
+            return self
+        mesh = meshes.make_mesh(meshes.MeshShape(), jax.local_devices())
+        shapes, axes = models.abstract_params(self.config), models.logical_axes(self.config)
+        params = jax.device_put(
+            multihost_utils.process_allgather(self.params, tiled=True),
+            rules.named_shardings(axes, mesh, shapes=shapes),
+        )
+        return dataclasses.replace(self, params=params, mesh=mesh)
 
     def longest_prompt(self, config: EvalConfig) -> tuple[int, str]:
         """Returns the most tokens of a prompt, BOS not counted, and what sets the limit.
