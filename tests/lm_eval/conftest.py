@@ -27,23 +27,23 @@ _FORWARD = jax.jit(models.logits, static_argnames="config")
 _LENGTH = 32
 
 
-def make_model(directory: Path, golden: str) -> Path:
+def make_model(directory: Path, source: Path, *, encodes: bool) -> Path:
     """Returns a model with random weights that reads and writes the words w5 to w99."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
     from tokenizers import models as tokenizer_models
 
-    shutil.copytree(GOLDEN / golden, directory)
-    encodes = golden == "mt5"
-    special = ["<pad>", "</s>", "<s>"] if encodes else ["<pad>", "<s>", "</s>"]
+    shutil.copytree(source, directory)
+    special = ["<pad>", "</s>", "<unk>"] if encodes else ["<pad>", "<s>", "</s>"]
     special += ["user", "assistant"]
     words = {word: n for n, word in enumerate([*special, *(f"w{n}" for n in range(5, 100))])}
     tokenizer = Tokenizer(tokenizer_models.WordLevel(words, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens(special[:3])
-    ends = [(token, words[token]) for token in ("<s>", "</s>")]
-    whole = "$A </s>" if encodes else "<s> $A"
-    tokenizer.post_processor = processors.TemplateProcessing(single=whole, special_tokens=ends)
+    own = "</s>" if encodes else "<s>"
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {own}" if encodes else f"{own} $A", special_tokens=[(own, words[own])]
+    )
     tokenizer.save(str(directory / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -60,8 +60,22 @@ def make_model(directory: Path, golden: str) -> Path:
 def model_directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A decoder-only and an encoder-decoder model, by kind."""
     directory = tmp_path_factory.mktemp("models")
-    kinds = {"decoder": "llama_tied_linear_rope", "encoder_decoder": "mt5"}
-    return {kind: make_model(directory / kind, golden) for kind, golden in kinds.items()}
+    return {
+        "decoder": make_model(
+            directory / "decoder", GOLDEN / "llama_tied_linear_rope", encodes=False
+        ),
+        "encoder_decoder": make_model(directory / "encoder_decoder", GOLDEN / "mt5", encodes=True),
+    }
+
+
+@pytest.fixture(scope="session")
+def tied_t5(tmp_path_factory: pytest.TempPathFactory, shared_dir: Path) -> Path:
+    """An encoder-decoder with one embedding for both ends.
+
+    The harness ties them in every T5 and mT5 that it loads, whatever the model says.
+    """
+    directory = tmp_path_factory.mktemp("tied") / "t5"
+    return make_model(directory, shared_dir / "fixtures" / "hf" / "t5_v1_0", encodes=True)
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +95,7 @@ def plain_logits() -> Callable[..., np.ndarray]:
 
     def logits(model: OpenedModel, context: list[int], continuation: list[int]) -> np.ndarray:
         if model.encoder_decoder:
-            inputs = [model.vocabulary.bos_id, *continuation[:-1]]
+            inputs = [model.start_id, *continuation[:-1]]
             batch: dict[str, Any] = {
                 "encoder_input_tokens": context,
                 "encoder_segment_ids": np.ones_like(context),

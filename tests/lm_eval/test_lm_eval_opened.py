@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from tlm_jax.checkpoints.conversion import convert
+from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.data.chat import render_chat
 from tlm_jax.errors import UserError
 from tlm_jax.lm_eval.arguments import parse_arguments
@@ -17,6 +19,8 @@ from tlm_jax.lm_eval.likelihood import Likelihoods
 from tlm_jax.lm_eval.opened import open_model
 from tlm_jax.lm_eval.rows import Rows
 from tlm_jax.lm_eval.texts import Pair
+
+PAIRS = [Pair([5, 6, 7], [8, 9]), Pair([5, 6, 7], [10]), Pair([11], [12, 13, 14])]
 
 
 def opened_with(path, devices=1, **arguments):
@@ -66,6 +70,18 @@ def test_several_ends(copied):
     assert opened_with(copied).eos_ids == (2, 7)
 
 
+def test_the_decoder_starts_as_the_model_says(model_directories, tmp_path):
+    assert opened_with(model_directories["encoder_decoder"]).start_id == 0
+    changed = shutil.copytree(model_directories["encoder_decoder"], tmp_path / "model")
+    config = json.loads((changed / "config.json").read_text())
+    for start, expected in ((7, 7), (None, 0)):
+        config["decoder_start_token_id"] = start
+        (changed / "config.json").write_text(
+            json.dumps({name: value for name, value in config.items() if value is not None})
+        )
+        assert opened_with(changed).start_id == expected
+
+
 def test_a_tokenizer_elsewhere_brings_its_template(copied, model_directories):
     (copied / "tokenizer.json").unlink()
     with pytest.raises(UserError, match=r"no tokenizer lies beside the .* add tokenizer=PATH"):
@@ -90,13 +106,24 @@ def test_another_device_than_there_is(device, model_directories):
         opened_with(model_directories["decoder"], device=device)
 
 
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [("decoder", "native"), ("encoder_decoder", "native"), ("encoder_decoder", "t5x")],
+)
+def test_every_format_gives_the_same_scores(kind, form, model_directories, opened, tmp_path):
+    convert(open_pretrained(model_directories[kind]), tmp_path / form, form)
+    model = opened_with(tmp_path / form, max_length=24)
+    assert model.source.source_format == form
+    scores = Likelihoods(model, Rows(2)).score(PAIRS)
+    assert scores == Likelihoods(opened[kind], Rows(2)).score(PAIRS)
+
+
 def test_a_mesh_gives_the_same_scores(model_directories, opened):
     """On eight devices, the parameters split four ways."""
-    pairs = [Pair([5, 6, 7], [8, 9]), Pair([5, 6, 7], [10]), Pair([11], [12, 13, 14])]
-    alone = Likelihoods(opened["decoder"], Rows(2)).score(pairs)
+    alone = Likelihoods(opened["decoder"], Rows(2)).score(PAIRS)
     model = opened_with(model_directories["decoder"], devices=8, fsdp=2, tensor=2)
     assert dict(model.mesh.shape) == {"data": 2, "fsdp": 2, "tensor": 2}
-    spread = Likelihoods(model, Rows(2, divisor=4)).score(pairs)
+    spread = Likelihoods(model, Rows(2, divisor=4)).score(PAIRS)
     for (logprob, greedy), (expected, same) in zip(spread, alone):
         assert logprob == pytest.approx(expected, abs=1e-5)
         assert greedy == same

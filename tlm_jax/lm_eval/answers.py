@@ -130,7 +130,7 @@ class Answers:
                 rows=number,
                 eos_ids=model.eos_ids,
                 max_prompt_tokens=model.window_tokens,
-                start_id=model.vocabulary.bos_id,
+                start_id=model.start_id,
                 mesh=model.mesh if model.mesh.size > 1 else None,
             )
         return self._engines[number]

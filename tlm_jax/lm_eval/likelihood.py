@@ -85,7 +85,7 @@ class Likelihoods:
             self._scorers[number] = Scorer(
                 model.config,
                 batch_size=number,
-                bos_id=model.vocabulary.bos_id,
+                bos_id=model.start_id,
                 max_length=model.window_tokens,
                 max_context_length=model.window_tokens,
                 mesh=model.mesh if model.mesh.size > 1 else None,

@@ -46,6 +46,7 @@ class OpenedModel:
       mesh: devices of this host.
       vocabulary: of the model.
       eos_ids: tokens that end a text.
+      start_id: what the decoder of an encoder-decoder reads first.
       window_tokens: that it reads at most; of an encoder-decoder on either side.
       read_template: reads the chat template.
     """
@@ -56,6 +57,7 @@ class OpenedModel:
     mesh: Mesh
     vocabulary: Vocabulary
     eos_ids: tuple[int, ...]
+    start_id: int
     window_tokens: int
     read_template: Callable[[], ChatTemplate]
 
@@ -104,6 +106,7 @@ def open_model(
         mesh,
         vocabulary,
         _eos_ids(source, vocabulary),
+        (source.hugging_face or {}).get("decoder_start_token_id", vocabulary.bos_id),
         window,
         read_template,
     )
