@@ -47,6 +47,12 @@ def unaligned(num_student: int, cost: float) -> Alignment:
     return Alignment(nothing, nothing, np.zeros(0, np.int32), cost)
 
 
+def one_to_one(num_tokens: int) -> Alignment:
+    """Returns the alignment of each token to the step of the same place."""
+    places = np.arange(num_tokens, dtype=np.int32)
+    return Alignment(places, np.ones(num_tokens, np.int32), places, 0.0)
+
+
 def split_ranges(
     first: Integer[np.ndarray, " tokens"],
     counts: Integer[np.ndarray, " tokens"],
