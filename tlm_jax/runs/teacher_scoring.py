@@ -15,9 +15,8 @@ import numpy as np
 from tlm_jax import models
 from tlm_jax.checkpoints.loading import load_params, with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
-from tlm_jax.data.records import write_records
 from tlm_jax.data.teacher_cache import CacheWriter, Header, StoredUnembedding
-from tlm_jax.data.teacher_imports.examples import solution_record
+from tlm_jax.data.teacher_imports.examples import ExampleFile, solution_record
 from tlm_jax.data.teacher_steps import TeacherRow
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits
 from tlm_jax.data.vocabularies.token_bytes import token_table
@@ -28,14 +27,12 @@ from tlm_jax.metrics.sample_progress import SampleProgress
 from tlm_jax.runs.hosts import this_host
 from tlm_jax.runs.inference_tokens import TokenizerFiles, model_vocabulary
 from tlm_jax.runs.teacher_config import ScoreConfig
+from tlm_jax.runs.teacher_examples import write_examples
 from tlm_jax.runs.teacher_solutions import Scored, load_solutions
 from tlm_jax.runs.teacher_tokens import SolutionEncoder, Tokenized
 from tlm_jax.runs.trainable import with_shardings
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules
-
-EXAMPLES = "examples.jsonl"
-"""Records of the solutions, in the cache's directory, where no task has them."""
 
 _WINDOW_BATCHES = 64
 """So many batches are put in order of their lengths at a time; then their rows go to disk."""
@@ -235,18 +232,12 @@ def fingerprint(source: Pretrained) -> str:
 
 
 def _write_examples(solutions: Sequence[Scored], config: ScoreConfig) -> None:
-    records = [
-        solution_record(one.solution, dataset=Path(config.output_dir).name)
-        for one in solutions
-        if one.becomes_record
-    ]
-    if records:
-        path = Path(config.output_dir).expanduser() / EXAMPLES
-        write_records(path, records)
-        own = sum("targets" in record.generated for record in records)
-        print(f"examples  {path}, {len(records):,} records")
-        if own:
-            print(f"note: {own:,} of them end otherwise than the formats do; see their 'targets'")
+    directory = Path(config.output_dir).expanduser()
+    examples = ExampleFile(directory)
+    for one in solutions:
+        if one.becomes_record:
+            examples.add(one.key, solution_record(one.solution, dataset=directory.name))
+    write_examples(examples)
 
 
 def _say_tokens(encoder: SolutionEncoder) -> None:

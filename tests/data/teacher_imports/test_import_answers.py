@@ -107,7 +107,7 @@ def test_completions_and_samples_of_infer(tmp_path):
     first, second = openai_answers.read_answers(path)
     assert first.steps == second.steps
     assert [len(step.alternatives) for step in first.steps] == [2, 1]
-    assert (first.id, first.question, first.finished) == ("1", "2+2=", False)
+    assert (first.id, first.question, first.finished) == ("answers-1", "2+2=", False)
     assert (second.id, second.question_id, second.finished) == ("q/3", "q", True)
     assert (second.answer, second.kind, second.correct) == ("4", "numeric", True)
 

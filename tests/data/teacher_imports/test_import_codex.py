@@ -138,8 +138,8 @@ def pickles(directory, **changes):
 def test_pickles(tmp_path):
     found = list(codex.read_pickles(pickles(tmp_path)))
     assert [(c.id, c.question, c.answer, c.text, c.correct) for c in found] == [
-        ("codex-0-0", "A?", "1000", "2", True),
-        ("codex-0-1", "A?", "1000", "2", False),
+        ("codex-0-0", "A?", "1,000", "2", True),
+        ("codex-0-1", "A?", "1,000", "2", False),
     ]
     (kept,) = codex.content_steps(found[0].steps)
     assert kept.piece == b"2"

@@ -150,7 +150,7 @@ def _captured(
         text=text.strip(),
         steps=steps,
         question_id=f"codex-{index}",
-        answer=answer.rpartition("####")[2].strip().replace(",", ""),
+        answer=answer.rpartition("####")[2].strip(),
         kind="numeric",
         correct=correct,
     )

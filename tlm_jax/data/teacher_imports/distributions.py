@@ -16,7 +16,7 @@ from tlm_jax.data.vocabularies.token_bytes import TokenTable
 END_ID, OTHER_SPECIAL_ID = 0, 1
 """What special tokens become: those that end a text, and all others."""
 
-VOCABULARY_SIZE = 1 << 20
+VOCABULARY_SIZE = (1 << 20) - 1
 """What a cache of seen tokens calls its vocabulary's size, so that more may be seen later."""
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 from tlm_jax.data.formats import ANSWER_MARKER, FORMATS
-from tlm_jax.data.records import Kind, Record
+from tlm_jax.data.records import Kind, Record, read_records, write_records
+from tlm_jax.data.teacher_steps import content_key
 from tlm_jax.errors import UserError
 
 
@@ -72,6 +74,57 @@ def solution_record(solution: Solution, dataset: str) -> Record:
     if FORMATS["cot_zero_shot"].targets(record) != solution.text:
         record = record.with_generated(targets=solution.text)
     return record
+
+
+class ExampleFile:
+    """The records of a cache's solutions, `examples.jsonl` beside its rows.
+
+    Those that are there stay: a cache may be filled from several sources.
+    """
+
+    def __init__(self, directory: Path):
+        """Reads what is there."""
+        self.path = directory / "examples.jsonl"
+        self._records: dict[str, Record] = {}
+        self._ids: dict[str, str] = {}
+        self.num_new = 0
+        if self.path.is_file():
+            for record in read_records(self.path):
+                self.add(content_key(record.question, targets_of(record)), record)
+            self.num_new = 0
+
+    def add(self, key: str, record: Record) -> None:
+        """Takes the record of a row's key, once.
+
+        Raises:
+          UserError: another solution has its id.
+        """
+        other = self._ids.setdefault(record.id, key)
+        if other != key:
+            raise UserError(
+                f"{self.path}: two solutions have the id {record.id!r}, and other texts; give "
+                "each its own, or use another directory"
+            )
+        self.num_new += key not in self._records
+        self._records.setdefault(key, record)
+
+    def write(self) -> None:
+        """Writes the file whole, if there is anything to write."""
+        if self._records:
+            write_records(self.path, self._records.values())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def num_with_targets(self) -> int:
+        """How many solutions are not what the formats write of their records."""
+        return sum("targets" in record.generated for record in self._records.values())
+
+
+def targets_of(record: Record) -> str:
+    """Returns the solution that a record was made of."""
+    return record.generated.get("targets") or FORMATS["cot_zero_shot"].targets(record)
 
 
 _FINAL_LINE = re.compile(rf"(?:^|\n){re.escape(ANSWER_MARKER)}[^\n]*\s*\Z")

@@ -53,7 +53,7 @@ def read_answers(path: Path, questions: Questions | None = None) -> Iterator[Cap
     """
     for number, row in read_json_lines(path):
         place = f"{path}:{number}"
-        identifier = str(row.get("custom_id", row.get("id", number)))
+        identifier = str(row.get("custom_id", row.get("id", f"{path.stem}-{number}")))
         asked = _asked(row, identifier, questions, place)
         choices = _choices(row, place)
         first = int(row.get("sample", 0))

@@ -1,0 +1,330 @@
+"""An import from its configuration to a cache, and to records that tasks train on."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlm_jax.data.records import Record
+from tlm_jax.data.teacher_cache import CacheWriter, Header, TopK
+from tlm_jax.data.teacher_cache.token_file import read_tokens
+from tlm_jax.data.teacher_imports import codex, openai_answers, own_samples
+from tlm_jax.data.teacher_imports.captured import (
+    Captured,
+    Piece,
+    Step,
+    TokenSteps,
+    Unusable,
+    within_text,
+)
+from tlm_jax.data.teacher_imports.distributions import (
+    VOCABULARY_SIZE,
+    SeenTokens,
+    pieces_in,
+)
+from tlm_jax.data.teacher_imports.examples import ExampleFile, Solution, solution_record
+from tlm_jax.data.teacher_steps import TeacherRow, content_key
+from tlm_jax.data.vocabularies import vocabulary_from_name
+from tlm_jax.data.vocabularies.base import digest
+from tlm_jax.data.vocabularies.token_bytes import TokenTable, token_table
+from tlm_jax.errors import UserError
+from tlm_jax.evaluation.grading import grade
+from tlm_jax.evaluation.rules.registry import RULES, rule_by_name
+from tlm_jax.runs.teacher_examples import write_examples
+
+SOURCES = ("openai", "codex", "codex_pickles", "samples")
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """One import.
+
+    Attributes:
+      source: one of `SOURCES`.
+      files: to be read; of "codex_pickles" the directories that hold them.
+      output_dir: the cache; an import into one that is there adds to it.
+      teacher: its name. Rows of different names do not mix.
+      questions: of "openai", where answers do not say what was asked.
+      vocabulary: of "samples", the tokenizer of the model that drew them.
+      only_correct: leave out solutions that are wrong or cannot be graded.
+      grading_rule: of `tlm_jax.grade`, for solutions that do not say whether they are right.
+      keep_unfinished: keep those that a limit of their length cut off.
+      num_candidates: most candidates a token; None: as many as some step has.
+      temperature: of the log-probabilities.
+      compression: "none" or "zstd".
+      rows_per_shard: rows of a file.
+    """
+
+    source: str
+    files: tuple[Path, ...]
+    output_dir: Path
+    teacher: str
+    questions: Path | None = None
+    vocabulary: str | None = None
+    only_correct: bool = False
+    grading_rule: str | None = None
+    keep_unfinished: bool = False
+    num_candidates: int | None = None
+    temperature: float = 1.0
+    compression: str = "none"
+    rows_per_shard: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.grading_rule is not None:
+            rule_by_name(self.grading_rule)
+        if (self.vocabulary is not None) != (self.source == "samples"):
+            raise UserError(
+                "samples need --vocabulary, the tokenizer of the model that drew them"
+                if self.vocabulary is None
+                else f"--vocabulary is for samples; {self.source} brings texts of tokens"
+            )
+        if self.questions is not None and self.source != "openai":
+            raise UserError(f"--questions is for openai; {self.source} says what was asked")
+
+    @property
+    def rounding(self) -> float:
+        """How far each probability may be off."""
+        return codex.ROUNDING if self.source.startswith("codex") else 0.0
+
+
+def run_import(config: ImportConfig) -> Counter[str]:
+    """Fills the cache; returns how many solutions were kept and left out, by reason.
+
+    The files are read twice where they bring texts of tokens: once to number these.
+
+    Raises:
+      UserError: a file is not what it should be, or nothing in it can be used.
+    """
+    began = time.monotonic()
+    survey = Survey()
+    if config.source != "samples":
+        for captured in usable(config, Counter()):
+            survey.add(captured)
+    elif config.num_candidates is None:
+        survey.add(next(usable(config, Counter()), None))
+    vocabulary = seen_tokens(config, survey.pieces)
+    width = config.num_candidates or max(survey.widths, default=0)
+    if not width:
+        raise nothing_usable(config)
+    counts: Counter[str] = Counter()
+    tokens = 0
+    examples = ExampleFile(config.output_dir)
+    with open_writer(config, vocabulary, width) as writer:
+        keys: set[str] = set()
+        for captured in usable(config, counts):
+            key = key_of(captured)
+            if key in keys:
+                counts["repeated"] += 1
+                continue
+            try:
+                row = row_of(captured, vocabulary, width, config.rounding)
+            except Unusable as reason:
+                counts[str(reason)] += 1
+                continue
+            keys.add(key)
+            examples.add(key, example_of(captured, config))
+            counts["there already" if writer.have(key) else "kept"] += 1
+            if not writer.have(key):
+                writer.write(row)
+                tokens += len(row.token_ids)
+    if not keys:
+        raise nothing_usable(config)
+    write_examples(examples)
+    _say(config, counts, survey, tokens, time.monotonic() - began)
+    return counts
+
+
+class Survey:
+    """What tokens and how many candidates a first reading met."""
+
+    def __init__(self) -> None:
+        self.pieces: set[Piece] = set()
+        self.widths: Counter[int] = Counter()
+
+    def add(self, captured: Captured | None) -> None:
+        """Takes a solution's steps."""
+        if captured is None or captured.steps is None:
+            return
+        if isinstance(captured.steps, TokenSteps):
+            self.widths[captured.steps.steps.ids.shape[1]] += len(captured.steps.token_ids)
+            return
+        self.pieces |= pieces_in(captured.steps)
+        for step in captured.steps:
+            self.widths[sum(value > -math.inf for _, value in step.alternatives)] += 1
+
+
+def usable(config: ImportConfig, counts: Counter[str]) -> Iterator[Captured]:
+    """Yields the solutions to be kept, with the steps of their texts; counts the others."""
+    table = samples_table(config) if config.source == "samples" else None
+    for path in config.files:
+        for captured in _reader(config, table)(path):
+            try:
+                yield _checked(captured, config, table)
+            except Unusable as reason:
+                counts[str(reason)] += 1
+
+
+def seen_tokens(config: ImportConfig, pieces: set[Piece]) -> SeenTokens | TokenTable:
+    """Returns the vocabulary of the rows; tokens that the cache knows keep their numbers."""
+    if config.source == "samples":
+        return samples_table(config)
+    return SeenTokens.of(pieces, read_tokens(config.output_dir))
+
+
+def open_writer(
+    config: ImportConfig,
+    vocabulary: SeenTokens | TokenTable,
+    width: int,
+    *,
+    host: int = 0,
+    num_hosts: int = 1,
+) -> CacheWriter:
+    """Opens the cache."""
+    known = isinstance(vocabulary, TokenTable)
+    header = Header(
+        teacher=config.teacher,
+        teacher_fingerprint=digest(config.teacher.encode()),
+        tokenizer_fingerprint=vocabulary.fingerprint if known else "",
+        vocabulary_size=vocabulary.size if known else VOCABULARY_SIZE,
+        temperature=config.temperature,
+        source_task=", ".join(path.name for path in config.files),
+    )
+    return CacheWriter(
+        config.output_dir,
+        header,
+        encoding=TopK(width),
+        host=host,
+        num_hosts=num_hosts,
+        rows_per_shard=config.rows_per_shard,
+        compression=config.compression,
+        table=vocabulary if known else vocabulary.table,
+    )
+
+
+def key_of(captured: Captured) -> str:
+    """Returns the key of a solution's row."""
+    return content_key(captured.question, captured.text)
+
+
+def row_of(
+    captured: Captured, vocabulary: SeenTokens | TokenTable, width: int, rounding: float
+) -> TeacherRow:
+    """Returns the row of a usable solution.
+
+    Raises:
+      Unusable: its probabilities are none.
+    """
+    steps = captured.steps
+    assert steps is not None
+    if not isinstance(steps, TokenSteps):
+        assert isinstance(vocabulary, SeenTokens)
+        steps = vocabulary.distributions(steps, width, rounding=rounding)
+    return TeacherRow(key_of(captured), captured.id, steps.token_ids, steps.steps)
+
+
+def example_of(captured: Captured, config: ImportConfig) -> Record:
+    """Returns the record of a solution."""
+    solution = Solution(
+        id=captured.id,
+        question=captured.question,
+        text=captured.text,
+        answer=captured.answer,
+        kind=captured.kind,
+        options=captured.options,
+        question_id=captured.question_id,
+        place=captured.place,
+    )
+    return solution_record(solution, dataset=config.output_dir.name)
+
+
+@functools.lru_cache(maxsize=4)
+def samples_table(config: ImportConfig) -> TokenTable:
+    """Returns the token table of our own samples."""
+    assert config.vocabulary is not None
+    return token_table(vocabulary_from_name(config.vocabulary))
+
+
+def nothing_usable(config: ImportConfig) -> UserError:
+    """Returns the error that names why solutions were left out."""
+    counts: Counter[str] = Counter()
+    for _ in usable(config, counts):
+        pass
+    why = ", ".join(f"{n:,} {reason}" for reason, n in counts.most_common()) or "no solution"
+    return UserError(f"nothing in {', '.join(map(str, config.files))} can be cached: {why}")
+
+
+def _reader(config: ImportConfig, table: TokenTable | None) -> Callable[[Path], Iterator[Captured]]:
+    if config.source == "openai":
+        asked = None
+        if config.questions is not None:
+            asked = openai_answers.read_questions(config.questions)
+        return functools.partial(openai_answers.read_answers, questions=asked)
+    if config.source == "samples":
+        assert table is not None
+        return functools.partial(own_samples.read_samples, table=table)
+    readers: Mapping[str, Callable[[Path], Iterator[Captured]]] = {
+        "codex": codex.read_dump,
+        "codex_pickles": codex.read_pickles,
+    }
+    return readers[config.source]
+
+
+def _checked(captured: Captured, config: ImportConfig, table: TokenTable | None) -> Captured:
+    """Returns the solution with the steps of its text.
+
+    Raises:
+      Unusable: it is to be left out.
+    """
+    if captured.steps is None:
+        raise Unusable("without log-probabilities")
+    if not captured.finished and not config.keep_unfinished:
+        raise Unusable("unfinished")
+    is_codex = config.source.startswith("codex")
+    if (config.only_correct or is_codex) and not _is_right(captured, config):
+        raise Unusable("not right")
+    steps: object = captured.steps
+    if isinstance(steps, TokenSteps):
+        assert table is not None
+        steps = own_samples.within_text(steps, captured.text, table)
+    else:
+        whole: list[Step] = list(captured.steps)  # pyright: ignore[reportArgumentType]
+        steps = within_text(codex.content_steps(whole) if is_codex else whole, captured.text)
+    return Captured(**{**vars(captured), "steps": steps})
+
+
+def _is_right(captured: Captured, config: ImportConfig) -> bool:
+    if captured.correct is not None and config.grading_rule is None:
+        return captured.correct
+    if captured.answer is None:
+        return False
+    rule = config.grading_rule
+    if rule is None:
+        by_kind = captured.kind if captured.kind in RULES else "numeric"
+        rule = "official_last_number" if config.source.startswith("codex") else by_kind
+    assert rule is not None
+    return grade(rule, captured.text, captured.answer, captured.options).correct
+
+
+def _say(
+    config: ImportConfig, counts: Counter[str], survey: Survey, tokens: int, seconds: float
+) -> None:
+    new, there = counts["kept"], counts["there already"]
+    print(f"kept      {new:,} solutions, {tokens:,} tokens, {tokens / seconds:,.0f} tokens/s")
+    if there:
+        print(f"there     {there:,} already")
+    for reason, n in counts.most_common():
+        if reason not in ("kept", "there already"):
+            print(f"left out  {n:,} {reason}")
+    usual = survey.widths.most_common(1)[0][0] if survey.widths else 0
+    fewer = sum(n for width, n in survey.widths.items() if width < usual)
+    if fewer:
+        print(
+            f"note: {fewer:,} of {survey.widths.total():,} tokens have fewer than the usual "
+            f"{usual} candidates; the mass of all others is their tail"
+        )
+    print(f"cache     {config.output_dir}", flush=True)
