@@ -83,7 +83,9 @@ def _table(cache):
 def _identity(cache) -> str:
     header = cache.header
     settings = ", ".join(
-        f"{name}={value}" for name, value in cache.encoding.settings().items() if name != "name"
+        f"{name}={value}"
+        for name, value in cache.encoding.settings().items()
+        if name != "name" and value is not None
     )
     parts = [
         f"teacher {header.teacher}",
@@ -105,14 +107,18 @@ def _facts(cache) -> list[tuple[str, object, str]]:
         for name in ("dropped_steps", "steps_with_fewer_candidates", "candidates")
     }
     facts: list[tuple[str, object, str]] = [
-        ("Rows", f"{len(cache):,}", f"in {len(entries)} shards"),
+        (
+            "Rows",
+            f"{len(cache):,}",
+            f"in {len(entries):,} shard" + ("s" if len(entries) != 1 else ""),
+        ),
         ("Tokens", f"{tokens:,}", f"{tokens / max(len(cache), 1):.0f} a row"),
         ("Size", f"{size / 1e6:,.2f} MB", f"{size / max(tokens, 1):.1f} bytes a token"),
-        ("Dropped steps", f"{tally['dropped_steps']:,}", "where the teacher says nothing"),
+        ("Dropped steps", f"{tally['dropped_steps']:,}", "the teacher says nothing"),
     ]
     if tally["candidates"]:
         mean = tally["candidates"] / max(tokens - tally["dropped_steps"], 1)
-        fewer = f"{tally['steps_with_fewer_candidates']:,} steps have fewer than the most"
+        fewer = f"{tally['steps_with_fewer_candidates']:,} steps with fewer than the most"
         facts.append(("Candidates a step", f"{mean:.1f}", fewer))
     if cache.damaged:
         facts.append(("Damaged rows", f"{sum(cache.damaged.values()):,}", "left out"))

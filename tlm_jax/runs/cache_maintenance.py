@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+_LONG_BYTES = 200_000_000
 
 
 def verify(argv: Sequence[str]) -> int:
@@ -24,7 +26,7 @@ def verify(argv: Sequence[str]) -> int:
     whole = True
     for directory in options.directories:
         with ByteProgress() as progress:
-            found = verification.verify(directory, read=progress.update)
+            found = verification.verify(directory, read=_if_long(progress.update))
         _print_verification(directory, found)
         whole = whole and found.whole
     return 0 if whole else 1
@@ -46,12 +48,18 @@ def merge(argv: Sequence[str]) -> int:
     from tlm_jax.metrics.byte_progress import ByteProgress
 
     with ByteProgress() as progress:
-        cache = merging.merge(options.destination, options.sources, written=progress.update)
+        cache = merging.merge(
+            options.destination, options.sources, written=_if_long(progress.update)
+        )
     print(
         f"wrote {options.destination}: {len(cache):,} rows, {cache.num_tokens:,} tokens in "
         f"{len(cache.shards)} shards; {cache.duplicates:,} rows stood in several and count once"
     )
     return 0
+
+
+def _if_long(update: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    return lambda done, total: update(done, total) if total > _LONG_BYTES else None
 
 
 def _print_verification(directory: Path, found) -> None:

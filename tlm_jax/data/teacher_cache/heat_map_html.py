@@ -82,7 +82,7 @@ def _row(place: int, number: int, step: StepView) -> tuple[object, ...]:
     bars = [
         element(
             "span",
-            element("span", text, class_="mono"),
+            element("span", _visible(text), class_="mono"),
             element("span", f"{share:.1%}", class_="share"),
             class_="candidate scored" if share == step.probability else "candidate",
             style=f"--share:{share:.4f}",
@@ -91,12 +91,17 @@ def _row(place: int, number: int, step: StepView) -> tuple[object, ...]:
     ]
     return (
         element("span", number, id=f"s{place}-{number}"),
-        element("span", step.text, class_="mono piece"),
+        element("span", _visible(step.text), class_="mono piece"),
         step.token_id,
         percentage(step),
         element("div", *bars, class_="candidates"),
         "" if step.dropped else f"{step.tail:.2%}",
     )
+
+
+def _visible(text: str) -> str:
+    """Returns a piece with its blanks shown."""
+    return text.replace("\n", "↵").replace(" ", "·")
 
 
 _STYLE = """
@@ -124,6 +129,7 @@ _STYLE = """
 #tail:checked ~ .card .token { --value: var(--tail, 0); }
 .dropped { color: var(--muted); text-decoration: line-through; }
 .card details { margin: 0; }
+.card details .scroll { border: 0; margin: 0; border-radius: 0; }
 .piece { white-space: pre; }
 .candidates { display: flex; flex-wrap: wrap; gap: 4px 6px; }
 .candidate { border: 1px solid var(--line); border-radius: 4px; padding: 0 6px; white-space: pre;

@@ -7,7 +7,7 @@ import dataclasses
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -29,8 +29,6 @@ from tlm_jax.data.teacher_cache.unembedding import StoredUnembedding, read_unemb
 from tlm_jax.data.teacher_steps import TeacherRow
 from tlm_jax.data.vocabularies.token_bytes import TokenTable
 from tlm_jax.errors import UserError
-
-OnDamage = Literal["stop", "skip"]
 
 _OPEN_SHARDS = 64
 _ROWS_AT_ONCE = 256
@@ -58,11 +56,11 @@ class TeacherCache:
         self,
         directories: Sequence[Path],
         parts: Mapping[Path, Part],
-        on_damage: OnDamage,
+        on_damage: str,
     ):
         """Use `TeacherCache.open`."""
         self._directories = tuple(directories)
-        self._on_damage: OnDamage = on_damage
+        self._on_damage = on_damage
         self.identity: Mapping[str, Any] = next(iter(parts.values())).identity
         self.encoding: Encoding = encoding_from_settings(self.identity["encoding"])
         self.header = _joined_header(parts.values())
@@ -86,7 +84,7 @@ class TeacherCache:
         cls,
         paths: Path | str | Sequence[Path | str],
         *,
-        on_damage: OnDamage = "stop",
+        on_damage: str = "stop",
     ) -> TeacherCache:
         """Opens the caches in one or several directories as one.
 

@@ -240,7 +240,7 @@ class CacheWriter:
         """Reads what is there, and removes what a kill left unfinished."""
         parts = read_parts(self._directory)
         for path, part in parts.items():
-            check_same(part.identity, self._identity, str(path))
+            check_same(self._identity, part.identity, str(path))
         own = part_path(self._directory, self._host)
         self._part = parts.get(own, Part(self._identity))
         listed = {entry.name for part in parts.values() for entry in part.shards}
