@@ -118,7 +118,7 @@ def test_bfloat16_computes_in_bfloat16_and_gives_float32_logits(llama, tokens, l
     assert 1e-4 < np.std(half - full) / np.std(full) < 2e-2
     prompt = {"decoder_input_tokens": batch["decoder_input_tokens"]}
     cache, _ = jax.eval_shape(lambda: models.prefill(params, prompt, config, max_decode_steps=1))
-    assert cache["key"].dtype == jnp.bfloat16
+    assert cache.layers[0].key.dtype == jnp.bfloat16
 
 
 def test_initial_parameters_have_t5xs_spread(t5):

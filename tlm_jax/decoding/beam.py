@@ -44,8 +44,8 @@ def beam_search(
 ) -> Beams:
     """Searches for the texts of the best scores; pure, `jit_beam` gives the compiled function.
 
-    The prompt is read once and its cache repeated for its beams, the encoder's keys and values
-    too; those are not moved when beams are reordered. Prompts do not influence each other.
+    The prompt is read once, and its beams share its keys and values, or its encoder's. Prompts do
+    not influence each other.
 
     Args:
       params: the model's parameters.
@@ -55,10 +55,11 @@ def beam_search(
       max_decode_steps: the most tokens a text may get, at least 1.
       eos_ids: tokens that end a text; none means that every text runs to the limit.
     """
+    params, config = models.unroll_layers(params, config)
     cache, logits = models.prefill(params, batch, config, max_decode_steps=max_decode_steps)
     rows, P = logits.shape[0], search.num_beams
-    rule = BeamScores(search, cache["next_position"], max_decode_steps)
-    cache = models.select_rows(cache, jnp.repeat(jnp.arange(rows), P))
+    rule = BeamScores(search, cache.next_position, max_decode_steps)
+    cache = models.repeat_rows(cache, P)
     first = _advance(
         _nothing(rows, P, max_decode_steps),
         jnp.repeat(logits, P, axis=0),
@@ -207,10 +208,7 @@ def _reorder(cache: models.Cache, parents: Int[Array, "B P"]) -> models.Cache:
     """Returns the cache with each beam's row taken from its parent's."""
     B, P = parents.shape
     rows = (jnp.arange(B)[:, None] * P + parents).reshape(-1)
-    # Parents are beams of the same prompt, which see the same encoder outputs.
-    shared = {name: array for name, array in cache.items() if name.startswith("cross_")}
-    own = {name: array for name, array in cache.items() if name not in shared}
-    return models.select_rows(own, rows) | shared
+    return models.permute_rows(cache, rows)
 
 
 def _with_live_beams(state: _Beams) -> Beams:

@@ -56,6 +56,7 @@ def generate(
       max_decode_steps: the most tokens a row may get, at least 1.
       eos_ids: tokens that end a row; none means that every row runs to the limit.
     """
+    params, config = models.unroll_layers(params, config)
     cache, logits = models.prefill(params, batch, config, max_decode_steps=max_decode_steps)
     rows = logits.shape[0]
     first = _advance(

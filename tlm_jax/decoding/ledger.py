@@ -42,11 +42,13 @@ class Ledger:
         Returns:
           The first slot, and how many from there, at most `wanted`.
         """
-        blocked = self._written >= oldest
+        blocked, narrow = self._written >= oldest, False
         if self._window is not None:
             # Later steps of this claim see less far back still.
             blocked &= self._written > self.step - self._window
-        if blocked.all():
+            # A ring that is just as wide would have one free slot at a time.
+            narrow = self.slots < self._window + wanted and self.slots - blocked.sum() < wanted
+        if blocked.all() or narrow:
             self._next = self.slots
             self._written = np.concatenate([self._written, np.full(self.slots, -1)])
             blocked = np.concatenate([blocked, np.zeros(self._next, bool)])

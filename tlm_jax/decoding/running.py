@@ -7,25 +7,30 @@ from collections.abc import Collection
 
 import numpy as np
 
+from tlm_jax.decoding.placing import Prompts
 from tlm_jax.decoding.requests import Candidates, Request, Sample, repeats
-from tlm_jax.decoding.rows import Chosen, Prompts
+from tlm_jax.decoding.rows import Chosen
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Waiting:
-    """A request whose prompt has been read.
+    """A request some of whose samples have not begun.
 
     Attributes:
       request: the request.
-      prompts: which its own prompt is one of.
+      prompts: which its own prompt is one of, once it has been read.
       source: row of its prompt in `prompts`.
       placed: how many of its samples have begun.
     """
 
     request: Request
-    prompts: Prompts
-    source: int
+    prompts: Prompts | None = None
+    source: int = 0
     placed: int = 0
+
+    def left(self) -> int:
+        """Returns how many samples have not begun."""
+        return len(self.request.seeds) - self.placed
 
 
 class Running:

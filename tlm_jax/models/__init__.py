@@ -11,8 +11,10 @@ from tlm_jax.models.api import (
     logits,
     prefill,
     unembedding,
+    unroll_layers,
 )
-from tlm_jax.models.cache import Cache, select_rows
+from tlm_jax.models.block import LayerCache
+from tlm_jax.models.cache import Cache, permute_rows, repeat_rows, select_rows
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
 from tlm_jax.models.flops import train_flops
 from tlm_jax.models.info import model_info, num_params
@@ -23,6 +25,7 @@ __all__ = [
     "Cache",
     "DecoderOnlyConfig",
     "EncoderDecoderConfig",
+    "LayerCache",
     "ModelConfig",
     "RotaryScaling",
     "abstract_params",
@@ -36,9 +39,12 @@ __all__ = [
     "logits",
     "model_info",
     "num_params",
+    "permute_rows",
     "prefill",
+    "repeat_rows",
     "select_rows",
     "to_layout",
     "train_flops",
     "unembedding",
+    "unroll_layers",
 ]

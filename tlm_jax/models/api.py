@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -15,6 +16,7 @@ from tlm_jax.models.cache import Cache
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
 from tlm_jax.models.decoder_only import DecoderOnly
 from tlm_jax.models.encoder_decoder import EncoderDecoder
+from tlm_jax.models.stack import LAYERS_AXIS
 from tlm_jax.types import Batch, Params, Unembedding
 
 
@@ -136,15 +138,19 @@ def prefill(
     if isinstance(config, EncoderDecoderConfig):
         hidden, made, segments = _apply(config, params, batch, method="prefill")
         valid = jnp.ones(hidden.shape[:2], bool)
-        cache = caches.create(made, valid, jnp.zeros_like(valid, jnp.int32), max_decode_steps)
-        cache["cross_mask"] = segments > 0
+        names = caches.layer_slots(config)
+        positions = jnp.zeros_like(valid, jnp.int32)
+        cache = caches.create(made, valid, positions, max_decode_steps, names)
+        cache = cache._replace(cross_mask=segments > 0)
         last = hidden[:, -1]
     else:
         valid = _prompt(batch)
         counted = jnp.maximum(jnp.cumsum(valid, axis=1) - 1, 0)
         positions = batch.get("decoder_positions", counted)
         hidden, made = _apply(config, params, batch, valid, positions, method="prefill")
-        cache = caches.create(made, valid, positions, max_decode_steps)
+        names = caches.layer_slots(config)
+        window = config.attention_window
+        cache = caches.create(made, valid, positions, max_decode_steps, names, window)
         rows = jnp.arange(valid.shape[1])[None]
         final = jnp.max(jnp.where(valid, rows, 0), axis=1)
         last = jnp.take_along_axis(hidden, final[:, None, None], axis=1)[:, 0]
@@ -154,9 +160,40 @@ def prefill(
 def decode_step(
     params: Params, cache: Cache, tokens: Int[Array, " B"], config: ModelConfig
 ) -> tuple[Cache, Float[Array, "B V"]]:
-    """Feeds one token a row. Returns the cache with it, and the logits of what follows."""
+    """Feeds one token a row. Returns the cache with it, and the logits of what follows.
+
+    A loop is quicker with the parameters and the configuration that `unroll_layers` returns: of
+    stacked ones each step copies every layer's.
+    """
+    params, config = unroll_layers(params, config)
     hidden, made = _apply(config, params, tokens, cache, method="step")
     return caches.append(cache, made), unembedding(params, config).logits(hidden[:, 0])
+
+
+def unroll_layers(params: Params, config: ModelConfig) -> tuple[Params, ModelConfig]:
+    """Returns the parameters with each layer's arrays on their own, and the configuration of that.
+
+    Those of a scan are copied; others are returned as they are. Adapters and quantised kernels are
+    taken apart like all else.
+    """
+    if not config.scan_layers:
+        return params, config
+    unrolled = dict(params)
+    for name in ("encoder", "decoder"):
+        if name not in params:
+            continue
+        stack = dict(params[name])
+        scanned = stack.pop(name)
+        num_layers = jax.tree.leaves(scanned)[0].shape[LAYERS_AXIS]
+        for index in range(num_layers):
+            stack[f"layers_{index}"] = jax.tree.map(
+                lambda array, index=index: jax.lax.index_in_dim(
+                    array, index, LAYERS_AXIS, keepdims=False
+                ),
+                scanned,
+            )
+        unrolled[name] = stack
+    return unrolled, dataclasses.replace(config, scan_layers=False)
 
 
 def _apply(

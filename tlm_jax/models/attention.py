@@ -89,8 +89,8 @@ class Attention(nn.Module):
     def __call__(
         self,
         query: Float[Array, "B T N H"],
-        keys: tuple[Float[Array, "B K _ H"], ...],
-        values: tuple[Float[Array, "B K _ H"], ...],
+        keys: tuple[Float[Array, "_ K _ H"], ...],
+        values: tuple[Float[Array, "_ K _ H"], ...],
         mask: Bool[Array, "#B T S"],
         bias: Float[Array, "#B N T S"] | None = None,
     ) -> Float[Array, "B T D"]:
@@ -98,8 +98,9 @@ class Attention(nn.Module):
 
         Args:
           query: from `queries`.
-          keys: one array, or several whose S axes follow each other: a cache and the new token
-            need not be copied together.
+          keys: one array, or several whose S axes follow each other: prompts and what comes after
+            them need not be copied together. One of Q < B rows is shared: query rows 0 to
+            B / Q − 1 attend to its first row, and so on.
           values: as `keys`.
           mask: True where a query may see a key.
           bias: added to the logits.
@@ -107,12 +108,7 @@ class Attention(nn.Module):
         spec = self.spec
         B, T, N, H = query.shape
         grouped = query.reshape(B, T, spec.num_kv_heads, N // spec.num_kv_heads, H)
-        logits = _join(
-            [
-                jnp.einsum("btkgh,bksh->bkgts", grouped, key, preferred_element_type=jnp.float32)
-                for key in keys
-            ]
-        )
+        logits = _join([_products(grouped, key) for key in keys])
         if spec.soft_cap is not None:
             logits = spec.soft_cap * jnp.tanh(logits / spec.soft_cap)
         if bias is not None:
@@ -122,9 +118,7 @@ class Attention(nn.Module):
         weights = self.dropout(weights, deterministic=self.deterministic)
         ends = np.cumsum([value.shape[2] for value in values])
         parts = jnp.split(weights, ends[:-1], axis=-1)
-        results = [
-            jnp.einsum("bkgts,bksh->btkgh", part, value) for part, value in zip(parts, values)
-        ]
+        results = [_mixed(part, value) for part, value in zip(parts, values)]
         result = functools.reduce(jnp.add, results)
         joined = constrain(result.reshape(B, T, N * H), ("batch", "length", "joined_kv"))
         return self.out(joined)
@@ -133,6 +127,28 @@ class Attention(nn.Module):
         features = num_heads * self.spec.head_dim
         axes = ("embed", "joined_kv")
         return Projection(features, axes, self.spec.qkv_bias, self.spec.dtype, init)
+
+
+def _products(
+    query: Float[Array, "B T K G H"], key: Float[Array, "Q K S H"]
+) -> Float[Array, "B K G T S"]:
+    B, Q = query.shape[0], key.shape[0]
+    if B == Q:
+        return jnp.einsum("btkgh,bksh->bkgts", query, key, preferred_element_type=jnp.float32)
+    together = query.reshape(Q, B // Q, *query.shape[1:])
+    logits = jnp.einsum("qmtkgh,qksh->qmkgts", together, key, preferred_element_type=jnp.float32)
+    return logits.reshape(B, *logits.shape[2:])
+
+
+def _mixed(
+    weights: Float[Array, "B K G T S"], value: Float[Array, "Q K S H"]
+) -> Float[Array, "B T K G H"]:
+    B, Q = weights.shape[0], value.shape[0]
+    if B == Q:
+        return jnp.einsum("bkgts,bksh->btkgh", weights, value)
+    together = weights.reshape(Q, B // Q, *weights.shape[1:])
+    mixed = jnp.einsum("qmkgts,qksh->qmtkgh", together, value)
+    return mixed.reshape(B, *mixed.shape[2:])
 
 
 def _bias_of_rows(bias: jax.Array, rows: int) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -16,19 +16,37 @@ from tlm_jax.models.positions import RelativeBias
 from tlm_jax.models.specs import BlockSpec
 from tlm_jax.sharding.rules import constrain
 
-LayerCache = Mapping[str, jax.Array]
-"""Of one layer: `key`, `value`, with cross-attention `cross_key`, `cross_value`; [B, K, S, H]."""
-
-
 LayersMade = dict[str, jax.Array]
-"""Keys and values that a layer, or all layers stacked, made in one call: [(L,) B, K, T, H]."""
+"""Keys and values [B, K, T, H] that a layer made of T tokens: `key`, `value`, and with
+cross-attention `cross_key`, `cross_value`. Called with a cache it makes one token more a row, and
+`key` and `value` are those of the cache with it."""
+
+
+class LayerCache(NamedTuple):
+    """Keys and values of one layer; B rows go on from Q prompts, B / Q from each.
+
+    Attributes:
+      prompt_key: [Q, K, S, H].
+      prompt_value: [Q, K, S, H].
+      key: [B, K, S', H], of the tokens after the prompt.
+      value: [B, K, S', H].
+      cross_key: [Q, K, S'', H], of encoder outputs, where there is cross-attention.
+      cross_value: [Q, K, S'', H].
+    """
+
+    prompt_key: jax.Array
+    prompt_value: jax.Array
+    key: jax.Array
+    value: jax.Array
+    cross_key: jax.Array | None = None
+    cross_value: jax.Array | None = None
 
 
 class BlockContext(NamedTuple):
     """What all layers of a stack read.
 
     Attributes:
-      mask: bool [B, T, S]; with a cache of S slots [B, 1, S + 1], the last for the token itself.
+      mask: bool [B, T, S]; with a cache [B, 1, S + S'], its slots with the token itself among them.
       positions: int [B, T].
       bias: float [1 or B, N, T, S], shared by the layers; as `mask` with a cache.
       offsets: key position − query position, int, of the shape of `mask`; None means that rows
@@ -36,6 +54,8 @@ class BlockContext(NamedTuple):
       encoded: encoder outputs [B, S, D]; not needed with a cache.
       cross_mask: bool [B, T, S].
       window_mask: as `mask`, for layers with a window.
+      slot: with a cache, int [], where in S' the token goes.
+      of_window: with a cache, the context of layers with a window, which have slots of their own.
     """
 
     mask: jax.Array
@@ -45,6 +65,8 @@ class BlockContext(NamedTuple):
     encoded: jax.Array | None = None
     cross_mask: jax.Array | None = None
     window_mask: jax.Array | None = None
+    slot: jax.Array | None = None
+    of_window: BlockContext | None = None
 
 
 class Block(nn.Module):
@@ -119,7 +141,12 @@ class Block(nn.Module):
             mask = jnp.where(windowed, context.window_mask, mask)
         if cache is None:
             return attention(query, (key,), (value,), mask, bias)
-        return attention(query, (cache["key"], key), (cache["value"], value), mask, bias)
+        # Written before they are read: what the arrays held is of no use any more, so that XLA
+        # changes them in place.
+        made["key"] = _written(cache.key, key, context.slot)
+        made["value"] = _written(cache.value, value, context.slot)
+        keys, values = (cache.prompt_key, made["key"]), (cache.prompt_value, made["value"])
+        return attention(query, keys, values, mask, bias)
 
     def _cross_attention(
         self,
@@ -137,7 +164,9 @@ class Block(nn.Module):
             key, value = attention.keys_and_values(context.encoded, None)
             made |= {"cross_key": key, "cross_value": value}
         else:
-            key, value = cache["cross_key"], cache["cross_value"]
+            key, value = cache.cross_key, cache.cross_value
+            assert key is not None
+            assert value is not None
         assert context.cross_mask is not None
         return attention(query, (key,), (value,), context.cross_mask)
 
@@ -158,3 +187,9 @@ class Block(nn.Module):
     def _dropout(self, x: jax.Array) -> jax.Array:
         rate = self.spec.dropout_rate
         return nn.Dropout(rate, broadcast_dims=(-2,))(x, deterministic=self.deterministic)
+
+
+def _written(array: jax.Array, token: jax.Array, slot: jax.Array | None) -> jax.Array:
+    """Returns keys or values [B, K, S', H] with those of one token [B, K, 1, H] at a slot."""
+    assert slot is not None
+    return jax.lax.dynamic_update_slice_in_dim(array, token, slot, axis=2)

@@ -63,7 +63,7 @@ class LanguageModel(nn.Module):
 
     def __call__(
         self, tokens: jax.Array, context: BlockContext, cache: caches.Cache | None = None
-    ) -> tuple[jax.Array, LayersMade]:
+    ) -> tuple[jax.Array, list[LayersMade]]:
         x = self.token_embedder(tokens) * self.config.embedding_scale
         if self.config.word_embed_dim is not None:
             x = self.project_in(x)
@@ -73,7 +73,7 @@ class LanguageModel(nn.Module):
             x = self.embedding_norm(x)
         x = constrain(x, ("batch", "length", "embed"))
         x = self.input_dropout(x, deterministic=self.deterministic)
-        x, made = self.stack(x, context, None if cache is None else caches.layers(cache))
+        x, made = self.stack(x, context, None if cache is None else cache.layers)
         return x if self.config.word_embed_dim is None else self.project_out(x), made
 
 
@@ -102,17 +102,17 @@ class DecoderOnly(nn.Module):
 
     def prefill(
         self, batch: Batch, valid: jax.Array, positions: jax.Array
-    ) -> tuple[jax.Array, LayersMade]:
+    ) -> tuple[jax.Array, list[LayersMade]]:
         """Returns hidden states [B, T, D] of the prompt, and the layers' keys and values."""
         return self._forward(batch, valid.astype(jnp.int32), positions)
 
-    def step(self, tokens: jax.Array, cache: caches.Cache) -> tuple[jax.Array, LayersMade]:
+    def step(self, tokens: jax.Array, cache: caches.Cache) -> tuple[jax.Array, list[LayersMade]]:
         """Returns the hidden states [B, 1, D] of one more token a row, and its keys and values."""
         return self.decoder(tokens[:, None], caches.step_context(cache), cache)
 
     def _forward(
         self, batch: Batch, segments: jax.Array, positions: jax.Array
-    ) -> tuple[jax.Array, LayersMade]:
+    ) -> tuple[jax.Array, list[LayersMade]]:
         tokens = batch["decoder_input_tokens"]
         prefix = batch.get("decoder_causal_attention") if self.config.prefix_lm else None
         mask = masks.same_segment(segments, segments) & masks.causal(tokens.shape[1], prefix)

@@ -69,7 +69,7 @@ class EncoderDecoder(nn.Module):
         segments: jax.Array,
         encoded: jax.Array,
         encoder_segments: jax.Array,
-    ) -> tuple[jax.Array, LayersMade]:
+    ) -> tuple[jax.Array, list[LayersMade]]:
         """Returns the hidden states of all decoder positions, and the cache made if asked for."""
         mask = masks.same_segment(segments, segments) & masks.causal(tokens.shape[1])
         context = BlockContext(
@@ -90,7 +90,7 @@ class EncoderDecoder(nn.Module):
         )
         return self.decoder(self._embed(tokens), context)[0]
 
-    def prefill(self, batch: Batch) -> tuple[jax.Array, LayersMade, jax.Array]:
+    def prefill(self, batch: Batch) -> tuple[jax.Array, list[LayersMade], jax.Array]:
         """Encodes, and decodes BOS. Returns hidden [B, 1, D], layers' cache, encoder segments."""
         encoded, segments = self.encode(batch)
         # Inputs are one example a row here: every token that is no padding belongs to it.
@@ -99,10 +99,10 @@ class EncoderDecoder(nn.Module):
         hidden, made = self.decode(tokens, jnp.ones_like(tokens), encoded, segments)
         return hidden, made, segments
 
-    def step(self, tokens: jax.Array, cache: caches.Cache) -> tuple[jax.Array, LayersMade]:
+    def step(self, tokens: jax.Array, cache: caches.Cache) -> tuple[jax.Array, list[LayersMade]]:
         """Returns the hidden states [B, 1, D] of one more token a row, and its keys and values."""
-        context = caches.step_context(cache)._replace(cross_mask=cache["cross_mask"][:, None])
-        return self.decoder(self._embed(tokens[:, None]), context, caches.layers(cache))
+        context = caches.step_context(cache)
+        return self.decoder(self._embed(tokens[:, None]), context, cache.layers)
 
     def _embed(self, tokens: jax.Array) -> jax.Array:
         x = constrain(self.token_embedder(tokens), ("batch", "length", "embed"))

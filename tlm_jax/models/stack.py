@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from tlm_jax.models import masks
-from tlm_jax.models.block import Block, BlockContext, LayersMade
+from tlm_jax.models.block import Block, BlockContext, LayerCache, LayersMade
 from tlm_jax.models.norms import Norm
 from tlm_jax.models.positions import AlibiBias, RelativeBias
 from tlm_jax.models.projections import LogitsDense
@@ -30,7 +30,7 @@ class Stack(nn.Module):
     """Runs the layers of a spec over embedded inputs.
 
     Scanned parameters lie under `spec.scanned_name`, stacked along axis 1; unrolled ones under
-    `layers_0`, `layers_1`, ...
+    `layers_0`, `layers_1`, ... With a cache, layers are unrolled.
     """
 
     spec: StackSpec
@@ -40,29 +40,41 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, context: BlockContext, cache: Mapping[str, jax.Array] | None = None
-    ) -> tuple[jax.Array, LayersMade]:
-        """Returns normalised hidden states [B, T, D], and the cache made, stacked [L, ...]."""
+        self, x: jax.Array, context: BlockContext, cache: Sequence[LayerCache] | None = None
+    ) -> tuple[jax.Array, list[LayersMade]]:
+        """Returns normalised hidden states [B, T, D], and what each layer made, if asked for."""
         spec = self.spec
-        context = context._replace(
-            bias=self._shared_bias(x.shape[1], context), window_mask=self._window_mask(context)
-        )
-        x, made = (self._scan if spec.scan_layers else self._unroll)(x, context, cache)
+        bias = self._shared_bias_module()
+        context = self._completed(context, bias, x.shape[1])
+        if context.of_window is not None:
+            of_window = self._completed(context.of_window, bias, x.shape[1])
+            context = context._replace(of_window=of_window)
+        if spec.scan_layers:
+            assert cache is None, "scanned layers have no cache: models.unroll_layers"
+            x, made = self._scan(x, context)
+        else:
+            x, made = self._unroll(x, context, cache)
         if spec.block.norm_position != "post":
             x = Norm(spec.block.norm, self.dtype, name=spec.norm_name)(x)
         broadcast_dims = (-2,) if spec.share_last_dropout else ()
         dropout = nn.Dropout(spec.block.dropout_rate, broadcast_dims=broadcast_dims)
         return dropout(x, deterministic=self.deterministic), made
 
-    def _shared_bias(self, length: int, context: BlockContext) -> jax.Array | None:
+    def _shared_bias_module(self) -> RelativeBias | AlibiBias | None:
         num_heads = self.spec.block.attention.num_heads
         if self.spec.shared_relative is not None:
-            bias = RelativeBias(self.spec.shared_relative, num_heads, name="relpos_bias")
-        elif self.spec.alibi:
-            bias = AlibiBias(num_heads)
-        else:
-            return None
-        return bias.full(length) if context.offsets is None else bias.at(context.offsets)
+            return RelativeBias(self.spec.shared_relative, num_heads, name="relpos_bias")
+        return AlibiBias(num_heads) if self.spec.alibi else None
+
+    def _completed(
+        self, context: BlockContext, shared: RelativeBias | AlibiBias | None, length: int
+    ) -> BlockContext:
+        """Returns the context with the bias that layers share, and the mask of their window."""
+        bias = None
+        if shared is not None:
+            offsets = context.offsets
+            bias = shared.full(length) if offsets is None else shared.at(offsets)
+        return context._replace(bias=bias, window_mask=self._window_mask(context))
 
     def _window_mask(self, context: BlockContext) -> jax.Array | None:
         if self.spec.attention_window is None:
@@ -77,9 +89,7 @@ class Stack(nn.Module):
         flags = self.spec.windowed_layers
         return None if flags is None else jnp.asarray(flags)
 
-    def _scan(
-        self, x: jax.Array, context: BlockContext, cache: Mapping[str, jax.Array] | None
-    ) -> tuple[jax.Array, LayersMade]:
+    def _scan(self, x: jax.Array, context: BlockContext) -> tuple[jax.Array, list[LayersMade]]:
         scanned = nn.scan(
             self._block_class(),
             variable_axes={"params": LAYERS_AXIS},
@@ -89,20 +99,24 @@ class Stack(nn.Module):
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         block = self._build(scanned, self.spec.scanned_name)
-        return block(x, context, cache, self._windowed_layers())
+        x, stacked = block(x, context, None, self._windowed_layers())
+        layers = range(self.spec.num_layers)
+        return x, [{name: array[index] for name, array in stacked.items()} for index in layers]
 
     def _unroll(
-        self, x: jax.Array, context: BlockContext, cache: Mapping[str, jax.Array] | None
-    ) -> tuple[jax.Array, LayersMade]:
+        self, x: jax.Array, context: BlockContext, cache: Sequence[LayerCache] | None
+    ) -> tuple[jax.Array, list[LayersMade]]:
         block_class = self._block_class()
+        flags = self.spec.windowed_layers
         made = []
-        layered = (cache, self._windowed_layers())
         for index in range(self.spec.num_layers):
-            layer_cache, windowed = jax.tree.map(lambda array, index=index: array[index], layered)
             block = self._build(block_class, f"layers_{index}")
-            x, layer_made = block(x, context, layer_cache, windowed)
+            layer_cache = None if cache is None else cache[index]
+            windowed = None if flags is None else jnp.asarray(flags[index])
+            own_slots = context.of_window if flags is not None and flags[index] else None
+            x, layer_made = block(x, own_slots or context, layer_cache, windowed)
             made.append(layer_made)
-        return x, jax.tree.map(lambda *layers: jnp.stack(layers), *made)
+        return x, made
 
     def _build(self, block_class: type[nn.Module], name: str) -> nn.Module:
         return block_class(
@@ -127,8 +141,8 @@ class DecoderStack(Stack):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, context: BlockContext, cache: Mapping[str, jax.Array] | None = None
-    ) -> tuple[jax.Array, LayersMade]:
+        self, x: jax.Array, context: BlockContext, cache: Sequence[LayerCache] | None = None
+    ) -> tuple[jax.Array, list[LayersMade]]:
         """As `Stack`."""
         if self.logits_kernel or self.logits_bias:
             LogitsDense(self.vocab_size, self.logits_kernel, self.logits_bias, name="logits_dense")(

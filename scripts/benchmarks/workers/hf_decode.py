@@ -3,54 +3,46 @@
 import json
 import sys
 import time
+from pathlib import Path
 
 import torch
 import transformers
 
 
-def main(cores: str, model: str, prompt: str, new: str) -> None:
+def main(cores: str, directory: str, new: str) -> None:
     torch.set_num_threads(int(cores))
     torch.manual_seed(0)
-    if model == "t5":
-        config = transformers.T5Config(
-            vocab_size=32128,
-            d_model=512,
-            d_kv=64,
-            d_ff=1024,
-            num_layers=8,
-            num_decoder_layers=8,
-            num_heads=6,
-            feed_forward_proj="gated-gelu",
-            tie_word_embeddings=False,
-            decoder_start_token_id=0,
-        )
-        network = transformers.T5ForConditionalGeneration(config).eval()
-    else:
-        config = transformers.LlamaConfig(
-            vocab_size=32000,
-            hidden_size=512,
-            intermediate_size=1376,
-            num_hidden_layers=8,
-            num_attention_heads=8,
-        )
-        network = transformers.LlamaForCausalLM(config).eval()
-    tokens = torch.randint(2, 32000, (8, int(prompt)))
-    limits = {"min_new_tokens": int(new), "max_new_tokens": int(new), "pad_token_id": 0}
+    path = Path(directory) / "hf"
+    encodes = transformers.AutoConfig.from_pretrained(path).is_encoder_decoder
+    kind = transformers.T5ForConditionalGeneration if encodes else transformers.LlamaForCausalLM
+    network = kind.from_pretrained(path, dtype=torch.float32).eval()
+    tokens = torch.tensor(json.loads((Path(directory) / "prompts.json").read_text()))
+    limits = {
+        "min_new_tokens": int(new),
+        "max_new_tokens": int(new),
+        "pad_token_id": 0,
+        "attention_mask": None,
+    }
+    network.generation_config.eos_token_id = None
     for line in sys.stdin:
-        sampled = line.strip() == "shared"
-        inputs = tokens[:2] if sampled else tokens
+        case = line.strip()
+        inputs = tokens[:2] if case == "shared" else tokens
+        limits["attention_mask"] = torch.ones_like(inputs)
         start, cpu_start = time.perf_counter(), time.process_time()
         with torch.inference_mode():
-            if sampled:
-                network.generate(inputs, do_sample=True, top_k=0, num_return_sequences=8, **limits)
+            if case == "shared":
+                made = network.generate(
+                    inputs, do_sample=True, top_k=0, num_return_sequences=8, **limits
+                )
             else:
-                network.generate(inputs, do_sample=False, **limits)
-        rows = 16 if sampled else 8
+                made = network.generate(inputs, do_sample=False, **limits)
         answer = {
-            "tokens": rows * int(new),
+            "tokens": len(made) * int(new),
             "seconds": time.perf_counter() - start,
             "cpu_seconds": time.process_time() - cpu_start,
         }
+        if case == "ids":
+            answer["ids"] = made[:, -int(new) :].tolist()
         print(json.dumps(answer), flush=True)
 
 
