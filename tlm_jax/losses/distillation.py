@@ -88,6 +88,7 @@ def distillation_loss(
       `teacher_share`, the share of counted tokens that have one; with `report_entropy` also
       `student_entropy`.
     """
+    weights, teacher = jax.lax.stop_gradient((weights, teacher))
     weights = effective_weights(weights, teacher, settings)
     taught = weights * teacher.weights
     cross_ent, z_term, correct = token_terms(
@@ -154,7 +155,7 @@ def token_divergences(
         log_q = jnp.concatenate([log_q, log_q_tail[..., None]], axis=-1)
     elif settings.support == "renormalized":
         log_p, log_q = _renormalized(log_p), _renormalized(log_q)
-    return kind(jax.lax.stop_gradient(log_p), log_q)
+    return kind(log_p, log_q)
 
 
 def _renormalized(logs: Array) -> Array:

@@ -8,6 +8,7 @@ computed twice. Undifferentiated, no gradient is computed.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -120,12 +121,14 @@ def _sweep_with_gradients(static: _Static, hidden, matrix, bias, inputs, shared)
     arrays = (hidden, inputs)
     if static.num_chunks == 1:
         output, d_product, d_hidden = one(arrays)
-        gradients = _of_parameters(hidden, d_product, 1, bias is not None)
+        gradients = _of_parameters(hidden, d_product, (), bias is not None)
     else:
         output, gradients, d_hidden = _scan(one, arrays, static.num_chunks, head)
-    d_matrix, d_bias = jax.tree.map(lambda x: jnp.sum(x, axis=0), gradients)
-    d_bias = None if bias is None else d_bias.astype(bias.dtype)
-    return output, (d_hidden, d_matrix.astype(matrix.dtype), d_bias)
+    d_matrix = _over_parts(gradients.matrix, 2).astype(matrix.dtype)
+    d_bias = None
+    if gradients.bias is not None:
+        d_bias = _over_parts(gradients.bias, 1).astype(bias.dtype)
+    return output, (d_hidden, d_matrix, d_bias)
 
 
 def _scale_gradients(static: _Static, gradients, cotangent: LossOutput):
@@ -146,14 +149,15 @@ def _scan(one, arrays: Any, num_chunks: int, head: Unembedding):
     devices exchange them once after the sweep rather than for every chunk.
     """
     rows = arrays[0].shape[0]
-    parts = batch_shards() if rows % batch_shards() == 0 else 1
+    shards = batch_shards()
+    parts = (shards,) if shards > 1 and rows % shards == 0 else ()
     embed, vocabulary = head.matrix.shape
     sums = (
         _zeros(jax.eval_shape(lambda: one(_chunk(arrays, 0, num_chunks))[0])),
         _pinned(
             _Gradients(
-                jnp.zeros((parts, embed, vocabulary), jnp.float32),
-                None if head.bias is None else jnp.zeros((parts, vocabulary), jnp.float32),
+                jnp.zeros((*parts, embed, vocabulary), jnp.float32),
+                None if head.bias is None else jnp.zeros((*parts, vocabulary), jnp.float32),
             )
         ),
     )
@@ -172,44 +176,47 @@ def _scan(one, arrays: Any, num_chunks: int, head: Unembedding):
 
 
 class _Gradients(NamedTuple):
-    """Sums over tokens, one for each part of the batch."""
+    """Sums over tokens: of each part of the batch (N), or of all of it."""
 
-    matrix: Float[Array, "N D V"]
-    bias: Float[Array, "N V"] | None
+    matrix: Float[Array, "*N D V"]
+    bias: Float[Array, "*N V"] | None
 
 
-def _of_parameters(hidden: Array, d_product: Array, parts: int, has_bias: bool) -> _Gradients:
+def _of_parameters(
+    hidden: Array, d_product: Array, parts: tuple[int, ...], has_bias: bool
+) -> _Gradients:
     """Returns the gradients of a chunk."""
-    hidden, d_product = (x.reshape(parts, -1, x.shape[-1]) for x in (hidden, d_product))
-    matrix = jnp.einsum("ntd,ntv->ndv", hidden, d_product, preferred_element_type=jnp.float32)
+    # [B, t, ...] -> [*N, tokens, ...]
+    hidden, d_product = (x.reshape(*parts, -1, x.shape[-1]) for x in (hidden, d_product))
+    matrix = jnp.einsum("...td,...tv->...dv", hidden, d_product, preferred_element_type=jnp.float32)
     if not has_bias:
         return _Gradients(matrix, None)
-    return _Gradients(matrix, jnp.sum(d_product.astype(jnp.float32), axis=1))
+    return _Gradients(matrix, jnp.sum(d_product.astype(jnp.float32), axis=-2))
 
 
 def _with_gradients_of(sums: _Gradients, hidden: Array, d_product: Array) -> _Gradients:
     """Returns the sums and a chunk's gradients together."""
-    parts, embed, _ = sums.matrix.shape
-    tokens = hidden.shape[0] * hidden.shape[1] // parts
+    parts, embed = sums.matrix.shape[:-2], sums.matrix.shape[-2]
+    tokens = hidden.shape[0] * hidden.shape[1] // math.prod(parts)
     blocks = next(n for n in range(1, embed + 1) if embed % n == 0 and embed <= n * tokens)
+    size = embed // blocks
 
     def whole(sums, hidden, d_product):
         return _added(sums, _of_parameters(hidden, d_product, parts, sums.bias is not None))
 
     def in_blocks(sums, hidden, d_product):
-        """XLA's CPU products cannot add to what is there: let a chunk's fill no more than one."""
-        size = embed // blocks
+        """XLA's CPU products cannot add to what is there: each fills no more than the logits do."""
 
         def body(index, matrix):
             block = jax.lax.dynamic_slice_in_dim(hidden, index * size, size, axis=2)
-            there = jax.lax.dynamic_slice_in_dim(matrix, index * size, size, axis=1)
+            there = jax.lax.dynamic_slice_in_dim(matrix, index * size, size, axis=-2)
             there += _of_parameters(block, d_product, parts, has_bias=False).matrix
-            return jax.lax.dynamic_update_slice_in_dim(matrix, there, index * size, axis=1)
+            return jax.lax.dynamic_update_slice_in_dim(matrix, there, index * size, axis=-2)
 
         matrix = jax.lax.fori_loop(0, blocks, body, sums.matrix)
         if sums.bias is None:
             return _Gradients(matrix, None)
-        d_bias = jnp.sum(d_product.astype(jnp.float32).reshape(parts, tokens, -1), axis=1)
+        d_bias = jnp.sum(d_product.astype(jnp.float32).reshape(*parts, tokens, -1), axis=-2)
         return _Gradients(matrix, sums.bias + d_bias)
 
     if blocks == 1:
@@ -218,10 +225,15 @@ def _with_gradients_of(sums: _Gradients, hidden: Array, d_product: Array) -> _Gr
 
 
 def _pinned(gradients: _Gradients) -> _Gradients:
-    matrix = constrain(gradients.matrix, ("batch", "embed", "vocab"))
-    if gradients.bias is None:
-        return _Gradients(matrix, None)
-    return _Gradients(matrix, constrain(gradients.bias, ("batch", "vocab")))
+    """Keeps each part's sums on the devices of the part."""
+    matrix, bias = gradients
+    parts = ("batch",) * (matrix.ndim - 2)
+    matrix = constrain(matrix, (*parts, "embed", "vocab"))
+    return _Gradients(matrix, None if bias is None else constrain(bias, (*parts, "vocab")))
+
+
+def _over_parts(sums: Array, ndim: int) -> Array:
+    return sums if sums.ndim == ndim else jnp.sum(sums, axis=0)
 
 
 def _product(head: Unembedding, hidden: Array) -> Array:
