@@ -14,7 +14,7 @@ import jax
 from jax.sharding import Mesh
 
 from tlm_jax import models
-from tlm_jax.checkpoints.loading import load_params, with_run_choices
+from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.data.chat import ChatTemplate, read_chat_template
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
@@ -22,9 +22,9 @@ from tlm_jax.errors import UserError
 from tlm_jax.lm_eval.arguments import ModelArguments
 from tlm_jax.runs import console
 from tlm_jax.runs.inference_tokens import TokenizerFiles
-from tlm_jax.runs.trainable import with_shardings
+from tlm_jax.runs.ready_model import end_ids, params_on_mesh
+from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
-from tlm_jax.sharding import rules
 from tlm_jax.types import Params
 
 DEFAULT_WINDOW_TOKENS = 2048
@@ -97,15 +97,13 @@ def open_model(
     vocabulary, directory, read_template = _tokenizer(arguments, source)
     check_vocabulary_fits(vocabulary, config.vocab_size)
     window = _window(arguments, source, directory)
-    shapes, axes = models.abstract_params(config), models.logical_axes(config)
-    abstract = with_shardings(shapes, rules.named_shardings(axes, mesh, shapes=shapes))
     return OpenedModel(
         source,
         config,
-        load_params(source, config, abstract, announce=console.say),
+        params_on_mesh(source, config, mesh, console.say),
         mesh,
         vocabulary,
-        _eos_ids(source, vocabulary),
+        tuple(dict.fromkeys([vocabulary.eos_id, *end_ids(source)])),
         (source.hugging_face or {}).get("decoder_start_token_id", vocabulary.bos_id),
         window,
         read_template,
@@ -132,28 +130,19 @@ def _tokenizer(
     return vocabulary_from_name(str(files.directory)), files.directory, files.template
 
 
-def _eos_ids(source: Pretrained, vocabulary: Vocabulary) -> tuple[int, ...]:
-    """Returns the tokenizer's EOS and those that the model's own configuration names."""
-    named = (source.hugging_face or {}).get("eos_token_id")
-    further = named if isinstance(named, list) else [] if named is None else [named]
-    return tuple(dict.fromkeys([vocabulary.eos_id, *(int(i) for i in further)]))
-
-
 def _window(arguments: ModelArguments, source: Pretrained, directory: Path) -> int:
     """Returns the tokens that the model reads at most: as told, as it says, or the default.
 
     Raises:
       UserError: more are wanted than it has positions for.
     """
-    positions = None
-    if isinstance(source.config, models.DecoderOnlyConfig):
-        positions = source.config.max_positions
+    positions = getattr(source.config, "max_positions", None)
     if positions is not None and (arguments.max_length or 0) > positions:
         raise UserError(
             f"--model_args: max_length={arguments.max_length}, but the model has {positions} "
             "positions; lower it or leave it out"
         )
-    written: list[Any] = [arguments.max_length, positions]
+    written: list[Any] = [arguments.max_length, window_of(source)]
     written += [(source.hugging_face or {}).get(name) for name in _WINDOW_NAMES]
     written.append(_read_tokenizer_config(directory).get("model_max_length"))
     # transformers writes 1e30 for "unknown".

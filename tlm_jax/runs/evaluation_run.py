@@ -12,8 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tlm_jax import models
-from tlm_jax.checkpoints.loading import load_params, with_run_choices
+from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.data import demonstrations, location, tasks
 from tlm_jax.data.records import read_records
@@ -29,10 +28,9 @@ from tlm_jax.runs.evaluation_config import EvalConfig
 from tlm_jax.runs.evaluation_modes import MODES
 from tlm_jax.runs.evaluation_subject import Subject
 from tlm_jax.runs.inference_tokens import TokenizerFiles
-from tlm_jax.runs.trainable import with_shardings
+from tlm_jax.runs.ready_model import end_ids, params_on_mesh
 from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
-from tlm_jax.sharding import rules
 
 
 def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
@@ -106,14 +104,8 @@ def _evaluate(
 def _load(name: str, source: Pretrained, config: EvalConfig) -> Subject:
     model = with_run_choices(source.config, dtype=config.dtype)
     mesh = meshes.make_mesh(config.mesh)
-    shapes, axes = models.abstract_params(model), models.logical_axes(model)
-    abstract = with_shardings(shapes, rules.named_shardings(axes, mesh, shapes=shapes))
-    params = load_params(source, model, abstract, announce=console.say)
-    ends = (source.hugging_face or {}).get("eos_token_id")
-    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    return Subject(
-        name, model, params, mesh, source.step, tuple(int(i) for i in ends), window_of(source)
-    )
+    params = params_on_mesh(source, model, mesh, console.say)
+    return Subject(name, model, params, mesh, source.step, end_ids(source), window_of(source))
 
 
 def _prepare(config: EvalConfig) -> None:

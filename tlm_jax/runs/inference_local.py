@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from tlm_jax import models
-from tlm_jax.checkpoints.loading import load_params, with_run_choices
+from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits
 from tlm_jax.decoding.engine import Engine
@@ -27,7 +27,7 @@ from tlm_jax.runs.inference_tokens import (
     TokenizerFiles,
     model_vocabulary,
 )
-from tlm_jax.runs.trainable import with_shardings
+from tlm_jax.runs.ready_model import end_ids, params_on_mesh
 from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules
@@ -122,25 +122,16 @@ class LocalBackend(Backend):
     def _engine(self, longest_prompt: int) -> Engine:
         mesh = meshes.make_mesh(self._config.mesh, jax.local_devices())
         divisor = rules.batch_divisor(mesh)
-        shapes = models.abstract_params(self._model)
-        axes = models.logical_axes(self._model)
-        abstract = with_shardings(shapes, rules.named_shardings(axes, mesh, shapes=shapes))
         return Engine(
-            load_params(self._source, self._model, abstract),
+            params_on_mesh(self._source, self._model, mesh),
             self._model,
             rows=-(-self._config.batch_size // divisor) * divisor,
-            eos_ids=self._eos_ids(),
+            eos_ids=tuple(dict.fromkeys([self._vocabulary.eos_id, *end_ids(self._source)])),
             max_prompt_tokens=longest_prompt,
             num_candidates=self._config.sampling.num_candidates,
             start_id=self._vocabulary.bos_id,
             mesh=mesh if mesh.size > 1 else None,
         )
-
-    def _eos_ids(self) -> tuple[int, ...]:
-        """Returns the tokenizer's EOS and those that the model's own configuration names."""
-        named = (self._source.hugging_face or {}).get("eos_token_id")
-        further = named if isinstance(named, list) else [] if named is None else [named]
-        return tuple(dict.fromkeys([self._vocabulary.eos_id, *(int(i) for i in further)]))
 
     def _sampling(self) -> Sampling:
         chosen = self._config.sampling

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from tlm_jax import models
-from tlm_jax.checkpoints.loading import load_params, with_run_choices
+from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.data.teacher_cache import CacheWriter, Header, StoredUnembedding
 from tlm_jax.data.teacher_imports.examples import ExampleFile, solution_record
@@ -26,13 +26,12 @@ from tlm_jax.evaluation.teacher_scoring import TeacherScorer
 from tlm_jax.metrics.sample_progress import SampleProgress
 from tlm_jax.runs.hosts import this_host
 from tlm_jax.runs.inference_tokens import TokenizerFiles, model_vocabulary
+from tlm_jax.runs.ready_model import params_on_mesh
 from tlm_jax.runs.teacher_config import ScoreConfig
 from tlm_jax.runs.teacher_examples import write_examples
 from tlm_jax.runs.teacher_solutions import Scored, load_solutions
 from tlm_jax.runs.teacher_tokens import SolutionEncoder, Tokenized
-from tlm_jax.runs.trainable import with_shardings
 from tlm_jax.sharding import mesh as meshes
-from tlm_jax.sharding import rules
 
 _WINDOW_BATCHES = 64
 """So many batches are put in order of their lengths at a time; then their rows go to disk."""
@@ -148,11 +147,7 @@ class _Teacher:
 
     def _loaded(self) -> Any:
         if self._params is None:
-            shapes = models.abstract_params(self._model)
-            axes = models.logical_axes(self._model)
-            shardings = rules.named_shardings(axes, self._mesh, shapes=shapes)
-            abstract = with_shardings(shapes, shardings)
-            self._params = load_params(self._source, self._model, abstract)
+            self._params = params_on_mesh(self._source, self._model, self._mesh)
         return self._params
 
 
