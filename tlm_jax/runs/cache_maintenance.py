@@ -66,9 +66,10 @@ def _print_verification(directory: Path, found) -> None:
     cache = found.cache
     size = sum(shard.entry.bytes for shard in cache.shards)
     tokens = sum(shard.tokens for shard in found.shards)
+    plural = "" if len(found.shards) == 1 else "s"
     print(
-        f"{directory}: {len(found.shards)} shards, {len(cache):,} rows, {tokens:,} tokens, "
-        f"{size:,} bytes ({size / max(tokens, 1):.1f} a token); "
+        f"{directory}: {len(cache):,} rows, {tokens:,} tokens in {len(found.shards):,} "
+        f"shard{plural}, {size:,} bytes ({size / max(tokens, 1):.1f} a token); "
         f"{cache.duplicates:,} rows twice with equal content"
     )
     for shard in found.shards:
