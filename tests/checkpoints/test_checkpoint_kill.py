@@ -3,6 +3,7 @@
 import os
 import random
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlm_jax.checkpoints import manager as manager_module
 from tlm_jax.checkpoints.choice import complete_steps
+from tlm_jax.checkpoints.directory import CheckpointDirectory
 from tlm_jax.checkpoints.manager import CheckpointManager, Items
 
 WORKER = Path(__file__).parent / "worker_saving.py"
@@ -111,9 +112,9 @@ def test_kill_while_deleting_superseded_checkpoints(tmp_path, monkeypatch):
         next(p for p in path.rglob("*") if p.is_file()).unlink()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(manager_module.shutil, "rmtree", killed)
+    monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        manager._delete(1)
+        CheckpointDirectory(tmp_path).delete(1)
     monkeypatch.undo()
     assert complete_steps(tmp_path) == []
     CheckpointManager(tmp_path)

@@ -113,6 +113,16 @@ def test_what_orbax_reads_is_what_was_written(config, write_native):
     assert {name: array.read().tobytes() for name, array in found.items()} == _bits(source)
 
 
+def test_large_parameters_are_written_in_chunks(write_native, monkeypatch):
+    whole = _bits(write_native(LLAMA, "whole"))
+    monkeypatch.setattr(native, "BLOCK_BYTES", 256)
+    divided = write_native(LLAMA, "divided")
+    assert _bits(divided) == whole
+    state = divided / "checkpoints" / "0" / "state"
+    largest = max(path.stat().st_size for path in state.rglob("*") if path.name[0].isdigit())
+    assert largest <= 256
+
+
 def test_a_shared_bias_repeated_for_each_layer_becomes_one_again(write_native, tmp_path):
     source = write_native(T5)
     config = dataclasses.replace(T5, relpos_per_layer=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tlm_jax import models, trees
-from tlm_jax.checkpoints import families, peft
+from tlm_jax.checkpoints import families, peft, peft_config
 from tlm_jax.checkpoints.formats.safetensors_files import SafetensorsWriter, open_safetensors
 from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
@@ -129,7 +129,7 @@ def test_config_is_as_people_write_it(tmp_path):
     settings = LoraConfig(targets="query$|layers_0/.*/value$")
     adapters = lora.init_adapters(jax.random.key(0), config, settings)
     peft.write_adapters(tmp_path, adapters, config, settings, family=family, base_path="llama")
-    content = json.loads((tmp_path / peft.CONFIG).read_text())
+    content = json.loads((tmp_path / peft_config.FILE).read_text())
     assert content["target_modules"] == ["model.layers.0.self_attn.v_proj", "q_proj"]
     assert content["base_model_name_or_path"] == "llama"
     assert (content["r"], content["lora_alpha"], content["task_type"]) == (8, 16.0, "CAUSAL_LM")
@@ -141,7 +141,7 @@ def damaged(tmp_path):
 
     def make(fields=None, tensors=None):
         shutil.copytree(ADAPTERS / "llama_tied_linear_rope", tmp_path / "a")
-        path = tmp_path / "a" / peft.CONFIG
+        path = tmp_path / "a" / peft_config.FILE
         path.write_text(json.dumps(json.loads(path.read_text()) | (fields or {})))
         if tensors is not None:
             weights = tmp_path / "a" / peft.WEIGHTS
@@ -165,7 +165,30 @@ _Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
         ({"use_dora": True}, None, "use_dora is True, expected False"),
         ({"bias": "all"}, None, "bias is 'all', expected 'none'"),
         ({"modules_to_save": ["lm_head"]}, None, "only adapters are read"),
+        (
+            {"layer_replication": [[0, 2]]},
+            None,
+            r"layer_replication is .*, expected None",
+        ),
+        ({"alora_invocation_tokens": [5]}, None, r"alora_invocation_tokens is \[5\], expected"),
+        ({"init_lora_weights": "pissa_niter_16"}, None, "with which the base's weights were chang"),
+        ({"lora_alpha": None}, None, "lora_alpha is None, expected a number above 0"),
+        ({"lora_alpha": True}, None, "lora_alpha is True, expected a number above 0"),
+        ({"lora_dropout": "0.1"}, None, "lora_dropout is '0.1', expected a number from 0 to"),
+        ({"alpha_pattern": [1]}, None, r"alpha_pattern is \[1\], expected an object"),
+        ({"alpha_pattern": {"q": 0}}, None, "alpha_pattern of 'q' is 0, expected a number above"),
+        ({"alpha_pattern": {"(": 1}}, None, r"'\(' in alpha_pattern is no regular expression"),
         (None, {f"{_Q0}.lora_A.weight": None}, "A and B of .*q_proj' do not fit: None"),
+        (
+            None,
+            {f"{_Q0}.lora_A.weight": np.zeros(4, np.float32)},
+            r"A and B of .*q_proj' do not fit: \[4\], \[",
+        ),
+        (
+            None,
+            {f"{_Q0}.lora_A.weight": np.full((4, 32), np.nan, np.float32)},
+            r"parameter '.*q_proj.lora_A.weight' holds 128 values that are NaN or infinite",
+        ),
         (
             None,
             {f"{_Q0}.lora_B.bias": np.zeros(4, np.float32)},
@@ -202,7 +225,7 @@ def test_missing_files(tmp_path):
     _, config, _ = _opened("llama_tied_linear_rope")
     with pytest.raises(UserError, match=r"adapter_config.json is missing: expected adapters"):
         peft.read_adapters(tmp_path, config)
-    shutil.copy(ADAPTERS / "llama_tied_linear_rope" / peft.CONFIG, tmp_path)
+    shutil.copy(ADAPTERS / "llama_tied_linear_rope" / peft_config.FILE, tmp_path)
     with pytest.raises(UserError, match=r"adapter_model.safetensors is missing: .*in safetensors"):
         peft.read_adapters(tmp_path, config)
 

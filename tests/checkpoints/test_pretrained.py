@@ -89,6 +89,18 @@ def test_weights_without_configuration(write_hugging_face):
     _refused(directory, r"has safetensors files but no config.json beside them")
 
 
+def test_a_configuration_without_weights(write_hugging_face):
+    directory = write_hugging_face(shard_bytes=1 << 30)
+    (directory / "model.safetensors").unlink()
+    _refused(directory, r"hf has a config.json but no \*.safetensors file$")
+
+
+def test_a_description_without_checkpoints(write_hugging_face, tmp_path):
+    convert(open_pretrained(write_hugging_face()), tmp_path / "n", "native")
+    shutil.rmtree(tmp_path / "n/checkpoints")
+    _refused(tmp_path / "n", r"/n holds no checkpoint$")
+
+
 def test_a_damaged_index_is_named(write_hugging_face):
     directory = write_hugging_face()
     (directory / hugging_face.INDEX).write_text("{}")

@@ -1,25 +1,16 @@
 """Saves training asynchronously, and restores the newest checkpoint that is whole.
 
-    DIRECTORY/
-      300/                    a complete checkpoint, named by its step
-        state/                parameters, optimizer, step and random numbers (Orbax)
-        data/  metrics/       the data position; metrics in flight (JSON)
-        manifest.json         files with sizes and checksums, arrays with shapes
-      400.saving/             being written; never read, removed at the next start
-      200.damaged/            failed its check and was passed over; yours to look at or delete
-
-A checkpoint gets its number by one rename, after every file and then the manifest is on disk, so
-a process killed at any moment leaves either a whole checkpoint or none.
+300/                  a complete checkpoint, named by its step
+  state/              parameters, optimizer, step and random numbers (Orbax)
+  data/  metrics/     the data position; metrics in flight (JSON)
+  manifest.json       files with sizes and checksums, arrays with shapes
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import shutil
 import threading
-import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,23 +18,15 @@ from typing import Any
 
 from tlm_jax.checkpoints import manifest, orbax_files
 from tlm_jax.checkpoints.base_model import BaseModel, check_same_base
-from tlm_jax.checkpoints.choice import (
-    check_files,
-    complete_steps,
-    newest_whole,
-    print_line,
-    read_manifest,
-)
+from tlm_jax.checkpoints.choice import check_files, newest_whole, print_line, read_manifest
+from tlm_jax.checkpoints.directory import CheckpointDirectory
 from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.checkpoints.lock import lock_directory
-from tlm_jax.checkpoints.manifest import Damaged
 from tlm_jax.checkpoints.processes import gather, is_primary
 from tlm_jax.checkpoints.structure import array_specs, check_same
 from tlm_jax.checkpoints.write_failure import not_written
 from tlm_jax.errors import UserError
 
-SAVING, DELETING, DAMAGED = ".saving", ".deleting", ".damaged"
-_REMOVAL_TRIES, _REMOVAL_PAUSE_SECONDS = 20, 0.05
 _OTHER_MODEL = (
     "Train with the configuration that made it (config.gin beside the checkpoints), "
     "or choose another MODEL_DIR."
@@ -100,7 +83,7 @@ class CheckpointManager:
                 f"{directory} is an object-store address; checkpoints need a file system: "
                 "mount the bucket (for example with gcsfuse) and give the mounted path"
             )
-        self.directory = Path(directory)
+        self._disk = CheckpointDirectory(Path(directory))
         self._keep = keep or KeepPolicy()
         self._checksums = checksums
         self._base = base
@@ -115,12 +98,17 @@ class CheckpointManager:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 # Closed, and so unlocked, when this object goes.
                 self._unlock = weakref.finalize(self, os.close, lock_directory(self.directory))
-                self._remove_leftovers()
+                self._disk.remove_leftovers()
             except OSError as error:
                 raise UserError(
                     f"checkpoint directory {self.directory} cannot be used: {error.strerror}"
                 ) from error
         gather(None)
+
+    @property
+    def directory(self) -> Path:
+        """Where the checkpoints lie."""
+        return self._disk.path
 
     def save(self, step: int, items: Items, *, score: float | None = None) -> None:
         """Starts saving; returns once the state is off the devices, so that it may be donated.
@@ -146,7 +134,7 @@ class CheckpointManager:
         arrays = array_specs(items.state)
         try:
             orbax_files.start_save(
-                self._writer, self._path(step, SAVING), items.state, items.data, items.metrics
+                self._writer, self._disk.saving(step), items.state, items.data, items.metrics
             )
         except Exception as error:
             raise self._failed(step, error) from error
@@ -172,7 +160,7 @@ class CheckpointManager:
             or there are checkpoints and all are damaged. Never starts over in silence.
         """
         self.wait()
-        steps = gather(complete_steps(self.directory))[0]
+        steps = gather(self._disk.steps())[0]
         if step is not None and step not in steps:
             raise UserError(f"no checkpoint of step {step} in {self.directory}; it has {steps}")
         if not steps:
@@ -189,11 +177,11 @@ class CheckpointManager:
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest complete checkpoint; its files are not checked."""
-        return max(complete_steps(self.directory), default=None)
+        return max(self._disk.steps(), default=None)
 
     def all_steps(self) -> list[int]:
         """Returns the steps of all complete checkpoints, oldest first."""
-        return complete_steps(self.directory)
+        return self._disk.steps()
 
     def wait(self) -> None:
         """Returns when nothing is being saved any more.
@@ -220,16 +208,16 @@ class CheckpointManager:
         try:
             self._writer.wait_until_finished()
             if is_primary():
-                saving = self._path(step, SAVING)
-                base = None if self._base is None else dataclasses.asdict(self._base)
                 manifest.seal(
-                    saving, step, arrays, score=score, checksums=self._checksums, base=base
+                    self._disk.saving(step),
+                    step,
+                    arrays,
+                    score=score,
+                    checksums=self._checksums,
+                    base=None if self._base is None else dataclasses.asdict(self._base),
                 )
-                if self._path(step).exists():
-                    self._delete(step)
-                saving.rename(self._path(step))
-                manifest.sync_directory(self.directory)
-                self._delete_superseded()
+                self._disk.complete(step)
+                self._disk.delete_superseded(self._keep)
         except UserError as error:
             self._failure = error
         except Exception as error:
@@ -260,7 +248,7 @@ class CheckpointManager:
         return Items(orbax_files.read_arrays(path, abstract), data, metrics)
 
     def _refuse_only_damaged(self) -> None:
-        damaged = gather(sorted(path.name for path in self.directory.glob(f"*{DAMAGED}")))[0]
+        damaged = gather(self._disk.damaged())[0]
         if damaged:
             raise UserError(
                 f"{self.directory} holds only damaged checkpoints ({', '.join(damaged)}): mend one "
@@ -269,60 +257,17 @@ class CheckpointManager:
 
     def _set_aside(self, problems: Mapping[int, str], restored: int) -> None:
         for step, problem in problems.items():
-            moved = self._path(step, DAMAGED)
             if is_primary():
-                shutil.rmtree(moved, ignore_errors=True)
-                self._path(step).rename(moved)
+                moved = self._disk.set_aside(step)
                 self._announce(
                     f"checkpoint {step} is damaged: {problem}; going on from checkpoint "
                     f"{restored} (the damaged one is now {moved})"
                 )
         gather(None)
 
-    def _scores(self) -> dict[int, float | None]:
-        scores: dict[int, float | None] = {}
-        for step in complete_steps(self.directory):
-            # A damaged one has no score, but is counted: it is looked at when restoring.
-            scores[step] = None
-            with contextlib.suppress(Damaged):
-                scores[step] = manifest.read(self._path(step)).score
-        return scores
-
-    def _delete_superseded(self) -> None:
-        for step in self._keep.superseded(self._scores()):
-            try:
-                self._delete(step)
-            except OSError as error:
-                raise UserError(
-                    f"checkpoint {self._path(step)} cannot be deleted to make room for newer "
-                    f"ones: {error.strerror}"
-                ) from error
-
-    def _delete(self, step: int) -> None:
-        # Loses its number before its files: half a checkpoint must not look like one.
-        doomed = self._path(step, DELETING)
-        self._path(step).rename(doomed)
-        shutil.rmtree(doomed)
-
-    def _remove_leftovers(self) -> None:
-        for path in self.directory.iterdir():
-            if any(suffix.startswith((SAVING, DELETING)) for suffix in path.suffixes):
-                shutil.rmtree(path)
-
-    def _path(self, step: int, suffix: str = "") -> Path:
-        return self.directory / f"{step}{suffix}"
-
     def _failed(self, step: int, error: Exception) -> UserError:
         """Explains a failed save, after freeing what it had written."""
-        # Writes of other arrays may still be under way and add files while these are removed; what
-        # stays in spite of the tries goes at the next start.
-        for _ in range(_REMOVAL_TRIES):
-            unfinished = list(self.directory.glob(f"{step}{SAVING}*"))
-            if not unfinished:
-                break
-            for path in unfinished:
-                shutil.rmtree(path, ignore_errors=True)
-            time.sleep(_REMOVAL_PAUSE_SECONDS)
+        self._disk.remove_unfinished(step)
         if self._last_saved == step:
             self._last_saved = None
         return not_written(step, self.directory, self.latest_step(), error)

@@ -9,8 +9,6 @@ the ranks add up, since our A's differ.
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlm_jax import models, trees
-from tlm_jax.checkpoints import families
+from tlm_jax.checkpoints import families, peft_config
 from tlm_jax.checkpoints.families import Family, Tensor
 from tlm_jax.checkpoints.families.table import fused_order
+from tlm_jax.checkpoints.formats.blocks import check_finite
 from tlm_jax.checkpoints.formats.safetensors_files import SafetensorsWriter, open_safetensors
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import in_memory
@@ -30,11 +29,9 @@ from tlm_jax.models.layouts import stack_layers, unstack_layers
 from tlm_jax.models.lora import LoraConfig, projections
 from tlm_jax.types import Params
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _KERNEL = "/kernel"
-_REFUSED = {"use_dora": False, "bias": "none", "modules_to_save": None, "fan_in_fan_out": None}
-"""Settings of PEFT that would change the model in ways that ours does not; None: any value."""
 
 
 class Pair(NamedTuple):
@@ -70,7 +67,8 @@ def write_adapters(
     family = family or families.family_for(config)
     ours = _unstacked_pairs(adapters, lora)
     theirs: dict[str, Pair] = {}
-    for module, tensor in _places(family, config).items():
+    places = _places(family, config)
+    for module, tensor in places.items():
         pairs = [ours.get(name.removesuffix(_KERNEL)) for name in tensor.ours]
         if any(pair is not None for pair in pairs):
             theirs[module] = _joined(tensor, pairs)
@@ -85,8 +83,15 @@ def write_adapters(
         for name, array in arrays.items():
             writer.write(name, (), array)
     (directory / (WEIGHTS + ".partial")).rename(directory / WEIGHTS)
-    content = _peft_config(theirs, config, family, lora, base_path)
-    (directory / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    text = peft_config.content(
+        {module: pair.a.shape[1] for module, pair in theirs.items()},
+        lora,
+        modules=places.keys(),
+        task_type="SEQ_2_SEQ_LM" if isinstance(config, EncoderDecoderConfig) else "CAUSAL_LM",
+        fan_in_fan_out=not family.kernels_transposed,
+        base_path=base_path,
+    )
+    (directory / peft_config.FILE).write_text(text, encoding="utf-8")
 
 
 def read_adapters(
@@ -110,7 +115,7 @@ def read_adapters(
         do not have.
     """
     directory = Path(directory)
-    settings = _read_config(directory / CONFIG)
+    settings = peft_config.read(directory / peft_config.FILE)
     family = family or families.family_for(config)
     theirs = _their_pairs(directory, settings)
     ours: dict[str, Pair] = {}
@@ -135,13 +140,8 @@ def read_adapters(
         flat[f"{name}/lora_a"] = np.pad(pair.a, ((0, 0), (0, missing)))
         flat[f"{name}/lora_b"] = np.pad(pair.b * ratio, ((0, missing), (0, 0)))
     adapters = _in_layout(flat, config, directory)
-    stabilized = bool(settings.get("use_rslora"))
-    lora = LoraConfig(
-        rank=rank,
-        alpha=scale * (math.sqrt(rank) if stabilized else rank),
-        targets=_pattern(adapters, config),
-        dropout_rate=float(settings.get("lora_dropout") or 0.0),
-        rank_stabilized=stabilized,
+    lora = peft_config.lora_config(
+        settings, rank=rank, scale=scale, targets=_pattern(adapters, config)
     )
     return adapters, lora
 
@@ -214,67 +214,6 @@ def _separated(tensor: Tensor, pair: Pair) -> dict[str, Pair]:
     return result
 
 
-def _peft_config(
-    theirs: Mapping[str, Pair],
-    config: ModelConfig,
-    family: Family,
-    lora: LoraConfig,
-    base_path: str | None,
-) -> dict[str, Any]:
-    """Returns the content of adapter_config.json."""
-    ranks = {module: pair.a.shape[1] for module, pair in theirs.items()}
-    others = {module: rank for module, rank in ranks.items() if rank != lora.rank}
-    of_scale = math.sqrt if lora.rank_stabilized else float
-    return {
-        "peft_type": "LORA",
-        "task_type": ("SEQ_2_SEQ_LM" if isinstance(config, EncoderDecoderConfig) else "CAUSAL_LM"),
-        "base_model_name_or_path": base_path,
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": lora.dropout_rate,
-        "use_rslora": lora.rank_stabilized,
-        "rank_pattern": others,
-        "alpha_pattern": {module: lora.scale * of_scale(rank) for module, rank in others.items()},
-        "target_modules": _target_modules(theirs, family, config),
-        "fan_in_fan_out": not family.kernels_transposed,
-        "bias": "none",
-        "modules_to_save": None,
-        "inference_mode": True,
-    }
-
-
-def _target_modules(theirs: Mapping[str, Pair], family: Family, config: ModelConfig) -> list[str]:
-    """Returns last names where all modules so named are adapted, as people write them."""
-    every = _places(family, config)
-    modules: set[str] = set()
-    for module in theirs:
-        last = module.rpartition(".")[2]
-        alike = [other for other in every if other.rpartition(".")[2] == last]
-        modules.add(last if all(other in theirs for other in alike) else module)
-    return sorted(modules)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        kind = settings.get("peft_type")
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: expected adapters as PEFT saves them") from None
-    except (ValueError, AttributeError):
-        raise UserError(f"{path} is damaged: expected a JSON object") from None
-    if kind != "LORA":
-        raise UserError(f"{path}: peft_type is {kind!r}, expected 'LORA'")
-    for name, wanted in _REFUSED.items():
-        if wanted is not None and settings.get(name, wanted) != wanted:
-            raise UserError(f"{path}: {name} is {settings[name]!r}, expected {wanted!r}")
-    if settings.get("modules_to_save"):
-        raise UserError(
-            f"{path}: modules_to_save is {settings['modules_to_save']!r}, but only adapters are "
-            "read; merge them into the model with PEFT and convert that"
-        )
-    return settings
-
-
 def _their_pairs(directory: Path, settings: Mapping[str, Any]) -> dict[str, Pair]:
     """Returns the pairs in the file by the Hugging Face module's name."""
     path = directory / WEIGHTS
@@ -282,30 +221,28 @@ def _their_pairs(directory: Path, settings: Mapping[str, Any]) -> dict[str, Pair
         raise UserError(f"{path} is missing: expected adapters as PEFT saves them, in safetensors")
     arrays = {name: array.read() for name, array in open_safetensors(path).items()}
     pairs: dict[str, Pair] = {}
-    for name in arrays:
+    for name, array in arrays.items():
+        check_finite(name, array)
         match = re.fullmatch(rf"{re.escape(_PREFIX)}(.+)\.lora_(A|B)\.weight", name)
         if match is None:
             raise UserError(f"{path}: tensor {name!r} is not the A or B of a linear map's adapter")
         module = match[1]
         a, b = (arrays.get(f"{_PREFIX}{module}.lora_{end}.weight") for end in "AB")
-        if a is None or b is None or a.shape[0] != b.shape[1]:
+        if a is None or b is None or not _fit(a, b):
             shapes = [None if x is None else list(x.shape) for x in (a, b)]
             raise UserError(f"{path}: A and B of {module!r} do not fit: {shapes[0]}, {shapes[1]}")
         pairs[module] = Pair(
-            a.astype(np.float32).T, b.astype(np.float32).T, _scale(module, len(a), settings)
+            a.astype(np.float32).T,
+            b.astype(np.float32).T,
+            peft_config.scale(settings, module, len(a)),
         )
     if not pairs:
         raise UserError(f"{path} holds no adapters")
     return pairs
 
 
-def _scale(module: str, rank: int, settings: Mapping[str, Any]) -> float:
-    alpha = settings["lora_alpha"]
-    for pattern, value in (settings.get("alpha_pattern") or {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", module):
-            alpha = value
-            break
-    return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+def _fit(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.ndim == b.ndim == 2 and a.shape[0] == b.shape[1] > 0
 
 
 def _in_layout(

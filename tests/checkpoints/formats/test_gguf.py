@@ -163,6 +163,10 @@ def test_llama3_scaling_is_told_by_its_factors(tmp_path, llama, random_arrays):
         ({"attention__value_length": ("add_uint32", 4)}, r"has llama.attention.value_length=4; on"),
         ({"rope__dimension_count": ("add_uint32", 4)}, r"has llama.rope.dimension_count=4; only"),
         ({"rope__scaling__type": ("add_string", "yarn")}, "rotary scaling of type 'yarn' cannot"),
+        ({"rope__scale_linear": ("add_string", "2")}, "rope.scale_linear is '2'; expected a numb"),
+        ({"rope__scale_linear": ("add_float32", float("nan"))}, "rope.scale_linear is nan; expect"),
+        ({"rope__scale_linear": ("add_float32", -1.0)}, r"llama.rope.scale_linear is -1\.0; expec"),
+        ({"attention__key_length": ("add_float32", 8.0)}, r"key_length is 8\.0; expected one int"),
     ],
 )  # fmt: skip
 def test_other_models_are_refused(tmp_path, llama, random_arrays, more, message):

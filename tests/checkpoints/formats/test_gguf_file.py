@@ -165,6 +165,33 @@ def test_damage_is_named(small):
     small.write_bytes(intact.replace(b"llama", b"\xff\xfe\xfd\xfc\xfb"))
     with pytest.raises(UserError, match=r"a string before byte \d+ is not UTF-8"):
         open_gguf_file(small)
+    small.write_bytes(intact)
+    _changed(
+        small,
+        struct.pack("<7sIIQ", b"numbers", 9, 5, 2),
+        struct.pack("<7sIIQ", b"numbers", 9, 9, 2),
+    )
+    with pytest.raises(UserError, match="is damaged: it has an array of arrays; get it again"):
+        open_gguf_file(small)
+    small.write_bytes(b"GGML" + intact[4:])
+    with pytest.raises(UserError, match="is no GGUF file: it does not begin with 'GGUF'"):
+        open_gguf_file(small)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (struct.pack("<II", 4, 0), "general.alignment is 0"),
+        (struct.pack("<II", 5, 2**32 - 1), "general.alignment is -1"),
+        (struct.pack("<If", 6, 32.0), r"general.alignment is 32\.0"),
+    ],
+)
+def test_an_impossible_alignment_is_named(tmp_path, value, message):
+    path = _write(tmp_path / "x.gguf", {"x": (_normal(4), Kind.F32)}, **{"general.alignment": 32})
+    name = b"general.alignment"
+    _changed(path, name + struct.pack("<II", 4, 32), name + value)
+    with pytest.raises(UserError, match=f"is damaged: {message}; get it again"):
+        open_gguf_file(path)
 
 
 @pytest.mark.parametrize("version", [1, 0x03000000])

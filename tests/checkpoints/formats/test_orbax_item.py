@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import tensorstore as ts
 
 from tlm_jax.checkpoints.formats.orbax_item import open_item
 from tlm_jax.errors import UserError
@@ -71,6 +72,17 @@ def test_a_damaged_database_says_so(tmp_path):
     manifest = tmp_path / "item" / "manifest.ocdbt"
     manifest.write_bytes(manifest.read_bytes()[:20])
     with pytest.raises(UserError, match="damaged or incomplete, get it again"):
+        open_item(tmp_path / "item")
+    (tmp_path / "item" / "_METADATA").unlink()
+    with pytest.raises(UserError, match=r"item: the database cannot be read \(.*\)$") as raised:
+        open_item(tmp_path / "item")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_database_of_something_else_says_so(tmp_path):
+    base = {"driver": "file", "path": f"{tmp_path / 'item'}/"}
+    ts.KvStore.open({"driver": "ocdbt", "base": base}).result().write("notes", b"x").result()
+    with pytest.raises(UserError, match="item: the database holds no arrays"):
         open_item(tmp_path / "item")
 
 

@@ -342,11 +342,63 @@ def test_damage_is_named(tmp_path):
         open_t5x(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tree: 3, r"is no index of a T5X checkpoint: it holds no dictionary$"),
+        (
+            lambda tree: _with(tree, "state", {"step": np.int32([1, 2])}),
+            r"state/step is \[2\] in int32, expected one whole number; the checkpoint is damaged",
+        ),
+        (
+            lambda tree: _with(tree, "state", {"step": 1.5}),
+            r"state/step is \[\] in float64, expected one whole number",
+        ),
+        (
+            lambda tree: _with(tree, "target", {"x": {"driver": "zarr", "path": "nowhere"}}),
+            r"no array at .*nowhere: expected a zarr directory",
+        ),
+        (
+            lambda tree: _with(
+                tree,
+                "target",
+                {"x": {"driver": "zarr", "path": "target.token_embedder.embedding", "metadata": 1}},
+            ),
+            r"has shape \[3, 2\], but the index in .* gives \[\]; files of two checkpoints",
+        ),
+    ],
+    ids=["no dictionary", "two steps", "half a step", "an absent array", "no shape"],
+)
+def test_a_damaged_index_is_named(tmp_path, change, message):
+    directory = tmp_path / "checkpoint_0"
+    directory.mkdir()
+    _hand_made(directory)
+    index = directory / "checkpoint"
+    tree = serialization.msgpack_restore(index.read_bytes())
+    index.write_bytes(serialization.msgpack_serialize(change(tree)))
+    with pytest.raises(UserError, match=message) as raised:
+        open_t5x(directory)
+    assert str(directory) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def _with(tree, name, value):
+    return tree | {"optimizer": tree["optimizer"] | {name: value}}
+
+
 def test_parameters_of_another_kind_are_not_t5x():
     arrays = {"decoder/token_embedder/embedding": in_memory(np.zeros((4, 2), np.float32))}
     message = "here has no parameter 'relpos_bias/rel_embedding': it is not of a T5X model"
     with pytest.raises(UserError, match=message):
         config_from_arrays(arrays, "here")
+    for shape in ((4,), (4, 0)):
+        arrays = {"token_embedder/embedding": in_memory(np.zeros(shape, np.float32))}
+        message = (
+            rf"here: 'token_embedder/embedding' has shape \[{str(list(shape))[1:-1]}\], expected 2 "
+            "axes with entries: it is not of a T5X model"
+        )
+        with pytest.raises(UserError, match=message):
+            config_from_arrays(arrays, "here")
 
 
 def test_models_that_t5x_does_not_have_are_refused(tmp_path, random_arrays):

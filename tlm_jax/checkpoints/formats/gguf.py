@@ -6,6 +6,7 @@ interleaves the rows of the query and key projections, which is undone here by a
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,9 +75,10 @@ def open_gguf(path: Path) -> OpenedGguf:
             f"{path} is of architecture {found!r}; of GGUF files only {_ARCHITECTURE!r} (LLaMA, "
             "Mistral, SmolLM2) can be read: get this model as a Hugging Face directory"
         )
-    if metadata.get("split.count", 1) > 1:
+    parts = metadata.get("split.count", 1)
+    if parts not in (0, 1):
         raise UserError(
-            f"{path} is one of {metadata['split.count']} parts; join them first: "
+            f"{path} is one of {parts} parts; join them first: "
             "llama-gguf-split --merge FIRST_PART WHOLE"
         )
     config = _config(metadata, tensors, path)
@@ -121,8 +123,8 @@ def _config(
         "head_dim": head_dim,
         "intermediate_size": fields.number("feed_forward_length"),
         "hidden_act": "silu",
-        "rms_norm_eps": fields.get("attention.layer_norm_rms_epsilon", 1e-5),
-        "rope_theta": fields.get("rope.freq_base", 10_000.0),
+        "rms_norm_eps": fields.real("attention.layer_norm_rms_epsilon", 1e-5),
+        "rope_theta": fields.real("rope.freq_base", 10_000.0),
         "rope_scaling": _rotary_scaling(fields, tensors.get(_ROTARY_FACTORS), head_dim),
         "max_position_embeddings": fields.number("context_length"),
         "tie_word_embeddings": "output.weight" not in tensors,
@@ -132,7 +134,8 @@ def _config(
     }
     for role in ("bos", "eos", "padding"):
         token = metadata.get(f"tokenizer.ggml.{role}_token_id")
-        if token is not None:
+        # Files may name a padding token that the model has no row for.
+        if type(token) is int and 0 <= token < vocab_size:
             config[f"{role.replace('padding', 'pad')}_token_id"] = token
     return config
 
@@ -156,6 +159,15 @@ class _Fields:
         problem = "is missing" if found is None else f"is {found!r}; expected one integer above 0"
         raise UserError(f"{self._path}: {_ARCHITECTURE}.{name} {problem}")
 
+    def real(self, name: str, default: float) -> float:
+        """Returns a finite number above 0."""
+        found = self.get(name, default)
+        if type(found) in (int, float) and 0 < found < math.inf:
+            return found
+        raise UserError(
+            f"{self._path}: {_ARCHITECTURE}.{name} is {found!r}; expected a number above 0"
+        )
+
     def refuse(self, what: str) -> UserError:
         return UserError(f"{self._path}: {what} cannot be read; get the Hugging Face model instead")
 
@@ -167,7 +179,7 @@ def _rotary_scaling(
     if factors is not None:
         given = factors.read().reshape(-1).astype(np.float64)
         scaling = {"rope_type": "llama3", "factor": float(given.max()), **_LLAMA3}
-        base = fields.get("rope.freq_base", 10_000.0)
+        base = fields.real("rope.freq_base", 10_000.0)
         if given.size != head_dim // 2 or not np.allclose(
             given, _llama3_factors(scaling, base, head_dim), rtol=1e-4
         ):
@@ -176,11 +188,11 @@ def _rotary_scaling(
     kind = fields.get("rope.scaling.type", "none")
     if kind == "none":
         # Files of 2023 have the factor only.
-        factor = fields.get("rope.scale_linear", 1.0)
+        factor = fields.real("rope.scale_linear", 1.0)
         return None if factor == 1.0 else {"rope_type": "linear", "factor": factor}
     if kind != "linear":
         raise fields.refuse(f"rotary scaling of type {kind!r}")
-    return {"rope_type": "linear", "factor": fields.get("rope.scaling.factor", 1.0)}
+    return {"rope_type": "linear", "factor": fields.real("rope.scaling.factor", 1.0)}
 
 
 def _llama3_factors(scaling: Mapping[str, Any], base: float, head_dim: int) -> np.ndarray:

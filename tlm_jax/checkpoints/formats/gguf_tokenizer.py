@@ -19,6 +19,8 @@ _WHOLE_TOKENIZERS = TOKENIZER_FILES[:2]
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
 """Types of pieces, in `tokenizer.ggml.token_type`."""
 
+_LISTS = {"tokens": str, "token_type": int, "scores": float, "merges": str}
+
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -56,7 +58,7 @@ def tokenizer_files(metadata: Mapping[str, Any], path: Path) -> dict[str, Path |
       path: of the GGUF file; a whole tokenizer beside it is taken instead of the one in it.
 
     Raises:
-      UserError: the tokenizer in the file is of a kind that is not known here.
+      UserError: the tokenizer in the file is damaged, or of a kind that is not known here.
     """
     beside = {name: path.with_name(name) for name in TOKENIZER_FILES}
     if any(beside[name].is_file() for name in _WHOLE_TOKENIZERS):
@@ -68,6 +70,7 @@ def tokenizer_files(metadata: Mapping[str, Any], path: Path) -> dict[str, Path |
     }
     if "tokens" not in fields:
         return {}
+    _check_fields(fields, path)
     kind = fields.get("model")
     if kind == "gpt2":
         content, adds_start = _byte_level(fields, path)
@@ -88,6 +91,34 @@ def _unknown(path: Path, what: str) -> UserError:
     return UserError(
         f"{path}: the tokenizer in it is {what}. Put tokenizer.json of the model beside the file"
     )
+
+
+def _check_fields(fields: Mapping[str, Any], path: Path) -> None:
+    """Refuses fields that are missing, or of another kind or length than they have."""
+    for name, kind in _LISTS.items():
+        values = fields.get(name, [])
+        if not isinstance(values, list) or any(type(value) is not kind for value in values):
+            raise _damaged(path, f"its {name} are not a list of {kind.__name__}")
+    num_tokens = len(fields["tokens"])
+    needed = {"gpt2": "merges", "llama": "scores"}.get(str(fields.get("model")))
+    if needed is not None and needed not in fields:
+        raise _damaged(path, f"it has no {needed}")
+    for name in ("token_type", "scores"):
+        if len(fields.get(name, fields["tokens"])) != num_tokens:
+            raise _damaged(path, f"it has {num_tokens:,} tokens but {len(fields[name]):,} {name}")
+    for merge in fields.get("merges", []):
+        if merge.count(" ") != 1:
+            raise _damaged(path, f"its merge {merge!r} is not two pieces")
+    for role in ("bos", "eos"):
+        number = fields.get(f"{role}_token_id", 0)
+        if type(number) is not int or not 0 <= number < num_tokens:
+            raise _damaged(
+                path, f"its {role}_token_id is {number!r}, but it has {num_tokens:,} tokens"
+            )
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    return UserError(f"{path}: the tokenizer in it is damaged: {what}; get it again")
 
 
 def _byte_level(fields: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], bool]:
@@ -127,11 +158,6 @@ def _byte_level(fields: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], 
 def _sentence_piece(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Returns LLaMA's SentencePiece BPE, whose pieces have scores instead of merges."""
     tokens, scores = fields["tokens"], fields["scores"]
-    if len(scores) != len(tokens):
-        raise UserError(
-            f"the GGUF file's tokenizer has {len(tokens):,} tokens but {len(scores):,} scores; it "
-            "is damaged, get it again"
-        )
     types = fields.get("token_type") or [1] * len(tokens)
     unknown = next((token for token, kind in zip(tokens, types) if kind == _UNKNOWN), None)
     model = {
@@ -225,7 +251,9 @@ def _tokenizer(
 
 def _token(fields: Mapping[str, Any], role: str) -> str | None:
     number = fields.get(f"{role}_token_id")
-    return None if number is None else fields["tokens"][number]
+    # Files may name a padding token that they do not have.
+    known = type(number) is int and 0 <= number < len(fields["tokens"])
+    return fields["tokens"][number] if known else None
 
 
 def _template(fields: Mapping[str, Any], adds_start: bool) -> dict[str, Any] | None:

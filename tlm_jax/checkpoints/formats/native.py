@@ -88,7 +88,9 @@ def read_model_file(model_dir: Path) -> tuple[ModelConfig, Mapping[str, Any] | N
     """Returns the configuration in model.json, and config.json of where the model came from.
 
     Raises:
-      UserError: the file is missing or damaged.
+      UserError: the file is missing; or it is damaged: no JSON, of another format than this
+        version writes, without a model, with a field of the model that is unknown, missing or of
+        another type, or with something that is no object in `hugging_face`.
     """
     file = model_dir / MODEL_FILE
     try:

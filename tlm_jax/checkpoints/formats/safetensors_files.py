@@ -46,7 +46,11 @@ def open_safetensors(path: Path) -> dict[str, LazyArray]:
     """Returns the arrays of one file by name; only its header is read now.
 
     Raises:
-      UserError: the file is cut short, is not of this format, or holds an unknown type.
+      UserError: the file is not of this format (a header that is not JSON, or of an impossible
+        length); it is cut short; an entry of its header is not shape, type and place, or names a
+        type that is not known, or stands there twice; a tensor has another number of bytes than
+        its shape and type need; tensors share bytes or leave some between them. Reading a part
+        raises one if the file has become shorter.
     """
     header, start = _read_header(path)
     size = path.stat().st_size

@@ -71,7 +71,10 @@ def open_t5x(path: Path) -> OpenedT5x:
         `checkpoint` in it.
 
     Raises:
-      UserError: there is none, or it is damaged.
+      UserError: there is none; it is of another program (a TensorFlow checkpoint, no parameters
+        under `target`); its index is cut short, or names an array that is missing, cannot be read
+        or has another shape than the index says; the step is not one number. Reading a parameter
+        raises one if a chunk is missing or damaged.
     """
     found = _candidates(path)
     if not found:
@@ -95,11 +98,13 @@ def open_t5x(path: Path) -> OpenedT5x:
     }
     if not arrays:
         raise UserError(f"{directory} holds no parameters under 'target': it is not of T5X")
-    if _STEP in leaves and leaves[_STEP].shape:
+    found_step = leaves.get(_STEP)
+    if found_step is not None and (found_step.shape or found_step.dtype.kind not in "iu"):
         raise UserError(
-            f"{directory}: {_STEP} has shape {list(leaves[_STEP].shape)}, not one number"
+            f"{directory}: {_STEP} is {list(found_step.shape)} in {found_step.dtype}, expected one "
+            "whole number; the checkpoint is damaged, get it again"
         )
-    step = int(leaves[_STEP].read()) if _STEP in leaves else 0
+    step = 0 if found_step is None else int(found_step.read())
     state = {name: x for name, x in leaves.items() if name.startswith(_STATE) and name != _STEP}
     return OpenedT5x(arrays, state, step, files)
 
@@ -275,7 +280,9 @@ def _stored_name(leaf: Any) -> str | None:
 
 
 def _spec_shape(spec: Mapping[str, Any]) -> list[int]:
-    return [int(size) for size in spec.get("metadata", {}).get("shape", ())]
+    metadata = spec.get("metadata")
+    shape = metadata.get("shape") if isinstance(metadata, dict) else None
+    return list(shape) if isinstance(shape, (list, tuple)) else []
 
 
 def _without_uint16(array: LazyArray) -> LazyArray:

@@ -26,24 +26,31 @@ def config_from_arrays(
       where: for messages.
 
     Raises:
-      UserError: a parameter that all of these models have is missing.
+      UserError: a parameter that all of these models have is missing, or has another number of
+        axes.
     """
 
-    def shape(ending: str) -> tuple[int, ...]:
-        for name in sorted(arrays):
-            if name.endswith(ending):
-                return arrays[name].shape
-        raise UserError(f"{where} has no parameter {ending!r}: it is not of a T5X model")
+    def shape(ending: str, *ranks: int) -> tuple[int, ...]:
+        name = next((name for name in sorted(arrays) if name.endswith(ending)), None)
+        if name is None:
+            raise UserError(f"{where} has no parameter {ending!r}: it is not of a T5X model")
+        found = arrays[name].shape
+        if len(found) not in ranks or 0 in found:
+            raise UserError(
+                f"{where}: {name!r} has shape {list(found)}, expected "
+                f"{' or '.join(map(str, ranks))} axes with entries: it is not of a T5X model"
+            )
+        return found
 
     def num_layers(stack: str) -> int:
         if scanned:
-            return arrays[f"{stack}/{stack}/mlp/wo/kernel"].shape[1]
+            return shape(f"{stack}/{stack}/mlp/wo/kernel", 3)[1]
         return len({name.split("/")[1] for name in arrays if name.startswith(f"{stack}/layers_")})
 
     scanned = "decoder/decoder/mlp/wo/kernel" in arrays
-    vocab_size, embed_dim = shape("token_embedder/embedding")
-    num_heads, *_, buckets = shape("relpos_bias/rel_embedding")
-    query = shape("attention/query/kernel")
+    vocab_size, embed_dim = shape("token_embedder/embedding", 2)
+    num_heads, *_, buckets = shape("relpos_bias/rel_embedding", 2, 3)
+    query = shape("attention/query/kernel", 2, 3, 4)
     # [D, (L,) N·H] or [D, (L,) N, H].
     heads_axis = 2 if scanned else 1
     joined = query[heads_axis] if len(query) == heads_axis + 1 else num_heads * query[-1]
@@ -53,7 +60,7 @@ def config_from_arrays(
         "embed_dim": embed_dim,
         "num_heads": num_heads,
         "head_dim": joined // num_heads,
-        "mlp_dim": shape("mlp/wo/kernel")[0],
+        "mlp_dim": shape("mlp/wo/kernel", 2, 3)[0],
         "mlp_activations": ("gelu", "linear") if gated else ("relu",),
         "tie_embeddings": "decoder/logits_dense/kernel" not in arrays,
         "scan_layers": scanned,
