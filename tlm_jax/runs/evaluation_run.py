@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -21,11 +22,12 @@ from tlm_jax.errors import UserError
 from tlm_jax.evaluation import outcome_page
 from tlm_jax.evaluation.contamination import overlaps
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
-from tlm_jax.evaluation.outcomes import Outcome, as_lines, compared
+from tlm_jax.evaluation.outcomes import Outcome, compared
 from tlm_jax.metrics.progress import duration
 from tlm_jax.runs import console, evaluation_table, files
 from tlm_jax.runs.evaluation_config import EvalConfig
 from tlm_jax.runs.evaluation_modes import MODES
+from tlm_jax.runs.evaluation_store import OutcomeStore, outcome_key
 from tlm_jax.runs.evaluation_subject import Subject
 from tlm_jax.runs.inference_tokens import TokenizerFiles
 from tlm_jax.runs.ready_model import end_ids, params_on_mesh
@@ -35,6 +37,8 @@ from tlm_jax.sharding import mesh as meshes
 
 def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
     """Evaluates every checkpoint on every task in every mode, one checkpoint at a time.
+
+    What an earlier run there has found with the same settings is taken over.
 
     Args:
       config: what is evaluated.
@@ -52,7 +56,7 @@ def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
     known: dict[str, dict[str, Any]] = {}
     outcomes: list[Outcome] = []
     for name, path in _names(config.checkpoints).items():
-        outcomes += _evaluate(name, path, config, known)
+        outcomes += _evaluate(name, path, config, known, OutcomeStore(output))
     if not outcomes:
         raise UserError(
             "nothing was asked: 'rank' needs questions with options, and targets that are nothing "
@@ -74,7 +78,11 @@ def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
 
 
 def _evaluate(
-    name: str, path: str, config: EvalConfig, known: dict[str, dict[str, Any]]
+    name: str,
+    path: str,
+    config: EvalConfig,
+    known: dict[str, dict[str, Any]],
+    store: OutcomeStore,
 ) -> list[Outcome]:
     source = open_pretrained(path)
     tokenizer = TokenizerFiles(source)
@@ -82,17 +90,23 @@ def _evaluate(
         eval_sets = _open_sets(config, _vocabulary(config, tokenizer), known)
         for eval_set in eval_sets:
             check_vocabulary_fits(eval_set.vocabulary, source.config.vocab_size)
-        subject = _load(name, source, config)
+        load = functools.cache(lambda: _load(name, source, config))  # if anything is missing
         found = []
         for eval_set in eval_sets:
+            key = outcome_key(config, source, eval_set)
             for mode in config.modes:
                 start = time.perf_counter()
-                outcome = MODES[mode](subject, eval_set, config)
-                seconds = duration(time.perf_counter() - start)
+                outcome = store.read(name, eval_set.task, mode, key)
+                there = outcome is not None
+                if outcome is None:
+                    outcome = MODES[mode](load(), eval_set, config)
                 if outcome is None:
                     console.say(f"note: {eval_set.task} has no options to rank")
                     continue
-                console.say(f"{name}  {eval_set.task}  {mode}  {seconds}")
+                if not there:
+                    store.write(outcome, key)
+                took = "as before" if there else duration(time.perf_counter() - start)
+                console.say(f"{name}  {eval_set.task}  {mode}  {took}")
                 for note in evaluation_table.notes(outcome):
                     console.say(note)
                 found.append(outcome)
@@ -223,11 +237,6 @@ def _names(checkpoints: Sequence[str]) -> dict[str, str]:
 def _write(
     output: Path, outcomes: Sequence[Outcome], results: Mapping[str, Any], config: EvalConfig
 ) -> None:
-    for outcome in outcomes:
-        folder = output / "samples" / outcome.checkpoint.replace("/", "_") / outcome.task
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in as_lines(outcome)]
-        files.write_text(folder / f"{outcome.mode}.jsonl", "".join(lines))
     files.write_text(output / "results.json", json.dumps(results, indent=1, ensure_ascii=False))
     html = outcome_page.render(
         outcomes,

@@ -26,6 +26,19 @@ def open_model_dir(model_dir: str) -> Path:
     return path
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder below the output directory, on process 0 only.
+
+    Raises:
+      UserError: the disk is full or refuses.
+    """
+    if jax.process_index() == 0:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be made: {error.strerror}") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """As `write_bytes`, in UTF-8."""
     write_bytes(path, text.encode("utf-8"))

@@ -37,6 +37,8 @@ def test_every_mode_answers_every_question(evaluated):
         assert sum(line["right"] for line in lines) == row["right"]
         samples = 3 if row["mode"] == "self_consistency" else 1
         assert {len(line["samples"]) for line in lines} == {samples}
+        told = [sample["extracted"] for line in lines for sample in line["samples"]]
+        assert row["unparsable_share"] == pytest.approx(told.count(None) / len(told))
         if row["mode"] == "rank":
             assert row["unparsable_share"] == 0
             assert {line["answer"] for line in lines} <= {"yes", "no"}
