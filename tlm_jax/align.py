@@ -167,9 +167,9 @@ def _print_comparison(result: Comparison, arguments: argparse.Namespace) -> None
 
 
 def _print_agreement(agreement: Agreement, arguments: argparse.Namespace) -> None:
-    coverage = agreement.coverage
+    coverage, noun = agreement.coverage, "text" if agreement.texts == 1 else "texts"
     print(
-        f"{agreement.texts:,} {'text' if agreement.texts == 1 else 'texts'} by {arguments.method}: {coverage.tokens:,} student tokens, "
+        f"{agreement.texts:,} {noun} by {arguments.method}: {coverage.tokens:,} student tokens, "
         f"{coverage.soft / coverage.tokens:.1%} soft, {coverage.hard / coverage.tokens:.1%} hard"
     )
     if agreement.hard and arguments.show:
