@@ -71,6 +71,14 @@ def test_rows_are_appended_to(tmp_path, fill, row_of, header):
     check_holds(tmp_path, range(12), row_of)
 
 
+def test_a_slow_teacher_does_not_wait_for_a_full_shard(tmp_path, header, row_of):
+    with CacheWriter(tmp_path, header, encoding=TopK(4), seal_seconds=0.0) as writer:
+        writer.write(row_of(0))
+        assert len(TeacherCache.open(tmp_path)) == 1
+        writer.write(row_of(1))
+    assert [s.entry.rows for s in TeacherCache.open(tmp_path).shards] == [1, 1]
+
+
 def test_hosts_write_into_one_directory(tmp_path, fill, row_of, header):
     options = {"encoding": TopK(4), "rows_per_shard": 2}
     writers = [CacheWriter(tmp_path, header, host=h, num_hosts=3, **options) for h in range(3)]

