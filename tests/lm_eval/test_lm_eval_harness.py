@@ -52,7 +52,7 @@ def run_harness(command: list[Any], output: Path, *arguments: Any) -> tuple[dict
         env=environment,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     (results,) = output.glob("*/results_*.json")

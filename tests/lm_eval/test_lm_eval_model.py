@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import types
 
+import jax
 import pytest
 
 from tlm_jax.errors import UserError
@@ -36,7 +37,7 @@ def asked(*requests):
 
 @pytest.fixture(scope="module")
 def model(model_directories):
-    """`TlmJaxLM` on the decoder-only model, on all eight devices, without the harness."""
+    """`TlmJaxLM` on the decoder-only model, on one device, without the harness."""
     modules = {
         "lm_eval": types.ModuleType("lm_eval"),
         "lm_eval.api": types.ModuleType("lm_eval.api"),
@@ -48,10 +49,11 @@ def model(model_directories):
             patch.setitem(sys.modules, name, module)
         patch.delitem(sys.modules, "tlm_jax.lm_eval.model", raising=False)
         patch.setattr(environment, "prepare", lambda: None)
+        patch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
         from tlm_jax.lm_eval.model import TlmJaxLM
 
         path = str(model_directories["decoder"])
-        yield TlmJaxLM(pretrained=path, max_length=24, batch_size="auto", device="cuda:0")
+        yield TlmJaxLM(pretrained=path, max_length=24, batch_size="4", device="cuda:0")
         sys.modules.pop("tlm_jax.lm_eval.model")
 
 
@@ -114,5 +116,5 @@ def test_the_record_counts_what_was_cut(model, caplog):
     model.loglikelihood(asked((long, " w5")), disable_tqdm=True)
     after = model.get_model_info()
     assert after["cut_contexts"] == before["cut_contexts"] + 1
-    assert (after["max_length"], after["batch_rows"], after["model_format"]) == (24, 8, "hf")
+    assert (after["max_length"], after["batch_rows"], after["model_format"]) == (24, 4, "hf")
     assert "lost the left end of their context: the model's window has 24" in caplog.text

@@ -114,16 +114,16 @@ def test_every_format_gives_the_same_scores(kind, form, model_directories, opene
     convert(open_pretrained(model_directories[kind]), tmp_path / form, form)
     model = opened_with(tmp_path / form, max_length=24)
     assert model.source.source_format == form
-    scores = Likelihoods(model, Rows(2)).score(PAIRS)
-    assert scores == Likelihoods(opened[kind], Rows(2)).score(PAIRS)
+    scores = Likelihoods(model, Rows(4)).score(PAIRS)
+    assert scores == Likelihoods(opened[kind], Rows(4)).score(PAIRS)
 
 
 def test_a_mesh_gives_the_same_scores(model_directories, opened):
     """On eight devices, the parameters split four ways."""
-    alone = Likelihoods(opened["decoder"], Rows(2)).score(PAIRS)
+    alone = Likelihoods(opened["decoder"], Rows(4)).score(PAIRS)
     model = opened_with(model_directories["decoder"], devices=8, fsdp=2, tensor=2)
     assert dict(model.mesh.shape) == {"data": 2, "fsdp": 2, "tensor": 2}
-    spread = Likelihoods(model, Rows(2, divisor=4)).score(PAIRS)
+    spread = Likelihoods(model, Rows(4, divisor=4)).score(PAIRS)
     for (logprob, greedy), (expected, same) in zip(spread, alone):
         assert logprob == pytest.approx(expected, abs=1e-5)
         assert greedy == same
