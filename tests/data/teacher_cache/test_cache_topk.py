@@ -131,3 +131,12 @@ def test_tokens_and_steps_must_agree(through):
 def test_settings_are_checked(settings):
     with pytest.raises(UserError, match="topk: "):
         TopK(**settings)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 0), (2, 0)])
+def test_rows_without_steps_or_candidates(through, shape):
+    nothing = np.zeros(shape, np.float32)
+    zeros = np.zeros(shape[0], np.float32)
+    found = through(TopK(2), StepDistributions(nothing.astype(np.int32), nothing, zeros, zeros))
+    assert found.ids.shape == (shape[0], 2)
+    assert not found.weights.any()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int, Int32, Int64
@@ -147,6 +147,7 @@ class _Counts:
 
 
 def num_contexts(max_candidates: int) -> int:
+    """Returns how many contexts columns 0 to C - 1 have."""
     return (max_candidates - 1).bit_length() + 1
 
 
@@ -165,16 +166,15 @@ def groups(rows: Sequence[SparseSymbols]) -> Iterator[Sequence[SparseSymbols]]:
             start, size = stop, 0
 
 
-def _by_frequency(rows: Iterable[SparseSymbols]) -> Int32[np.ndarray, " R"]:
+def _by_frequency(rows: Sequence[SparseSymbols]) -> Int32[np.ndarray, " R"]:
     """Returns all ids that occur, most frequent first; ascending where codes are equally long."""
     seen = np.zeros(0, np.int64)
-    for row in rows:
-        absent = row.token_ids[row.places() == row.counts]
-        top = 1 + max(int(part.max(initial=-1)) for part in (row.ids, absent))
-        if top > len(seen):
-            seen = np.pad(seen, (0, top - len(seen)))
-        for part in (row.ids, absent):
-            seen += np.bincount(part, minlength=len(seen))
+    for group in groups(rows):
+        steps = SparseSymbols.concatenate(group)
+        absent = steps.token_ids[steps.places() == steps.counts]
+        found = np.bincount(np.concatenate([steps.ids, absent]), minlength=len(seen))
+        found[: len(seen)] += seen
+        seen = found
     occurring = np.flatnonzero(seen)
     ranked = occurring[np.argsort(-seen[occurring], kind="stable")]
     for k in range(len(ranked).bit_length()):

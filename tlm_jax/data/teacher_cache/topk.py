@@ -57,12 +57,12 @@ class TopK(SparseEncoding):
         # In logarithms, for a tail may be less probable than any float.
         kept_steps = counts > 0
         tail = np.where(kept_steps, steps.tail_logprobs.astype(np.float64), -np.inf)
-        total = np.logaddexp(np.logaddexp.reduce(logprobs, axis=1), tail)
+        total = np.logaddexp(_log_sum(logprobs), tail)
         total[~kept_steps] = 0
         logprobs -= total[:, None]
         kept = np.minimum(counts, self._kept(np.exp(logprobs)))
         beyond = np.arange(ids.shape[1]) >= kept[:, None]
-        cut = np.logaddexp.reduce(np.where(beyond, logprobs, -np.inf), axis=1)
+        cut = _log_sum(np.where(beyond, logprobs, -np.inf))
         tail = np.logaddexp(tail - total, cut)
         levels = np.where(beyond, 0, np.rint(logprobs / -LEVEL_NATS))
         has_tail = tail > MIN_LOGPROB_NATS
@@ -102,3 +102,10 @@ def _restore(symbols: DecodedSymbols, here: slice, logprobs: np.ndarray, tails: 
     np.log(total, out=total)
     logprobs -= total[:, None]
     tails -= total
+
+
+def _log_sum(logprobs: np.ndarray) -> np.ndarray:
+    """Returns the logarithm of each row's sum; several times faster than `np.logaddexp.reduce`."""
+    top = np.maximum(logprobs.max(axis=1, initial=-np.inf), MIN_LOGPROB_NATS - 1)
+    with np.errstate(divide="ignore"):
+        return top + np.log(np.exp(logprobs - top[:, None]).sum(axis=1))
