@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import pickle
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +205,52 @@ def test_our_own_samples(tmp_path):
     assert cache.header.tokenizer_fingerprint == ByteVocabulary().fingerprint
     (record,) = read_records(tmp_path / "cache" / "examples.jsonl")
     assert (record.id, record.meta["question_id"]) == ("q/2", "q")
+
+
+def test_without_beam_one_line_says_what_to_install(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.jsonl", answer(RIGHT))
+    with pytest.raises(UserError, match="--runner needs --num_candidates"):
+        run("openai", path, to=tmp_path / "c", options=("--runner", "DirectRunner"))
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    options = ("--runner", "DirectRunner", "--num_candidates", "3")
+    with pytest.raises(UserError, match=r"pip install 'tlm_jax\[beam\]'"):
+        run("openai", path, to=tmp_path / "c", options=options)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("apache_beam") is None, reason="the extra `beam` is not installed"
+)
+def test_beam_makes_the_same_cache(tmp_path):
+    paths = [
+        write(tmp_path / "one.jsonl", *(answer(f"{n} it is.", n) for n in range(6)), answer("", 7)),
+        write(tmp_path / "two.jsonl", answer("2 it is.", 2, id="again"), answer("8 it is.", 8)),
+    ]
+    named = ["--output_dir", str(tmp_path / "beam"), "--teacher", "codex", "--num_candidates=3"]
+    command = [sys.executable, "-m", "tlm_jax.cache_teacher", "import", "openai", *map(str, paths)]
+    done = subprocess.run(
+        [*command, *named, "--runner=DirectRunner", "--parts=3"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\b7 kept", done.stdout), done.stdout
+    assert re.search(r"\b1 the text is empty", done.stdout), done.stdout
+    beam = TeacherCache.open(tmp_path / "beam")
+    alone = run("openai", *paths, to=tmp_path / "alone", options=("--num_candidates=3",))
+    assert beam.table == alone.table
+    assert sorted(beam.keys()) == sorted(alone.keys())
+    for name in list(alone.keys()):
+        one, other = alone.get(name), beam.get(name)
+        np.testing.assert_array_equal(one.token_ids, other.token_ids)
+        np.testing.assert_array_equal(one.steps.ids, other.steps.ids)
+        np.testing.assert_array_equal(one.steps.logprobs, other.steps.logprobs)
+    ids = [
+        sorted(r.id for r in read_records(tmp_path / d / "examples.jsonl"))
+        for d in ("beam", "alone")
+    ]
+    assert ids[0] == ids[1]
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def run_import(config: ImportConfig) -> Counter[str]:
                 counts[str(reason)] += 1
                 continue
             keys.add(key)
-            examples.add(key, example_of(captured, config))
+            examples.add(example_of(captured, config))
             counts["there already" if writer.have(key) else "kept"] += 1
             if not writer.have(key):
                 writer.write(row)

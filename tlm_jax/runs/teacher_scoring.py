@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,14 +77,12 @@ def run_scoring(config: ScoreConfig) -> None:
             tokenized = encoder.encode(missing)
             _say_tokens(encoder)
             with SampleProgress(len(ours), done=len(ours) - len(missing)) as progress:
-                flushed = time.monotonic()
                 for row in teacher.rows(tokenized):
                     writer.write(row)
                     progress.advance(len(row.token_ids))
                     if time.monotonic() - flushed > _FLUSH_SECONDS:
                         writer.flush()
-                        flushed = time.monotonic()
-                rates = progress.rates()
+                        rates = progress.rates()
             print(f"scored    {sum(len(t.solutions) for t in tokenized):,} solutions, {rates}")
     finally:
         files.close()
@@ -231,7 +228,7 @@ def _write_examples(solutions: Sequence[Scored], config: ScoreConfig) -> None:
     examples = ExampleFile(directory)
     for one in solutions:
         if one.becomes_record:
-            examples.add(one.key, solution_record(one.solution, dataset=directory.name))
+            examples.add(solution_record(one.solution, dataset=directory.name))
     write_examples(examples)
 
 
@@ -249,6 +246,3 @@ def _say_tokens(encoder: SolutionEncoder) -> None:
 
 
 _END_BYTES = 1 << 16
-
-_FLUSH_SECONDS = 300.0
-"""A kill loses no more than so much work, however slow the teacher."""

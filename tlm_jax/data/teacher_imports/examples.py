@@ -90,15 +90,16 @@ class ExampleFile:
         self.num_new = 0
         if self.path.is_file():
             for record in read_records(self.path):
-                self.add(content_key(record.question, targets_of(record)), record)
+                self.add(record)
             self.num_new = 0
 
-    def add(self, key: str, record: Record) -> None:
-        """Takes the record of a row's key, once.
+    def add(self, record: Record) -> None:
+        """Takes the record of a solution, once.
 
         Raises:
           UserError: another solution has its id.
         """
+        key = content_key(record.question, targets_of(record))
         other = self._ids.setdefault(record.id, key)
         if other != key:
             raise UserError(
