@@ -84,7 +84,7 @@ def _row(place: int, number: int, step: StepView) -> tuple[object, ...]:
             "span",
             element("span", _visible(text), class_="mono"),
             element("span", f"{share:.1%}", class_="share"),
-            class_="candidate scored" if share == step.probability else "candidate",
+            class_="candidate scored" if text == step.text else "candidate",
             style=f"--share:{share:.4f}",
         )
         for text, share in step.candidates
