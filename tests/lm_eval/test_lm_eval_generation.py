@@ -49,6 +49,7 @@ def test_until_is_a_text_or_several(until, expected):
         ({"stop": ["\n"]}, "no setting 'stop'.*Expected some of until, do_sample"),
         ({"temprature": 1.0}, "no setting 'temprature'. Did you mean 'temperature'"),
         ({"num_beams": 4}, "num_beams is 4, but answers are greedy or sampled here"),
+        ({"do_sample": "no"}, "do_sample is 'no', expected True or False"),
         ({"do_sample": True}, "temperature is not above 0; add temperature=1.0"),
         ({"temperature": -1.0, "do_sample": True}, "temperature is not above 0"),
         ({"temperature": "hot"}, "temperature is 'hot', expected a number"),

@@ -59,6 +59,10 @@ def read_generation(given: Mapping[str, Any], *, default_tokens: int) -> Generat
             f"generation_kwargs: num_beams is {given['num_beams']!r}, but answers are greedy or "
             "sampled here; leave it out, or give num_beams=1"
         )
+    if not isinstance(given.get("do_sample", False), bool):
+        raise UserError(
+            f"generation_kwargs: do_sample is {given['do_sample']!r}, expected True or False"
+        )
     temperature = _number("temperature", given.get("temperature", 0.0), float)
     if given.get("do_sample") and temperature <= 0:
         raise UserError(
