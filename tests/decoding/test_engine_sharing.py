@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from tlm_jax import models
-from tlm_jax.decoding import placing, rows
+from tlm_jax.decoding import placing
+from tlm_jax.decoding import rows as device
 from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Request, Sampling
 from tlm_jax.models.cache import WINDOW, layer_slots
+from tlm_jax.sharding import rules
+from tlm_jax.sharding.mesh import MeshShape, make_mesh
 
 VOCABULARY = 40
 WINDOWS = {"attention_window": 9, "windowed_layers": (True, False), "num_layers": 2}
@@ -43,7 +46,7 @@ def _requests():
 
 @pytest.mark.parametrize("kind", ["encdec", "dec", "window"])
 def test_samples_that_share_a_prompt_are_those_alone(tiny, kind):
-    """27 samples of three prompts in eight rows: four groups of two, each filled several times."""
+    """29 samples of three prompts in eight rows: four groups of two, each filled several times."""
     config, params = _model(tiny, kind)
     requests = _requests()
     together = Engine(params, config, rows=8, eos_ids=(7,), steps_per_call=5)
@@ -57,6 +60,20 @@ def test_samples_that_share_a_prompt_are_those_alone(tiny, kind):
             same = got[sample.seed]
             assert (same.tokens, same.finish_reason) == (sample.tokens, sample.finish_reason)
             np.testing.assert_allclose(same.logprobs, sample.logprobs, atol=1e-5)
+
+
+def test_rows_share_prompts_on_a_mesh(tiny):
+    """Sixteen rows over four parts of the mesh: groups of two, none of them torn apart."""
+    config, params = _model(tiny, "dec")
+    mesh = make_mesh(MeshShape(2, 2, 2))
+    shardings = rules.named_shardings(models.logical_axes(config), mesh, shapes=params)
+    split = Engine(jax.device_put(params, shardings), config, rows=16, eos_ids=(), mesh=mesh)
+    whole = Engine(params, config, rows=8, eos_ids=(7,), steps_per_call=5)
+    got = {sample.seed: sample for sample in split.run(_requests())}
+    for sample in whole.run(_requests()):
+        number = len(sample.tokens)
+        assert got[sample.seed].tokens[:number] == sample.tokens
+        np.testing.assert_allclose(got[sample.seed].logprobs[:number], sample.logprobs, atol=1e-5)
 
 
 def test_layers_with_a_window_keep_no_more_of_a_prompt(tiny):
@@ -87,7 +104,7 @@ def test_no_step_copies_a_cache(tiny, kind):
 
     def steps(params, state, first):
         firsts = dict.fromkeys(set(names), first)
-        return rows.steps(params, state, firsts, first, first, config, (), 0, 4)
+        return device.steps(params, state, firsts, first, first, config, (), 0, 4)
 
     program = jax.jit(steps, donate_argnums=1).lower(params, state, jnp.int32(0)).compile()
     text = program.as_text()
