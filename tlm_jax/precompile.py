@@ -45,11 +45,11 @@ def main(argv: Sequence[str]) -> int:
 
     topology = tpu_topology(known.topology)
     parts = build_parts(run, topology.devices)
-    batch = abstract_batch(run, parts.batch_sharding)
+    batch = abstract_batch(run, parts.batch_sharding, parts.teacher)
     print(_headline(run, parts, topology), flush=True)
     try:
         compiled = compile_ahead(
-            parts.train_step, parts.abstract_state, batch, parts.trainable.frozen
+            parts.train_step, parts.abstract_state, batch, parts.abstract_beside()
         )
     except DoesNotFitError as error:
         raise UserError(f"does not fit {topology.name}: {error}. {_REMEDY}") from error

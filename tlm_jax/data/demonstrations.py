@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from tlm_jax.data.generators.draws import Draws
-from tlm_jax.data.location import data_dir
+from tlm_jax.data.location import places
 from tlm_jax.data.record_sets import LoadedRecords, RecordSet
 from tlm_jax.data.records import Record, read_records
 from tlm_jax.errors import UserError
@@ -109,7 +109,7 @@ class DemonstrationPool:
 
     def _indices(self, records: RecordSet, split: str, with_rationale: bool) -> list[int]:
         """Returns the places of records that can be demonstrations, found once."""
-        key = (records, with_rationale, data_dir())
+        key = (records, with_rationale, places())
         with self._lock:
             if key not in self._eligible:
                 count = records.num_records(split)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.formats import FORMATS, Format
-from tlm_jax.data.location import data_dir
+from tlm_jax.data.location import places
 from tlm_jax.data.record_sets import RecordSet
 from tlm_jax.data.records import Record
 from tlm_jax.data.sources import Example, RecordSource
@@ -70,7 +70,7 @@ class FormattedRecords(RecordSource):
 
     def _indices(self, split: str) -> list[int]:
         """Returns the places of the records that this format can use, found once a split."""
-        key = (split, data_dir())
+        key = (split, places())
         with self._lock:
             if key not in self._usable:
                 count = self._records.num_records(split)

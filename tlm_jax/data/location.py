@@ -1,4 +1,4 @@
-"""Where data files are: one directory, named by the run or the environment."""
+"""Where data files are: one directory and one file of examples, named by the run."""
 
 from __future__ import annotations
 
@@ -23,6 +23,31 @@ def data_dir() -> Path | None:
         return _data_dir
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     return Path(named).expanduser() if named else None
+
+
+def set_examples_file(path: str | os.PathLike[str] | None) -> None:
+    """Sets the file that the `examples` tasks read; None: none."""
+    global _examples_file
+    _examples_file = None if path is None else Path(path).expanduser()
+
+
+def examples_file() -> Path:
+    """Returns the file that the `examples` tasks read.
+
+    Raises:
+      UserError: nobody has named one.
+    """
+    if _examples_file is None:
+        raise UserError(
+            "the `examples` tasks read a file of records and none is named: set EXAMPLES_FILE, "
+            "such as the examples.jsonl that `python -m tlm_jax.cache_teacher` writes."
+        )
+    return _examples_file
+
+
+def places() -> tuple[Path | None, Path | None]:
+    """Returns what decides which files are read, for those who keep what they have read."""
+    return data_dir(), _examples_file
 
 
 def find_file(wanted_by: str, names: Sequence[str], origin: str) -> tuple[str, Path]:
@@ -55,3 +80,4 @@ def find_file(wanted_by: str, names: Sequence[str], origin: str) -> tuple[str, P
 
 
 _data_dir: Path | None = None
+_examples_file: Path | None = None

@@ -11,10 +11,14 @@ import numpy as np
 from tlm_jax.data.converters import Converter, make_converter
 from tlm_jax.data.mixing import ExampleOrder
 from tlm_jax.data.pipeline_config import PipelineConfig, check_division
+from tlm_jax.data.pipeline_statistics import PipelineStatistics
 from tlm_jax.data.prefetch import Prefetcher
 from tlm_jax.data.rows import BatchRows, PackedRows, RowPlan, UnpackedRows
 from tlm_jax.data.sources import Example
 from tlm_jax.data.store import OrderedReader, Reader, open_readers
+from tlm_jax.data.teacher_join import OpenTeacher, fill_of
+from tlm_jax.data.teacher_reader import join_readers
+from tlm_jax.data.teacher_tokens import STEPS, TeacherTokensReader
 from tlm_jax.errors import UserError
 
 AllGather = Callable[[np.ndarray], np.ndarray]
@@ -34,31 +38,6 @@ class HostBatch:
     arrays: dict[str, np.ndarray]
     example_ids: tuple[tuple[str, ...], ...]
     records: tuple[tuple[Example, ...], ...]
-
-
-@dataclasses.dataclass
-class PipelineStatistics:
-    """Counts of what this host was handed since the pipeline was made.
-
-    Attributes:
-      batches: handed out.
-      examples: in those batches.
-      wait_seconds: time the caller spent waiting for them.
-      tokens: real tokens, by axis ("encoder", "decoder").
-      capacity: positions, real or padding, by axis.
-      truncated: examples that lost tokens, by feature (with packing, in the windows opened).
-    """
-
-    batches: int = 0
-    examples: int = 0
-    wait_seconds: float = 0.0
-    tokens: dict[str, int] = dataclasses.field(default_factory=dict)
-    capacity: dict[str, int] = dataclasses.field(default_factory=dict)
-    truncated: dict[str, int] = dataclasses.field(default_factory=dict)
-
-    def fill(self) -> dict[str, float]:
-        """Returns the share of positions that hold real tokens, by axis."""
-        return {axis: self.tokens[axis] / max(self.capacity[axis], 1) for axis in self.tokens}
 
 
 class Pipeline:
@@ -110,7 +89,11 @@ class Pipeline:
             cache_dir=config.cache_dir,
         )
         self.vocabulary = next(iter(readers.values())).vocabulary
-        self.converter = _converter(config, readers)
+        self.teacher, readers = join_readers(readers, config.teacher, self.vocabulary)
+        if config.teacher_tokens is not None:
+            own = config.teacher_tokens
+            readers = {name: TeacherTokensReader(r, own) for name, r in readers.items()}
+        self.converter = _converter(config, readers, self.teacher)
         self.order = ExampleOrder(
             rates=rates,
             sizes={name: reader.num_examples for name, reader in readers.items()},
@@ -221,6 +204,9 @@ class Pipeline:
             arrays = self.converter.convert(
                 source.prepared, source.rows, num_rows, packed=self.config.pack
             )
+            if self.config.teacher_tokens is not None:
+                own = self.config.teacher_tokens
+                arrays |= own.features(source.prepared, source.rows, num_rows)
             examples = source.prepared.examples
             ids: list[list[str]] = [[] for _ in range(num_rows)]
             records: list[list[Example]] = [[] for _ in range(num_rows)]
@@ -256,6 +242,8 @@ class Pipeline:
             "max_examples": config.max_examples,
             "packing": config.pack,
         }
+        if self.teacher is not None:
+            key["teacher's rows"] = self.teacher.fingerprint
         if config.pack:
             key |= {
                 "feature lengths": dict(config.feature_lengths),
@@ -267,7 +255,9 @@ class Pipeline:
         return key
 
 
-def _converter(config: PipelineConfig, readers: Mapping[str, Reader]) -> Converter:
+def _converter(
+    config: PipelineConfig, readers: Mapping[str, Reader], teacher: OpenTeacher | None
+) -> Converter:
     first = next(iter(readers.values()))
     for reader in readers.values():
         if set(reader.features) != set(first.features) or (
@@ -281,7 +271,11 @@ def _converter(config: PipelineConfig, readers: Mapping[str, Reader]) -> Convert
     options: dict[str, Any] = {
         "feature_lengths": dict(config.feature_lengths),
         "bos_id": first.vocabulary.bos_id,
-        "aligned": dict(config.aligned_features),
+        "aligned": {
+            **config.aligned_features,
+            **{name: fill_of(name) for name in (teacher.features() if teacher else ())},
+            **({STEPS: -1.0} if config.teacher_tokens is not None else {}),
+        },
         "mark_padding": not first.vocabulary.zero_is_padding,
     }
     if config.architecture == "decoder_only":

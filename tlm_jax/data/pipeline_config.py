@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from tlm_jax.data.teacher_join import TeacherJoin
+from tlm_jax.data.teacher_tokens import TeacherTokens
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
 
@@ -33,6 +35,8 @@ class PipelineConfig:
       packing_window: examples packed together; more fill rows better and take longer to restore.
       loss_on_targets_only: decoder-only: whether inputs carry no loss.
       aligned_features: features aligned with the targets to carry, with what stands at padding.
+      teacher: what `TASK_with_teacher` tasks are joined with; None where there are none.
+      teacher_tokens: how a live teacher of another vocabulary reads the examples; not with packing.
       cache_dir: where tokens of SeqIO tasks from elsewhere are kept.
     """
 
@@ -51,6 +55,8 @@ class PipelineConfig:
     packing_window: int = 512
     loss_on_targets_only: bool = True
     aligned_features: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    teacher: TeacherJoin | None = None
+    teacher_tokens: TeacherTokens | None = None
     cache_dir: str | None = None
 
     @property

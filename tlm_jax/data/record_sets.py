@@ -6,7 +6,7 @@ import abc
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
-from tlm_jax.data.location import data_dir
+from tlm_jax.data.location import places
 from tlm_jax.data.records import Record
 from tlm_jax.errors import UserError, nearest
 
@@ -65,7 +65,7 @@ class GeneratedRecords(RecordSet):
 class LoadedRecords(RecordSet):
     """Records that are read as a whole, a split at a time, when one is first asked for.
 
-    They are read again where the data directory is another one.
+    They are read again where the data directory or the file of examples is another one.
 
     Args:
       name: of the data set.
@@ -89,7 +89,7 @@ class LoadedRecords(RecordSet):
     def records(self, split: str) -> Sequence[Record]:
         """Returns all records of a split."""
         self.check_split(split)
-        key = (split, data_dir())
+        key = (split, places())
         with self._lock:
             if key not in self._records:
                 self._records[key] = tuple(self._loaders[split]())

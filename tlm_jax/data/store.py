@@ -89,15 +89,17 @@ def open_readers(
     Raises:
       UserError: as `open_reader`.
     """
-    if mixture_or_task not in tasks.registered():
+    if not tasks.is_registered(mixture_or_task):
         tasks.load_tasks()
     # Where SeqIO is not imported, nobody can have registered anything with it.
-    if mixture_or_task in tasks.registered() or "seqio" not in sys.modules:
+    if tasks.is_registered(mixture_or_task) or "seqio" not in sys.modules:
         rates = tasks.task_rates(mixture_or_task)
     else:
         from tlm_jax.data import seqio_bridge
 
-        rates = seqio_bridge.task_rates(mixture_or_task)
+        base = mixture_or_task.removesuffix(tasks.WITH_TEACHER)
+        suffix = mixture_or_task[len(base) :]
+        rates = {name + suffix: rate for name, rate in seqio_bridge.task_rates(base).items()}
     readers = {
         name: open_reader(
             name,
@@ -125,7 +127,7 @@ def open_reader(
       UserError: no such task or split, or a SeqIO task from elsewhere is asked to use another
         vocabulary than its own.
     """
-    if name in tasks.registered():
+    if tasks.is_registered(name):
         try:
             return RecordReader(tasks.get_task(name), split, vocabulary)
         except UserError as error:
@@ -133,7 +135,7 @@ def open_reader(
     from tlm_jax.data import seqio_bridge
     from tlm_jax.data.materialized import MaterializedReader
 
-    task = seqio_bridge.find_task(name)
+    task = seqio_bridge.find_task(name.removesuffix(tasks.WITH_TEACHER))
     reader = MaterializedReader(task, split, feature_lengths, cache_dir)
     if vocabulary is not None and vocabulary.fingerprint != reader.vocabulary.fingerprint:
         raise UserError(

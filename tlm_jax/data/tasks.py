@@ -54,6 +54,9 @@ class Mixture:
 
 _registry: dict[str, Task | Mixture] = {}
 
+WITH_TEACHER = "_with_teacher"
+"""Ends the name of a task or mixture whose examples are joined with a teacher's rows."""
+
 
 def register_task(
     name: str,
@@ -119,19 +122,27 @@ def register_mixture(
 def get(name: str) -> Task | Mixture:
     """Returns the registered task or mixture, loading the `tasks` package if need be.
 
-    A name that only SeqIO knows is not found here; see `seqio_bridge.find`.
+    `NAME_with_teacher` is the task or mixture NAME again, under that name; its members too are
+    named so. A name that only SeqIO knows is not found here; see `seqio_bridge.find`.
 
     Raises:
       UserError: no such name; the message gives the nearest one.
     """
-    if name not in _registry:
+    if not is_registered(name):
         load_tasks()
-    if name not in _registry:
+    if not is_registered(name):
         raise UserError(
             f"no task or mixture named {name!r}.{nearest(name, _registry)} "
             "`python -m tlm_jax.inspect --list` shows all of them."
         )
-    return _registry[name]
+    return _registry[name] if name in _registry else _with_teacher(name)
+
+
+def is_registered(name: str) -> bool:
+    """Returns whether `get` finds a name among what is registered so far."""
+    return name in _registry or (
+        name.endswith(WITH_TEACHER) and name.removesuffix(WITH_TEACHER) in _registry
+    )
 
 
 def get_task(name: str) -> Task:
@@ -191,6 +202,14 @@ def task_rates(name: str) -> dict[str, float]:
     shares: dict[str, float] = {}
     _add_shares(name, 1.0, (), shares)
     return shares
+
+
+def _with_teacher(name: str) -> Task | Mixture:
+    found = _registry[name.removesuffix(WITH_TEACHER)]
+    if isinstance(found, Task):
+        return dataclasses.replace(found, name=name)
+    rates = tuple((member + WITH_TEACHER, rate) for member, rate in found.rates)
+    return dataclasses.replace(found, name=name, rates=rates)
 
 
 def _add_shares(name: str, share: float, path: tuple[str, ...], shares: dict[str, float]) -> None:

@@ -60,8 +60,8 @@ def top_candidates(
     # [B, chunks t, E] -> [chunks, B, t, E], and back.
     chunks = jnp.moveaxis(padded.reshape(rows, num_chunks, chunk_length, -1), 1, 0)
     found = jax.lax.map(one, chunks)
-    joined = [
+    ids, logprobs, tail = (
         jnp.moveaxis(x, 0, 1).reshape(rows, num_chunks * chunk_length, *x.shape[3:])[:, :length]
         for x in found
-    ]
-    return SparseTeacher(*joined, weights)
+    )
+    return SparseTeacher(ids, logprobs, tail, weights)

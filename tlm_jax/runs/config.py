@@ -8,13 +8,17 @@ from typing import Literal
 
 from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.data.demonstrations import DemonstrationSettings
+from tlm_jax.data.teacher_join import TeacherJoin
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
 from tlm_jax.models.lora import LoraConfig
 from tlm_jax.optim.optimizers import OptimizerConfig
+from tlm_jax.runs.live_teacher import LiveTeacher
 from tlm_jax.sharding.mesh import MeshShape
+from tlm_jax.training.distillation import DistillationObjective
 from tlm_jax.training.objectives import CrossEntropy
+from tlm_jax.training.on_policy import OnPolicy
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class DataConfig:
       vocabulary: replaces the vocabulary that the task names; an object or a name such as
         "byte", "asset:word_problems", "path/to/spiece.model+100" or "path/to/tokenizer.json".
       data_dir: folder with the data sets' files; else the environment's TLM_JAX_DATA_DIR.
+      examples_file: records that the `examples` tasks read.
       modules: further Python modules that register tasks, imported before the task is looked up.
       split: of the training task.
       demonstrations: how many, drawn how and from where, in all in-context tasks.
@@ -34,6 +39,7 @@ class DataConfig:
 
     vocabulary: Vocabulary | str | None = None
     data_dir: str | None = None
+    examples_file: str | None = None
     modules: Sequence[str] = ()
     split: str = "train"
     demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
@@ -89,7 +95,11 @@ class RunConfig:
       batch_size: rows of the global batch.
       train_steps: steps in all, those of earlier runs in `model_dir` included.
       optimizer: with its learning-rate schedule.
-      loss: the objective's settings.
+      loss: the objective's settings: cross-entropy, or distillation, which needs a teacher.
+      teacher: caches that `TASK_with_teacher` tasks are joined with, or a model that runs in the
+        step.
+      on_policy: with what probability a step trains on the student's own samples; with a live
+        teacher only.
       initial_checkpoint_path: a model of any format to start from, where `model_dir` holds no
         checkpoint.
       resize_vocabulary: whether its rows for tokens are cut or extended to the model's; otherwise
@@ -113,7 +123,9 @@ class RunConfig:
     batch_size: int
     train_steps: int
     optimizer: OptimizerConfig
-    loss: CrossEntropy = field(default_factory=CrossEntropy)
+    loss: CrossEntropy | DistillationObjective = field(default_factory=CrossEntropy)
+    teacher: TeacherJoin | LiveTeacher | None = None
+    on_policy: OnPolicy | None = None
     initial_checkpoint_path: str | None = None
     resize_vocabulary: bool = False
     restore_optimizer: bool = False
@@ -132,3 +144,21 @@ class RunConfig:
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise UserError(f"RunConfig.{name} is {value}, expected at least 1")
+        if self.on_policy is not None:
+            self._check_on_policy()
+
+    def _check_on_policy(self) -> None:
+        if not isinstance(self.teacher, LiveTeacher):
+            raise UserError(
+                "on-policy distillation needs a teacher that scores what the student samples: set "
+                "TEACHER_PATH to a model (gin_configs/methods/distill_on_policy.gin)"
+            )
+        if self.data.pack:
+            raise UserError("on-policy distillation samples one example a row: set PACK=False")
+        if isinstance(self.loss, CrossEntropy):
+            return  # refused where the teacher is opened
+        if self.loss.distillation.alpha != 1.0:
+            raise UserError(
+                f"on-policy distillation with ALPHA={self.loss.distillation.alpha}: cross-entropy "
+                "on the student's own samples teaches it nothing but what it does; set ALPHA=1.0"
+            )

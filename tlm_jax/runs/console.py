@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from tlm_jax import models
-from tlm_jax.data.pipeline import PipelineStatistics
+from tlm_jax.data.pipeline_statistics import PipelineStatistics
 from tlm_jax.evaluation.evaluator import EvalResult
 from tlm_jax.metrics.progress import duration
 from tlm_jax.runs.config import RunConfig

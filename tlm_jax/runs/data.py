@@ -5,32 +5,41 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from tlm_jax.data import demonstrations, location, tasks
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
-from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
+from tlm_jax.data.teacher_join import TeacherJoin
+from tlm_jax.data.vocabularies import check_vocabulary_fits
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
+from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.config import RunConfig
-from tlm_jax.runs.parts import architecture
+from tlm_jax.runs.run_teacher import RunTeacher
+from tlm_jax.runs.student_vocabulary import named_vocabulary, prepare_tasks
 from tlm_jax.training.batches import HostRows
 
 
-def open_pipeline(run: RunConfig, rows: HostRows) -> Pipeline:
+def open_pipeline(run: RunConfig, rows: HostRows, teacher: RunTeacher | None = None) -> Pipeline:
     """Opens the training data at its beginning.
+
+    Args:
+      run: the configuration.
+      rows: this host's.
+      teacher: the run's, opened.
 
     Raises:
       UserError: unknown task, absent file, missing feature length, or a vocabulary larger than the
         model's embedding.
     """
-    _prepare(run)
+    prepare_tasks(run.data)
     config = PipelineConfig(
         mixture_or_task_name=run.mixture_or_task_name,
         feature_lengths=run.feature_lengths,
         batch_size=run.batch_size,
         split=run.data.split,
         architecture=architecture(run.model),
-        vocabulary=_vocabulary(run),
+        vocabulary=named_vocabulary(run.data),
         seed=run.seed,
         pack=run.data.pack,
+        teacher=run.teacher if isinstance(run.teacher, TeacherJoin) else None,
+        teacher_tokens=teacher.tokens if teacher is not None else None,
     )
     pipeline = Pipeline(
         config,
@@ -45,7 +54,7 @@ def open_pipeline(run: RunConfig, rows: HostRows) -> Pipeline:
 
 def open_eval_sets(run: RunConfig) -> list[EvalSet]:
     """Opens the held-out tasks of the configuration; the same on every host."""
-    _prepare(run)
+    prepare_tasks(run.data)
     found = [
         eval_set
         for name in run.evaluation.tasks
@@ -54,24 +63,12 @@ def open_eval_sets(run: RunConfig) -> list[EvalSet]:
             run.evaluation.split,
             feature_lengths=run.feature_lengths,
             num_examples=run.evaluation.num_examples,
-            vocabulary=_vocabulary(run),
+            vocabulary=named_vocabulary(run.data),
         )
     ]
     for eval_set in found:
         check_vocabulary_fits(eval_set.vocabulary, run.model.vocab_size)
     return found
-
-
-def _prepare(run: RunConfig) -> None:
-    if run.data.data_dir is not None:
-        location.set_data_dir(run.data.data_dir)
-    demonstrations.set_demonstrations(run.data.demonstrations)
-    tasks.load_tasks(run.data.modules)
-
-
-def _vocabulary(run: RunConfig) -> Vocabulary | None:
-    named = run.data.vocabulary
-    return vocabulary_from_name(named) if isinstance(named, str) else named
 
 
 def _all_gather(rows: HostRows):

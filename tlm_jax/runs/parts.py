@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from tlm_jax import models
 from tlm_jax.data import converters
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
 from tlm_jax.optim import optimizers
+from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.config import RunConfig
+from tlm_jax.runs.run_teacher import RunTeacher, open_teacher
 from tlm_jax.runs.trainable import Trainable, trainable, with_shardings
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules
-from tlm_jax.training import objectives
+from tlm_jax.training import distillation, objectives
 from tlm_jax.training.batches import check_batch_size
 from tlm_jax.training.state import TrainState, initial_state
-from tlm_jax.training.step import jit_train_step, make_train_step
-from tlm_jax.types import Batch
+from tlm_jax.training.step import Objective, jit_train_step, make_train_step
+from tlm_jax.types import Batch, Params
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Parts:
       optimizer: with its schedule and clipping.
       abstract_state: shapes, types and shardings of the train state.
       batch_sharding: of every batch feature, `[B, ...]`.
-      train_step: jitted; donates the state. Takes the frozen base too, where there is one.
+      train_step: jitted; donates the state. Takes a third argument where `abstract_beside` says so.
       trainable: what of the model is trained.
+      teacher: of a distilled student.
     """
 
     mesh: Mesh
@@ -46,6 +48,25 @@ class Parts:
     batch_sharding: NamedSharding
     train_step: Any
     trainable: Trainable
+    teacher: RunTeacher | None = None
+
+    def abstract_beside(self) -> Any:
+        """Returns what the step takes beside state and batch: see `Beside`; None: nothing."""
+        if self.teacher is None:
+            return self.trainable.frozen
+        return Beside(self.trainable.frozen, self.teacher.abstract(self.mesh))
+
+
+class Beside(NamedTuple):
+    """What a distilling step takes beside state and batch.
+
+    Attributes:
+      base: the frozen base of adapters, or None.
+      teacher: the teacher's arrays, or None.
+    """
+
+    base: Any
+    teacher: Any
 
 
 def build_parts(run: RunConfig, devices: Sequence[jax.Device] | None = None) -> Parts:
@@ -66,12 +87,14 @@ def build_parts(run: RunConfig, devices: Sequence[jax.Device] | None = None) -> 
     slots = optimizers.state_logical_axes(run.optimizer, shapes.params, trained.axes)
     state_axes = TrainState._make([(), trained.axes, slots, (None,)])
     shardings = rules.named_shardings(state_axes, mesh, shapes=shapes)
+    teacher = open_teacher(run)
+    objective, whole = _objective(run, trained, teacher)
     step = make_train_step(
-        objectives.cross_entropy(run.model, run.loss, batch_rows=run.batch_size),
+        objective,
         optimizer,
         run.optimizer.learning_rate,
         micro_batches=run.micro_batches,
-        whole=trained.whole,
+        whole=whole,
     )
 
     @functools.wraps(step)
@@ -86,7 +109,28 @@ def build_parts(run: RunConfig, devices: Sequence[jax.Device] | None = None) -> 
         batch_sharding=rules.batch_sharding(mesh),
         train_step=jit_train_step(sharded_step, shardings, NamedSharding(mesh, PartitionSpec())),
         trainable=trained,
+        teacher=teacher,
     )
+
+
+def _objective(
+    run: RunConfig, trained: Trainable, teacher: RunTeacher | None
+) -> tuple[Objective, Callable[[Any, Params], Any]]:
+    """Returns the objective, and how its parameters are made of what is trained and the rest."""
+    if isinstance(run.loss, objectives.CrossEntropy):
+        return (
+            objectives.cross_entropy(run.model, run.loss, batch_rows=run.batch_size),
+            trained.whole,
+        )
+    assert teacher is not None
+    objective = distillation.distillation(
+        run.model, run.loss, live=teacher.live, batch_rows=run.batch_size
+    )
+
+    def whole(beside: Beside, params: Params) -> distillation.StudentAndTeacher:
+        return distillation.StudentAndTeacher(trained.whole(beside.base, params), beside.teacher)
+
+    return objective, whole
 
 
 def create_state(run: RunConfig, parts: Parts) -> TrainState:
@@ -99,30 +143,32 @@ def create_state(run: RunConfig, parts: Parts) -> TrainState:
     return make()
 
 
-def abstract_batch(run: RunConfig, sharding: NamedSharding) -> dict[str, jax.ShapeDtypeStruct]:
+def abstract_batch(
+    run: RunConfig, sharding: NamedSharding, teacher: RunTeacher | None = None
+) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns shapes, types and sharding of the features of one global batch."""
     return {
         name: jax.ShapeDtypeStruct(
             (run.batch_size, *value.shape[1:]), value.dtype, sharding=sharding
         )
-        for name, value in _padding_row(run).items()
+        for name, value in _padding_row(run, teacher).items()
     }
 
 
-def architecture(model: models.ModelConfig) -> str:
-    """Returns the name by which the data pipeline knows the model's kind of batch."""
-    if isinstance(model, models.EncoderDecoderConfig):
-        return "encoder_decoder"
-    return "decoder_only"
-
-
-def _padding_row(run: RunConfig) -> Mapping[str, np.ndarray]:
+def _padding_row(run: RunConfig, teacher: RunTeacher | None) -> Mapping[str, np.ndarray]:
     """Returns a batch of one row of padding, made as real ones are."""
+    aligned = teacher.features() if teacher is not None else {}
     converter = converters.make_converter(
-        architecture(run.model), feature_lengths=dict(run.feature_lengths)
+        architecture(run.model),
+        feature_lengths=dict(run.feature_lengths),
+        aligned=dict.fromkeys(aligned, 0.0),
     )
-    none = Ragged(np.zeros(0, np.int32), np.zeros(0, np.int64))
-    examples = TokenizedExamples(dict.fromkeys(run.feature_lengths, none), (), ())
-    return converter.convert(
-        converter.prepare(examples), np.zeros(0, np.int64), 1, packed=run.data.pack
-    )
+    lengths, rows = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    none = Ragged(np.zeros(0, np.int32), lengths)
+    features = dict.fromkeys(run.feature_lengths, none)
+    features |= {name: Ragged(values, lengths) for name, values in aligned.items()}
+    prepared = converter.prepare(TokenizedExamples(features, (), ()))
+    batch = converter.convert(prepared, rows, 1, packed=run.data.pack)
+    if teacher is not None and teacher.tokens is not None:
+        batch |= teacher.tokens.features(prepared, rows, 1)
+    return batch

@@ -18,7 +18,7 @@ from tlm_jax.evaluation.report_page import write_report
 from tlm_jax.metrics.progress import Progress
 from tlm_jax.metrics.throughput import Throughput, measured_matmul_flops, peak_flops
 from tlm_jax.metrics.writers import MetricsWriter
-from tlm_jax.runs import adapters, console, data, files, parts, pretrained
+from tlm_jax.runs import adapters, console, data, distilling, files, parts, pretrained
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.frozen_base import load_base
 from tlm_jax.training import batches, hooks, loop
@@ -73,7 +73,7 @@ class _Session:
         self.model_dir: Path = files.open_model_dir(run.model_dir)
         self.parts = parts.build_parts(run)
         self.rows = batches.host_rows(run.batch_size, self.parts.batch_sharding)
-        self.pipeline: Pipeline = data.open_pipeline(run, self.rows)
+        self.pipeline: Pipeline = data.open_pipeline(run, self.rows, self.parts.teacher)
         self.eval_sets = data.open_eval_sets(run)
         self.base = load_base(run, self.parts)
         self.manager = CheckpointManager(
@@ -84,6 +84,8 @@ class _Session:
         )
         self.results: list[EvalResult] = []
         self.frozen = self.base.params if self.base else None
+        self.beside = distilling.load_beside(self.parts, self.frozen)
+        self.sampler = distilling.on_policy_sampler(run, self.parts, self.pipeline.vocabulary)
         self.source: Pretrained | None = self.base.source if self.base else None
         self.first_step, self.state, self._metrics_state, origin = self._starting_point()
         self.pipeline.start()  # makes the first batch while the step compiles
@@ -94,11 +96,14 @@ class _Session:
         console.start(run, self.parts.mesh, origin)
         if self.base is not None:
             console.say(adapters.summary(run, self.base, self.state))
+        if self.parts.teacher is not None:
+            console.say(f"teacher {self.parts.teacher.describe()}")
 
     def train(self, stop: StopRequest) -> int:
         """Runs the loop; returns the number of steps taken in all."""
         run = self.run
         self.progress = Progress(self.first_step, run.train_steps)
+        self._next_step = self.first_step
         self.writer = MetricsWriter(
             self.model_dir, resumed_step=self.first_step if self.first_step else None
         )
@@ -137,6 +142,7 @@ class _Session:
         finally:
             self.pipeline.close()
         console.say_truncation(self.pipeline.statistics, run.feature_lengths)
+        distilling.finish(self.parts.teacher, self.pipeline, self.sampler)
         if self.base is not None:
             adapters.export(run, self.base, state.params)
         return step
@@ -145,6 +151,8 @@ class _Session:
         """Lets go of what was opened, when there is nothing to train."""
         self.manager.close()
         self.pipeline.close()
+        if self.parts.teacher is not None:
+            self.parts.teacher.close()
 
     def _starting_point(self) -> tuple[int, TrainState, dict[str, Any], str]:
         """Returns the step, state, metrics in flight and a phrase for where they come from.
@@ -173,7 +181,10 @@ class _Session:
         return int(state.step), state, {}, f"{what} from {initial}"
 
     def _train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        return self.parts.train_step(state, batch, self.frozen)
+        if self.sampler is not None:
+            batch = self.sampler(self.frozen, state.params, batch, self._next_step)
+        self._next_step += 1
+        return self.parts.train_step(state, batch, self.beside)
 
     def _next_batch(self) -> tuple[Batch, Sequence[Sequence[str]], Any]:
         batch = next(self.pipeline)
@@ -214,4 +225,4 @@ def _peak_flops_per_second() -> float | None:
 
 
 def _shapes(run: RunConfig, built: parts.Parts) -> dict[str, Any]:
-    return parts.abstract_batch(run, built.batch_sharding)
+    return parts.abstract_batch(run, built.batch_sharding, built.teacher)

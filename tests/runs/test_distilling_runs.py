@@ -1,0 +1,223 @@
+"""Runs with a teacher: cached or live, of either architecture and vocabulary, on-policy or not."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlm_jax.data import tasks
+from tlm_jax.data.teacher_cache import CacheWriter, Header, TopK
+from tlm_jax.data.teacher_join import TeacherJoin, example_key
+from tlm_jax.data.teacher_steps import StepDistributions, TeacherRow
+from tlm_jax.data.vocabularies import ByteVocabulary, SentencePieceVocabulary
+from tlm_jax.data.vocabularies.token_bytes import token_table
+from tlm_jax.errors import UserError
+from tlm_jax.losses.distillation import Distillation
+from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
+from tlm_jax.runs.config import DataConfig
+from tlm_jax.runs.live_teacher import LiveTeacher
+from tlm_jax.runs.session import run_training
+from tlm_jax.sharding.mesh import MeshShape
+from tlm_jax.training.distillation import DistillationObjective
+from tlm_jax.training.on_policy import OnPolicy
+
+BYTES = ByteVocabulary()
+PIECES = SentencePieceVocabulary("asset:word_problems")
+STUDENT = EncoderDecoderConfig(
+    vocab_size=264,
+    embed_dim=16,
+    num_heads=2,
+    head_dim=8,
+    mlp_dim=32,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+    dropout_rate=0.0,
+)
+ALONE = DecoderOnlyConfig(
+    vocab_size=264,
+    embed_dim=16,
+    num_heads=2,
+    num_kv_heads=2,
+    head_dim=8,
+    mlp_dim=32,
+    num_layers=1,
+    dropout_rate=0.0,
+)
+
+
+def metrics(model_dir: str) -> list[dict]:
+    lines = Path(model_dir, "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["split"] == "train"]
+
+
+def distil(make, name, teacher, *, task="addition_direct", objective=None, **fields):
+    """Trains a student for some steps and returns its metrics."""
+    run = make(
+        name,
+        loss=objective or DistillationObjective(),
+        teacher=teacher,
+        mixture_or_task_name=task,
+        log_period_steps=1,
+        **fields,
+    )
+    run_training(run, "")
+    return metrics(run.model_dir)
+
+
+@pytest.fixture(scope="module")
+def teachers(tiny_module_run):
+    """The MODEL_DIRs of teachers: of the student's kind, of the other, and of other tokens."""
+    kinds = {
+        "same": {"model": STUDENT},
+        "decoder": {"model": ALONE},
+        "pieces": {
+            "model": dataclasses.replace(ALONE, vocab_size=1024),
+            "data": DataConfig(vocabulary=PIECES),
+        },
+    }
+    made = {}
+    for name, fields in kinds.items():
+        run = tiny_module_run(name, train_steps=4, **fields)
+        run_training(run, "")
+        made[name] = run.model_dir
+    return made
+
+
+def write_cache(directory: Path, count: int) -> None:
+    """Caches a teacher that is sure of the targets of the first `count` examples."""
+    task, table = tasks.get_task("addition_direct"), token_table(BYTES)
+    header = Header("sure", "teacher-1", table.fingerprint, table.size)
+    with CacheWriter(directory, header, encoding=TopK(2), table=table) as writer:
+        for index in range(count):
+            example = task.source.example("train", index)
+            ids = np.append(BYTES.encode(example["targets"]), BYTES.eos_id).astype(np.int32)
+            others = (3 + (ids + 7) % 200).astype(np.int32)
+            shape = (len(ids), 1)
+            steps = StepDistributions(
+                np.stack([ids, others], axis=1),
+                np.log(np.tile(np.float32([0.9, 0.08]), shape)),
+                np.full(len(ids), np.log(0.02), np.float32),
+                np.ones(len(ids), np.float32),
+            )
+            key = example_key(example, header.key_fields)
+            writer.write(TeacherRow(key, str(example["id"]), ids, steps))
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_cached_teacher_is_learned_from(tiny_run, tmp_path, capsys, pack):
+    write_cache(tmp_path / "cache", 400)
+    data = dataclasses.replace(tiny_run().data, pack=pack, split="train")
+    rows = distil(
+        tiny_run,
+        "student",
+        TeacherJoin([str(tmp_path / "cache")]),
+        task="addition_direct_with_teacher",
+        data=data,
+        train_steps=8,
+        model=STUDENT,
+    )
+    assert rows[-1]["divergence"] < rows[0]["divergence"] - 0.5
+    printed = capsys.readouterr().out
+    assert "cached rows of sure (topk, num_candidates 2)" in printed
+    assert "teacher rows of the" in printed
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn(tiny_run, teachers):
+    rows = distil(
+        tiny_run,
+        "student",
+        LiveTeacher(teachers["same"]),
+        model=STUDENT,
+        initial_checkpoint_path=teachers["same"],
+        train_steps=1,
+    )
+    assert abs(rows[0]["divergence"]) < 1e-6
+    assert rows[0]["gradient_norm"] < 1e-4
+    assert rows[0]["teacher_share"] == 1
+
+
+def test_a_live_teacher_may_be_of_the_other_architecture(tiny_run, teachers):
+    rows = distil(
+        tiny_run, "student", LiveTeacher(teachers["decoder"]), model=STUDENT, train_steps=6
+    )
+    assert rows[-1]["divergence"] < rows[0]["divergence"]
+    assert rows[0]["teacher_share"] == 1
+
+
+def test_a_live_teacher_of_another_vocabulary_says_the_same(tiny_run, teachers):
+    """Other ids beyond the bytes make it another vocabulary; every byte has its counterpart."""
+    fields = {"model": STUDENT, "train_steps": 1}
+    same = distil(tiny_run, "same", LiveTeacher(teachers["decoder"]), **fields)
+    other = LiveTeacher(
+        teachers["decoder"], vocabulary=ByteVocabulary(extra_ids=1), num_candidates=264
+    )
+    mapped = distil(tiny_run, "mapped", other, **fields)
+    assert mapped[0]["teacher_share"] == 1
+    # Ids without bytes (padding, UNK, extra ones) are in the tail of one and apart in the other.
+    np.testing.assert_allclose(mapped[0]["divergence"], same[0]["divergence"], rtol=0.02)
+
+
+def test_a_live_teacher_with_longer_tokens_says_something(tiny_run, teachers):
+    settings = LiveTeacher(teachers["pieces"], vocabulary=PIECES, num_candidates=32)
+    rows = distil(tiny_run, "student", settings, model=STUDENT, train_steps=2)
+    assert 0 < rows[0]["teacher_share"] < 1
+
+
+def test_a_live_teacher_has_its_own_sharding(tiny_run, teachers):
+    fields = {"model": STUDENT, "train_steps": 2}
+    plain = distil(tiny_run, "one", LiveTeacher(teachers["decoder"]), **fields)
+    sharded = distil(
+        tiny_run,
+        "eight",
+        LiveTeacher(teachers["decoder"], sharding={"embed": ("data", "fsdp"), "mlp": ()}),
+        mesh=MeshShape(data=2, fsdp=2, tensor=2),
+        micro_batches=2,
+        **fields,
+    )
+    for a, b in zip(plain, sharded):
+        np.testing.assert_allclose(a["divergence"], b["divergence"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("model", [STUDENT, ALONE], ids=["encoder_decoder", "decoder_only"])
+def test_on_policy_steps_resume_as_if_never_stopped(tiny_run, teachers, model, capsys):
+    fields = {
+        "teacher": LiveTeacher(teachers["decoder"]),
+        "loss": DistillationObjective(Distillation(divergence="jensen_shannon(0.5)")),
+        "on_policy": OnPolicy(student_share=0.5, max_new_tokens=6, seed=1),
+        "model": model,
+        "log_period_steps": 1,
+    }
+    whole = tiny_run("whole", **fields)
+    run_training(whole, "")
+    steps = sum(whole.on_policy.samples_at(step) for step in range(6))
+    assert 0 < steps < 6
+    assert f"{steps} steps trained on the student's own samples" in capsys.readouterr().out
+    part = tiny_run("part", **fields)
+    for steps in (3, 6):
+        run_training(dataclasses.replace(part, train_steps=steps), "")
+    expected, seen = metrics(whole.model_dir), metrics(part.model_dir)
+    assert [row["divergence"] for row in seen] == [row["divergence"] for row in expected]
+
+
+def test_impossible_teachers_are_refused_in_one_line(tiny_run, teachers):
+    live, objective = LiveTeacher(teachers["pieces"], vocabulary=PIECES), DistillationObjective()
+    with pytest.raises(UserError, match="needs both a teacher and its objective"):
+        run_training(tiny_run(teacher=live), "")
+    with pytest.raises(UserError, match="needs both a teacher and its objective"):
+        run_training(tiny_run(loss=objective), "")
+    packed = dataclasses.replace(tiny_run().data, pack=True)
+    with pytest.raises(UserError, match=r"another vocabulary .* set PACK=False"):
+        run_training(tiny_run(loss=objective, teacher=live, data=packed), "")
+    with pytest.raises(UserError, match="whose samples it cannot read"):
+        run_training(tiny_run(loss=objective, teacher=live, on_policy=OnPolicy()), "")
+    wider = dataclasses.replace(STUDENT, vocab_size=300)
+    same = LiveTeacher(teachers["same"])
+    with pytest.raises(UserError, match="gives 264 logits and the student 300"):
+        run_training(tiny_run(loss=objective, teacher=same, model=wider), "")
+    with pytest.raises(UserError, match="needs a teacher that scores what the student samples"):
+        tiny_run(loss=objective, on_policy=OnPolicy())
+    mixed = DistillationObjective(Distillation(alpha=0.5))
+    with pytest.raises(UserError, match=r"ALPHA=0.5: cross-entropy on the student's own samples"):
+        tiny_run(loss=mixed, teacher=same, on_policy=OnPolicy())

@@ -1,0 +1,140 @@
+"""A live teacher's own tokens of the same examples, where its vocabulary is not the student's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int, Integer
+
+from tlm_jax.data.alignment import offsets
+from tlm_jax.data.alignment.vocabulary_map import SAME, VocabularyMap
+from tlm_jax.data.converters import make_converter
+from tlm_jax.data.ragged import PreparedExamples, Ragged, TokenizedExamples
+from tlm_jax.data.sources import Example
+from tlm_jax.data.store import Reader
+from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.data.vocabularies.token_bytes import TokenTable, token_table
+from tlm_jax.errors import UserError
+
+PREFIX = "teacher/"
+"""Begins the names of the teacher's features in a batch, and of its tokens in a record."""
+
+STEPS = "teacher_steps"
+"""The feature [B, T] that says where in its row the teacher predicts each of the student's targets;
+-1 where the two do not write the same token there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherTokens:
+    """How a live teacher reads the examples.
+
+    Attributes:
+      vocabulary: the teacher's.
+      architecture: "encoder_decoder" or "decoder_only".
+      feature_lengths: the teacher's tokens kept of inputs and targets.
+    """
+
+    vocabulary: Vocabulary
+    architecture: str
+    feature_lengths: Mapping[str, int]
+
+    def features(
+        self, prepared: PreparedExamples, rows: Int[np.ndarray, "n"], num_rows: int
+    ) -> dict[str, np.ndarray]:
+        """Returns the teacher's features of a batch, one example a row.
+
+        Args:
+          prepared: examples that a `TeacherTokensReader` read.
+          rows: the row of each.
+          num_rows: of the batch.
+        """
+        converter = make_converter(
+            self.architecture,
+            feature_lengths=dict(self.feature_lengths),
+            bos_id=self.vocabulary.bos_id,
+            mark_padding=True,
+        )
+        records = prepared.examples.records
+        features = {
+            name: Ragged.from_arrays([np.asarray(r[PREFIX + name]) for r in records], np.int32)
+            for name in self.feature_lengths
+        }
+        own = TokenizedExamples(features, prepared.examples.ids, records)
+        batch = converter.convert(converter.prepare(own), rows, num_rows, packed=False)
+        return {PREFIX + name: values for name, values in batch.items()}
+
+    def row_length(self) -> int:
+        """Returns how many positions the teacher's decoder has in a row."""
+        if self.architecture == "decoder_only":
+            return sum(self.feature_lengths.values())
+        return self.feature_lengths["targets"]
+
+
+class TeacherTokensReader(Reader):
+    """Adds the teacher's tokens to another reader's records, and `teacher_steps` to its features.
+
+    Args:
+      base: the reader.
+      settings: the teacher's.
+    """
+
+    def __init__(self, base: Reader, settings: TeacherTokens):
+        self.name = base.name
+        self.features = base.features
+        self.vocabulary = base.vocabulary
+        self.num_examples = base.num_examples
+        self._base = base
+        self._settings = settings
+        self._teacher = token_table(settings.vocabulary)
+        self._student = token_table(base.vocabulary)
+        self._student_ids = VocabularyMap.of(self._teacher, self._student).maps[SAME]
+
+    def read(self, indices: Integer[np.ndarray, "n"]) -> TokenizedExamples:
+        examples = self._base.read(indices)
+        own = {name: self._tokens(examples.records, name) for name in self.features}
+        targets = examples.features["targets"]
+        steps = np.full(len(targets.values), -1, np.int32)
+        for i, (start, length) in enumerate(zip(targets.starts, targets.lengths)):
+            here = slice(int(start), int(start + length))
+            prompt = len(own["inputs"][i]) if "inputs" in own else 0
+            steps[here] = self._steps(prompt, own["targets"][i], targets.values[here])
+        records = tuple(
+            {**record, **{PREFIX + name: tokens[i] for name, tokens in own.items()}}
+            for i, record in enumerate(examples.records)
+        )
+        features = {**examples.features, STEPS: Ragged(steps, targets.lengths)}
+        return TokenizedExamples(features, examples.ids, records)
+
+    def _tokens(self, records: Sequence[Example], name: str) -> list[np.ndarray]:
+        texts = [record[name] for record in records]
+        if not all(isinstance(text, str) for text in texts):
+            raise UserError(
+                f"task {self.name!r} gives {name} as token ids, which a teacher of another "
+                "vocabulary cannot read: give text, or take a teacher with the student's."
+            )
+        vocabulary = self._settings.vocabulary
+        eos = np.array([vocabulary.eos_id], np.int32)
+        return [np.append(ids, eos) for ids in vocabulary.encode_batch([str(t) for t in texts])]
+
+    def _steps(self, prompt: int, own: np.ndarray, student: np.ndarray) -> np.ndarray:
+        aligned = offsets.align(_pieces(self._teacher, own), _pieces(self._student, student))
+        steps = np.full(len(student), -1, np.int32)
+        starts = np.cumsum(aligned.counts) - aligned.counts
+        single = np.flatnonzero(aligned.counts == 1)
+        steps[single] = aligned.steps[starts[single]]
+        # What the teacher says there is about tokens that begin where its own does.
+        written = self._student_ids[own[steps[single]]]
+        steps[single] = np.where(written == student[single], steps[single], -1)
+        if len(student) and student[-1] == self._student.eos_id:
+            steps[-1] = len(own) - 1
+        settings = self._settings
+        if settings.architecture == "decoder_only":
+            prompt = min(prompt, settings.feature_lengths.get("inputs", 0))
+            steps = np.where(steps >= 0, steps + prompt, -1)
+        return np.where(steps < settings.row_length(), steps, -1).astype(np.int32)
+
+
+def _pieces(table: TokenTable, ids: np.ndarray) -> list[bytes]:
+    return [table.pieces[i] for i in ids]

@@ -1,0 +1,42 @@
+"""What a gin file says about a live teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.sharding.rules import LOGICAL_AXIS_RULES, AxisRule, Rules
+
+
+@dataclass(frozen=True)
+class LiveTeacher:
+    """A teacher that runs in the train step, without gradient and optimizer.
+
+    Attributes:
+      path: a model of any format.
+      dtype: of its activations.
+      parameters_dtype: in which its parameters are kept.
+      vocabulary: an object or a name; None for the tokenizer that lies beside the model, else the
+        student's.
+      feature_lengths: its tokens of inputs and targets where its vocabulary is another; None for
+        the student's lengths.
+      num_candidates: how many of its most probable tokens are mapped to another vocabulary.
+      sharding: logical axes whose parameters are split otherwise than the student's, each with its
+        mesh axes, such as {'embed': ('data', 'fsdp')}.
+    """
+
+    path: str
+    dtype: str = "float32"
+    parameters_dtype: str = "float32"
+    vocabulary: Vocabulary | str | None = None
+    feature_lengths: Mapping[str, int] | None = None
+    num_candidates: int = 64
+    sharding: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def rules(self) -> Rules:
+        """Returns the table by which its parameters are split."""
+        table = dict(LOGICAL_AXIS_RULES)
+        for name, axes in self.sharding.items():
+            table[name] = AxisRule(tuple(axes), table.get(name, AxisRule()).activations)
+        return table
