@@ -26,8 +26,9 @@ def match_bytes(left: bytes, right: bytes) -> Int64[np.ndarray, " n"]:
     matched[len(b) - suffix :] = np.arange(len(a) - suffix, len(a))
     middle = left[prefix : len(left) - suffix], right[prefix : len(right) - suffix]
     if middle[0] and middle[1]:
-        for x, y in _matches(*middle):
-            matched[prefix + y] = prefix + x
+        for x, y, length in _matching_runs(*middle):
+            begin = prefix + y
+            matched[begin : begin + length] = np.arange(prefix + x, prefix + x + length)
     return matched
 
 
@@ -38,8 +39,8 @@ def _common(a: np.ndarray, b: np.ndarray) -> int:
     return int(different[0]) if len(different) else shorter
 
 
-def _matches(left: bytes, right: bytes) -> list[tuple[int, int]]:
-    """Returns the matched places of a shortest edit script, the last first.
+def _matching_runs(left: bytes, right: bytes) -> list[tuple[int, int, int]]:
+    """Returns what a shortest edit script leaves: places in both texts and a length.
 
     `reached[k]` is how far into `left` the scripts with d edits come on the diagonal k, which
     is the place in `left` less that in `right`.
@@ -74,17 +75,15 @@ def _step(reached: dict[int, int], k: int, edits: int) -> int:
     return reached[k - 1] + 1
 
 
-def _walk_back(history: list[dict[int, int]], x: int, y: int) -> list[tuple[int, int]]:
-    matches = []
+def _walk_back(history: list[dict[int, int]], x: int, y: int) -> list[tuple[int, int, int]]:
+    """Returns the matching runs on the way to (x, y), the last first."""
+    runs = []
     for edits in reversed(range(len(history))):
-        entered = _step(history[edits], x - y, edits)
-        while x > max(entered, 0) and y > 0:
-            x, y = x - 1, y - 1
-            matches.append((x, y))
-        if edits:
-            inserted = entered == history[edits].get(x - y + 1)
-            came_by_insertion = x - y == -edits or (
-                inserted and x - y != edits and history[edits][x - y - 1] < entered
-            )
-            x, y = (x, y - 1) if came_by_insertion else (x - 1, y)
-    return matches
+        reached, k = history[edits], x - y
+        entered = _step(reached, k, edits)
+        if x > entered:
+            runs.append((entered, entered - k, x - entered))
+        # Diagonal k was entered from k + 1 by an insertion, or from k - 1 by a deletion.
+        came_by_insertion = k == -edits or (k != edits and reached[k - 1] < reached[k + 1])
+        x, y = (entered, entered - k - 1) if came_by_insertion else (entered - 1, entered - k)
+    return runs
