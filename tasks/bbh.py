@@ -1,7 +1,8 @@
 """BIG-Bench Hard: 27 tasks for evaluation only (Suzgun et al. 2022).
 
 Every record carries the BIG-bench canary. Demonstrations are the three of the published prompt of
-the same task; `bbh_published_prompt` is that prompt to the byte.
+the same task; `bbh_published_prompt` is that prompt to the byte, `bbh_published_prompt_answer_only`
+the prompt without its chains of thought.
 """
 
 from __future__ import annotations
@@ -77,6 +78,18 @@ def published_prompt(record: Record) -> tuple[str, str]:
     return f"{prompt}\n\n{query}", f"So the answer is {record.answer}."
 
 
+def published_answer_only(record: Record) -> tuple[str, str]:
+    """Returns the authors' prompt without its chains of thought, and the gold answer.
+
+    The first line says what the task is; each demonstration is `Q: {q}\\nA: {answer}`.
+    """
+    task = record.meta["task"]
+    prompt = _prompt(task)
+    shown = (f"Q: {d.question}\nA: {d.answer}" for d in _demonstrations(task, prompt))
+    description = prompt.partition("\n\nQ: ")[0]
+    return "\n\n".join([description, *shown, f"Q: {record.question}\nA:"]), record.answer
+
+
 def _prompt(task: str) -> str:
     """Returns the published prompt of a task, without the canary."""
     names = ["bbh_cot_prompts.jsonl", "cot-prompts", "BIG-Bench-Hard/cot-prompts"]
@@ -130,4 +143,10 @@ register_task(
     MappedRecords(RECORDS, published_prompt),
     vocabulary=EMBEDDED_VOCABULARY,
     description="BIG-Bench Hard with the authors' chain-of-thought prompts, evaluation only",
+)
+register_task(
+    "bbh_published_prompt_answer_only",
+    MappedRecords(RECORDS, published_answer_only),
+    vocabulary=EMBEDDED_VOCABULARY,
+    description="BIG-Bench Hard with the authors' prompts less their chains of thought",
 )

@@ -1,5 +1,7 @@
 """Groups of questions by hand: values, ranges of numbers, names, and what has no trait."""
 
+import math
+
 import pytest
 
 from tlm_jax.evaluation.breakdown import breakdowns
@@ -28,6 +30,16 @@ def test_a_number_that_fills_more_than_a_range():
     steps = [3] * 80 + [1, 2, 4, 5, 6, 7, 8] * 2
     found = breakdowns([{"steps": n} for n in steps], [True] * len(steps))["steps"]["groups"]
     assert [(group["group"], group["questions"]) for group in found] == [("1–3", 84), ("4–8", 10)]
+
+
+def test_interval_of_the_mean_is_that_of_the_normal_for_many_questions():
+    rights = [n < 300 for n in range(400)] + [n < 50 for n in range(100)]
+    traits = [{"task": "a"}] * 400 + [{"task": "b"}] * 100
+    found = breakdowns(traits, rights)["task"]
+    deviation = math.sqrt(0.75 * 0.25 / 400 + 0.5 * 0.5 / 100) / 2
+    assert found["mean"] == pytest.approx(0.625)
+    assert found["mean_low"] == pytest.approx(0.625 - 1.96 * deviation, abs=0.004)
+    assert found["mean_high"] == pytest.approx(0.625 + 1.96 * deviation, abs=0.004)
 
 
 def test_names_are_sorted_and_one_group_says_nothing():

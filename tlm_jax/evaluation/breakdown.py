@@ -60,7 +60,8 @@ def breakdowns(
 
     Returns:
       By trait, `groups` in ascending order (see `Group.figures`) and `mean`, the mean of their
-      accuracies, each group counting alike, as benchmarks of several tasks are reported.
+      accuracies, each group counting alike, as benchmarks of several tasks are reported;
+      `mean_low` and `mean_high` are its 95 % interval, by a bootstrap within groups.
     """
     names = dict.fromkeys(name for traits in questions for name in traits)
     found = {}
@@ -68,9 +69,23 @@ def breakdowns(
         having = [i for i, traits in enumerate(questions) if name in traits]
         groups = _groups([questions[i][name] for i in having], [rights[i] for i in having])
         if len(groups) > 1:
-            mean = sum(group.accuracy for group in groups) / len(groups)
-            found[name] = {"groups": [group.figures() for group in groups], "mean": mean}
+            low, high = _interval_of_mean(groups)
+            found[name] = {
+                "groups": [group.figures() for group in groups],
+                "mean": sum(group.accuracy for group in groups) / len(groups),
+                "mean_low": low,
+                "mean_high": high,
+            }
     return found
+
+
+def _interval_of_mean(groups: Sequence[Group], resamples: int = 2_000) -> tuple[float, float]:
+    """Returns the percentile bootstrap interval; a group drawn anew has a binomial number right."""
+    counts = np.asarray([group.questions for group in groups])
+    shares = np.asarray([group.accuracy for group in groups])
+    drawn = np.random.default_rng(0).binomial(counts, shares, (resamples, len(groups)))
+    low, high = np.quantile((drawn / counts[None]).mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _groups(values: Sequence[Trait], rights: Sequence[bool]) -> list[Group]:

@@ -231,9 +231,14 @@ def _by(name: str, by: Sequence[Mapping[str, Any]]) -> Html:
             for colour, found in enumerate(groups)
         ]
         rows.append([group, f"{count:,}", *(_stacked(column) for column in zip(*cells))])
-    means = [f"{traits[name]['mean']:.1%}" if name in traits else "–" for traits in by]
+    means = [_mean(traits[name]) if name in traits else "–" for traits in by]
     rows.append(["mean of groups", "", _stacked(means), ""])
     return table([name, "questions", "accuracy", ""], rows, numeric=(1, 2))
+
+
+def _mean(found: Mapping[str, Any]) -> str:
+    low, high = 100 * found["mean_low"], 100 * found["mean_high"]
+    return f"{found['mean']:.1%} {low:.1f}–{high:.1f}"
 
 
 def _stacked(cells: Sequence[object]) -> Html:

@@ -56,7 +56,8 @@ def show(summaries: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[s
 
 def _mean_line(row: Mapping[str, Any]) -> str:
     parts = [
-        f"mean over {len(found['groups'])} {name}s {found['mean']:.1%}"
+        f"mean over {len(found['groups'])} {name}s {found['mean']:.1%} "
+        f"({found['mean_low']:.1%} to {found['mean_high']:.1%})"
         for name, found in row.get("by", {}).items()
         if name in _MEANS
     ]

@@ -97,11 +97,17 @@ PIECE = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def process():
+    with contextlib.closing(MathProcess(limit_seconds=0.3)) as process:
+        yield process
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.lists(PIECE, max_size=12).map("".join))
-def test_nested_latex_never_crashes_grading(answer):
-    process = MathProcess(limit_seconds=0.3)
-    with contextlib.closing(process), contextlib.suppress(Undecided):
+def test_nested_latex_never_crashes_grading(process, answer):
+    # One process for all, which starts again only where the limit has ended it.
+    with contextlib.suppress(Undecided):
         assert process.same("\\frac{1}{2}", answer) in (True, False)
 
 

@@ -11,10 +11,11 @@ MODES = ["greedy", "self_consistency"]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, write_records):
-    """Two prompts whose last tokens are the same, one of them too long; answers in words."""
+    """Two prompts whose last 24 tokens are the same, one of them too long; answers in words."""
     folder = tmp_path_factory.mktemp("data")
-    long = "sing swim fly " * 12 + "Q: fly dogs can fly well"
-    rows = [("fly dogs can fly well", "42"), (long, "3,000"), ("cats can bark", "forty")]
+    end = "fly dogs can fly well " * 4 + "sing"  # with "Q:", "A:" and the end token, 24
+    long = "sing swim fly " * 12 + f"Q: {end}"
+    rows = [(end, "42"), (long, "3,000"), ("cats can bark", "forty")]
     write_records(
         folder / "bbh.jsonl",
         [
@@ -31,7 +32,7 @@ def settings(data):
         "EVAL_TASKS": ["bbh_answer_zero_shot"],
         "EVAL_SPLIT": "test",
         "DATA_DIR": str(data),
-        "TASK_FEATURE_LENGTHS": {"inputs": 8, "targets": 4},
+        "TASK_FEATURE_LENGTHS": {"inputs": 24, "targets": 8},
         "NUM_SAMPLES": 2,
         "TEMPERATURE": 0.0,
     }
@@ -57,8 +58,8 @@ def cut(evaluate, settings, tmp_path_factory):
 @pytest.mark.parametrize("mode", MODES)
 def test_too_long_is_an_error_unless_the_end_is_asked_for(evaluate, settings, tmp_path, mode):
     expected = (
-        r"1 of 3 prompts of bbh_answer_zero_shot are too long, the first is 'bbh-1' with 45 "
-        r"tokens: TASK_FEATURE_LENGTHS leaves room for 8\."
+        r"1 of 3 prompts of bbh_answer_zero_shot are too long, the first is 'bbh-1' with 61 "
+        r"tokens: TASK_FEATURE_LENGTHS leaves room for 24\."
     )
     with pytest.raises(UserError, match=expected):
         evaluate(tmp_path, **settings, MODES=[mode])

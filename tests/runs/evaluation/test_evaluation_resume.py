@@ -100,3 +100,31 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(evaluate, asked, tmp_p
     results = evaluate(tmp_path, MODES=MODES)
     assert asked == ["greedy", "rank", "rank"]
     assert json.loads((tmp_path / "results.json").read_text()) == results
+
+
+def test_demonstrations_are_fixed_or_drawn(evaluate, asked, monkeypatch, tmp_path):
+    shown = []
+
+    def look(subject, eval_set, config):
+        shown.append([record["inputs"] for record in eval_set.examples.records])
+
+    monkeypatch.setattr(evaluation_run, "MODES", {"rank": look})
+    settings = {
+        "EVAL_TASKS": ["creak_answer_in_context"],
+        "MODES": ["rank"],
+        "NUM_DEMONSTRATIONS": 1,
+        "TASK_FEATURE_LENGTHS": {"inputs": 60, "targets": 8},
+    }
+    for further in (
+        {"DEMONSTRATIONS_IDS": ("creak_train-2",)},
+        {"DEMONSTRATIONS_SEED": 0},
+        {"DEMONSTRATIONS_SEED": 0},
+        {"DEMONSTRATIONS_SEED": 3},
+    ):
+        with pytest.raises(UserError, match="nothing was asked"):
+            evaluate(tmp_path, **settings, **further)
+    fixed, drawn, again, other = shown
+    assert all(text.startswith("Q: birds can sing\nA: The answer is no\n\n") for text in fixed)
+    assert drawn == again
+    assert len({text.split("\n")[0] for text in drawn}) > 1
+    assert drawn != other
