@@ -62,17 +62,20 @@ def test_inspect_command_runs(command, tmp_path):
 def test_quickstart_runs(tmp_path):
     finished = _run(
         [
-            *("scripts/quickstart", f'--gin.MODEL_DIR="{tmp_path}/run"', "--gin.TRAIN_STEPS=2"),
+            *("scripts/quickstart", str(tmp_path / "out"), "--gin.TRAIN_STEPS=2"),
             *("--gin.schedules.Cosine.warmup_steps=1", "--gin.EVAL_EXAMPLES=2"),
-        ]
+        ],
+        QUICKSTART_QUESTIONS="40",
+        QUICKSTART_KEEP_WRONG="1",
     )
     assert finished.returncode == 0, finished.stderr
-    assert "held-out tasks after step 2" in finished.stdout
-    assert (tmp_path / "run/report.html").exists()
+    assert "student distilled against student alone" in finished.stdout
+    for name in ("teacher/report.html", "cache/examples.jsonl", "comparison.html"):
+        assert (tmp_path / "out" / name).exists()
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+def _run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", **variables}
     return subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
     )

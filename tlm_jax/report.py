@@ -1,9 +1,12 @@
-"""`python -m tlm_jax.report MODEL_DIR` writes one self-contained page on a run."""
+"""`python -m tlm_jax.report MODEL_DIR...` writes a page on a run, or on several side by side."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
+
+from tlm_jax.errors import UserError
 
 
 def main(argv: Sequence[str]) -> int:
@@ -11,16 +14,39 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tlm_jax.report",
         description="Writes MODEL_DIR/report.html: curves, evaluations with intervals, sample "
-        "predictions and the configuration of a run. Works while the run is going on, too.",
+        "predictions and the configuration of a run. Works while the run is going on, too. Of "
+        "several runs it prints how each did on the tasks that all were evaluated on, and writes "
+        "comparison.html beside the last.",
     )
-    parser.add_argument("model_dir", metavar="MODEL_DIR", help="the directory of a run")
+    parser.add_argument("model_dirs", metavar="MODEL_DIR", nargs="+", help="the directory of a run")
+    parser.add_argument("--names", metavar="A,B,...", help="what the runs are called")
     parser.add_argument("--output", metavar="FILE", help="where to write the page instead")
     arguments = parser.parse_args(list(argv))
 
     # After parsing, so that --help is quick.
+    if len(arguments.model_dirs) > 1:
+        return _compare(arguments)
     from tlm_jax.evaluation.report_page import write_report
 
-    print(write_report(arguments.model_dir, arguments.output))
+    print(write_report(arguments.model_dirs[0], arguments.output))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from tlm_jax.evaluation.comparison import read_comparison
+    from tlm_jax.evaluation.comparison_page import lines, write_comparison
+
+    model_dirs = [Path(name) for name in arguments.model_dirs]
+    names = None if arguments.names is None else arguments.names.split(",")
+    if names is not None and len(names) != len(model_dirs):
+        raise UserError(
+            f"--names gives {len(names)} names for {len(model_dirs)} runs: give one for each"
+        )
+    tasks = read_comparison(model_dirs, names)
+    for task in tasks:
+        print("\n".join(lines(task)))
+    output = arguments.output or model_dirs[-1].parent / "comparison.html"
+    print(f"page      {write_comparison(tasks, Path(output))}")
     return 0
 
 
