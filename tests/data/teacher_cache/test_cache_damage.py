@@ -68,7 +68,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(cache_dir, region):
     original = path.read_bytes()
     whole, _ = read_all(cache_dir, "stop")
     start, stop = regions(original)[region]
-    places = sorted({*np.linspace(start, stop - 1, 40).astype(int).tolist()})
+    places = sorted({*np.linspace(start, stop - 1, 20).astype(int).tolist()})
     random = np.random.default_rng(0)
     for place in places:
         data = bytearray(original)

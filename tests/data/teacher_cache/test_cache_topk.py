@@ -23,7 +23,7 @@ def one_step(logprobs, tail=-np.inf, ids=None, weight=1.0):
     )
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     negative_logits=st.lists(st.floats(0, 4000), min_size=1, max_size=12),
     tail_logit=st.one_of(st.none(), st.floats(0, 4000)),

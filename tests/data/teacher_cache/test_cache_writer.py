@@ -1,6 +1,8 @@
 """Rows are kept once and for good: appended, resumed, written by several hosts, killed."""
 
+import concurrent.futures
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -262,6 +264,40 @@ def test_a_kill_between_a_shard_and_its_entry_loses_nothing(tmp_path, fill, row_
         writer.write(row_of(10))
     check_holds(tmp_path, range(11), row_of)
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_full_disk_is_one_line_and_loses_no_finished_row(
+    tmp_path, fill, header, row_of, monkeypatch
+):
+    fill(tmp_path, range(3))
+    writer = CacheWriter(tmp_path, header, encoding=TopK(4))
+    writer.write(row_of(3))
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match=r"cannot be written .No space left on device.; what"):
+            writer.flush()
+    check_holds(tmp_path, range(3), row_of)
+    writer.close()  # there is space again: nothing was lost
+    check_holds(tmp_path, range(4), row_of)
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path, header):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/cache: cannot be written .Not a directory"):
+        CacheWriter(tmp_path / "file" / "cache", header, encoding=TopK(4))
+
+
+def test_threads_read_together(tmp_path, fill, row_of):
+    cache = TeacherCache.open(fill(tmp_path, range(30)))
+    keys = [row_of(number).key for number in range(30)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda start: cache.get_many(keys[start:]), range(16)))
+    for start, rows in enumerate(found):
+        assert [row.key for row in rows] == keys[start:]
 
 
 def test_the_token_table_lies_beside_the_rows(tmp_path, fill, header):

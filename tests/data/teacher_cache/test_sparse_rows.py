@@ -47,7 +47,7 @@ def check_round_trip(rows, max_candidates):
     return book, bodies
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 2**32),
     st.lists(st.integers(0, 12), min_size=1, max_size=5),

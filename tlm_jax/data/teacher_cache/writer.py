@@ -117,8 +117,11 @@ class CacheWriter:
             "encoding": encoding.settings(),
             "compression": compression,
         }
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._lock: int | None = _lock(self._directory, host)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._lock: int | None = _lock(self._directory, host)
+        except OSError as error:
+            raise _refusal(self._directory, error) from error
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._new: dict[bytes, bytes] = {}
@@ -206,14 +209,20 @@ class CacheWriter:
         write_tokens(self._directory, table)
 
     def flush(self) -> None:
-        """Finishes the shard that is being collected."""
-        rows, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        self._sealed = time.monotonic()
-        if rows:
-            entry = self._write(rows)
-            shards = (*self._part.shards, entry)
-            self._part = dataclasses.replace(self._part, shards=shards)
-        write_part(part_path(self._directory, self._host), self._part)
+        """Finishes the shard that is being collected.
+
+        Raises:
+          UserError: the directory cannot be written; the rows are still waiting.
+        """
+        try:
+            if self._waiting:
+                entry = self._write(self._waiting)
+                shards = (*self._part.shards, entry)
+                self._part = dataclasses.replace(self._part, shards=shards)
+            self._waiting, self._waiting_bytes, self._sealed = [], 0, time.monotonic()
+            write_part(part_path(self._directory, self._host), self._part)
+        except OSError as error:
+            raise _refusal(self._directory, error) from error
 
     def close(self) -> None:
         """Finishes the last shard, and lets others write as this host."""
@@ -289,6 +298,13 @@ class CacheWriter:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _refusal(directory: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{directory}: cannot be written ({error.strerror}); what was finished is kept, and the "
+        "same run goes on from there."
+    )
 
 
 def _open(path: Path) -> ShardFile:
