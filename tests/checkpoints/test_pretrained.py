@@ -101,6 +101,12 @@ def test_a_description_without_checkpoints(write_hugging_face, tmp_path):
     _refused(tmp_path / "n", r"/n holds no checkpoint$")
 
 
+def test_adapters_alone_are_no_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").touch()
+    _refused(tmp_path, r"holds PEFT's adapters, without the model .* as LORA_INITIAL_PATH$")
+
+
 def test_a_damaged_index_is_named(write_hugging_face):
     directory = write_hugging_face()
     (directory / hugging_face.INDEX).write_text("{}")

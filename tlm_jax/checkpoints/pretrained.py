@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax import models, trees
-from tlm_jax.checkpoints import families
+from tlm_jax.checkpoints import families, peft_config
 from tlm_jax.checkpoints.base_model import BaseModel
 from tlm_jax.checkpoints.formats import gguf, hugging_face, native, t5x, t5x_models
 from tlm_jax.checkpoints.merged import merged_arrays
@@ -86,6 +86,11 @@ def recognised(path: Path) -> str:
         return "t5x"
     if hugging_face.is_hugging_face(path):
         return "hf"
+    if (path / peft_config.FILE).is_file():
+        raise UserError(
+            f"{path} holds PEFT's adapters, without the model that they are on; name that model, "
+            "and this directory as LORA_INITIAL_PATH"
+        )
     # Says what is wrong with the weights, if there are any.
     if path.is_dir() and any(path.glob("*.safetensors")):
         raise UserError(f"{path} has safetensors files but no config.json beside them")
