@@ -1,12 +1,6 @@
 """The real SmolLM2-135M-Instruct says what it says in transformers."""
 
-import contextlib
-import json
-import os
-import socket
 import subprocess
-import time
-import urllib.request
 from pathlib import Path
 
 import jax
@@ -15,7 +9,6 @@ import numpy as np
 import pytest
 
 from tlm_jax import models
-from tlm_jax.checkpoints.conversion import convert
 from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.data.chat import read_chat_template, render_chat
@@ -24,9 +17,7 @@ from tlm_jax.decoding.greedy import jit_greedy
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "get_smollm2"
-SERVER = ROOT / ".venv-peers" / "bin" / "transformers"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "get_smollm2"
 NOT_REACHED = ("No matching distribution", "Could not find a version", "ConnectionError")
 QUESTIONS = [
     "What is 12 + 7?",
@@ -119,44 +110,3 @@ def test_greedy_answers(model, directory, reference):
         assert list(np.asarray(decoded.tokens[number, : len(expected)])) == list(expected)
     gravity = vocabulary.decode(np.asarray(decoded.tokens[3, : int(decoded.lengths[3])]))
     assert gravity == GRAVITY
-
-
-@contextlib.contextmanager
-def _served(directory, log):
-    """Runs an OpenAI-compatible server; gives its address."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    command = [SERVER, "serve", directory, "--port", str(port), "--device", "cpu"]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=output, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-        )
-    try:
-        deadline = time.monotonic() + 300
-        while "startup complete" not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.5)
-        yield f"http://localhost:{port}/v1"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def test_what_we_convert_is_served(directory, tmp_path):
-    """By the server of transformers, of the same interface as vLLM's."""
-    if not SERVER.is_file():
-        pytest.skip("no .venv-peers: run scripts/setup peers")
-    convert(open_pretrained(directory), tmp_path / "hf", "hf")
-    question = {"role": "user", "content": QUESTIONS[3]}
-    body = {"model": str(tmp_path / "hf"), "messages": [question]}
-    content = json.dumps(body | {"max_tokens": MAX_DECODE_STEPS, "temperature": 0}).encode()
-    with _served(tmp_path / "hf", tmp_path / "log") as address:
-        request = urllib.request.Request(
-            f"{address}/chat/completions", content, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=600) as answer:
-            found = json.load(answer)
-    assert found["choices"][0]["message"]["content"] == GRAVITY
-    assert found["usage"]["prompt_tokens"] == 36
