@@ -23,7 +23,10 @@ WORKER = "tlm_jax.evaluation.rules.math_worker"
 
 
 class MathProcess:
-    """A worker that starts with the first question and anew after each death."""
+    """A worker that starts with the first question and anew after each death.
+
+    `limit_seconds` are of processor time.
+    """
 
     def __init__(self, limit_seconds: float = 5.0, memory_bytes: int = 2 << 30):
         self._arguments = (str(limit_seconds), str(memory_bytes))
@@ -63,7 +66,7 @@ class MathProcess:
             return json.loads(line)
         code = process.wait()
         self._end()
-        if code == -signal.SIGALRM:
+        if code == -signal.SIGPROF:
             return {"problem": f"no verdict after {self._limit_seconds:g} seconds"}
         return {"problem": f"the comparison ended with status {code}"}
 

@@ -85,7 +85,7 @@ MATH = Rule(
     extract=_math,
     read_gold=_gold,
     same=_same_mathematics,
-    source="math-verify, in a process of its own with a limit of 5 seconds",
+    source="math-verify, in a process of its own with a limit of 5 seconds of work",
     faults=(
         "50\\% equals both 50 and 0.5; 1,2,3 is a set, so its order does not count",
         "a unit or a degree sign may be missing, and 10_2 equals 10",

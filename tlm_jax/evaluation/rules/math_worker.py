@@ -15,14 +15,15 @@ import sys
 def main(limit_seconds: float, memory_bytes: int) -> None:
     """Answers until its input ends, or a question takes too long, which kills the process."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    # The kernel's own action, so that it also ends what runs in C.
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # The kernel's own action, so that it also ends what runs in C. Processor time, so that a busy
+    # machine gives the same verdicts.
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     for line in sys.stdin:
         question = json.loads(line)
         _imported()
-        signal.setitimer(signal.ITIMER_REAL, limit_seconds)
+        signal.setitimer(signal.ITIMER_PROF, limit_seconds)
         reply = _reply(question["gold"], question["answer"])
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps(reply), flush=True)
 
 
@@ -35,7 +36,7 @@ def _reply(gold: str, answer: str) -> dict[str, object]:
     from math_verify import verify
 
     try:
-        # math-verify's own limits are alarms as well, which would end ours.
+        # math-verify's own limits are of another kind, and raise inside of it.
         return {"same": bool(verify(_parsed(gold), _parsed(answer), timeout_seconds=None))}
     except MemoryError:
         return {"problem": "the comparison needed more memory than allowed"}
