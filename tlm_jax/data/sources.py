@@ -14,7 +14,8 @@ Example = Mapping[str, str | np.ndarray]
 
 Strings `id`, `inputs` and `targets` are required (a task of targets only needs no `inputs`);
 `inputs` and `targets` may also be integer arrays, which are taken as token ids as they stand.
-Further strings (`answer`, `kind`, `question`, `options_json`, ...) are carried to evaluation.
+Further strings (`answer`, `kind`, `question`, `options_json`, `traits_json`, ...) are carried to
+evaluation.
 Further arrays are features aligned with `targets` along their first axis, such as
 `teacher_logprobs [T, C]`.
 """
