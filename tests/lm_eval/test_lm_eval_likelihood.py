@@ -26,7 +26,7 @@ PAIRS = [Pair(CONTEXTS[i % 3], words(1 + i % 4)) for i in range(10)]
 
 @pytest.mark.parametrize("kind", ["decoder", "encoder_decoder"])
 def test_scores_are_those_of_the_plain_forward_pass(kind, opened, plain_logits, monkeypatch):
-    monkeypatch.setattr(likelihood, "ROWS_BETWEEN_REPORTS", 1)
+    monkeypatch.setattr(likelihood, "BATCHES_BETWEEN_REPORTS", 1)
     told = {}
     scores = Likelihoods(opened[kind], Rows(4)).score(PAIRS, told.__setitem__)
     assert [told[index] for index in range(len(PAIRS))] == scores

@@ -14,8 +14,8 @@ from tlm_jax.lm_eval.opened import OpenedModel
 from tlm_jax.lm_eval.rows import Rows
 from tlm_jax.lm_eval.texts import Pair
 
-ROWS_BETWEEN_REPORTS = 16
-"""Batches that are scored together; what is known is told after each such part."""
+BATCHES_BETWEEN_REPORTS = 16
+"""What is known is told to the caller after so many."""
 _MOST_OPTIONS = 64
 """Continuations of one context that stand together."""
 
@@ -60,7 +60,7 @@ class Likelihoods:
             if not pair.continuation:
                 enter(index, (0.0, True))
         asked = [index for index, pair in enumerate(pairs) if pair.continuation]
-        for part in _parts(pairs, asked, self._rows.number * ROWS_BETWEEN_REPORTS):
+        for part in _parts(pairs, asked, self._rows.number * BATCHES_BETWEEN_REPORTS):
             for group, scores in zip(part, self._score(pairs, part)):
                 for index, score in zip(group, scores):
                     self.cut += score.dropped_context_tokens > 0

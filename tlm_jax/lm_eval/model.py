@@ -23,8 +23,6 @@ from tlm_jax.lm_eval.texts import TextEncoder
 from tlm_jax.runs import environment
 from tlm_jax.sharding import rules
 
-NAME = "tlm_jax"
-
 _log = logging.getLogger("lm_eval.tlm_jax")
 
 
@@ -138,7 +136,7 @@ class TlmJaxLM(LM):
     def tokenizer_name(self) -> str:
         """A name that changes with the tokenizer's ids and the template, for request caches."""
         parts = f"{self._model.vocabulary.fingerprint} {self._model.template.source}"
-        return f"{NAME}-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
+        return f"tlm_jax-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
 
     def get_model_info(self) -> Mapping[str, Any]:
         """Returns what the harness writes into its results beside the arguments."""
