@@ -33,6 +33,7 @@ def test_one_number_alone_takes_no_prefix():
     assert code.encode(np.zeros(3, np.int64))[1].tolist() == [0, 0, 0]
 
 
+@settings(deadline=None)
 @given(NUMBERS)
 def test_numbers_come_back(numbers):
     numbers = np.array(numbers)
@@ -47,6 +48,7 @@ def test_numbers_come_back(numbers):
     assert code.cost(np.bincount(classes_of(numbers))) == lengths.sum()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=2, max_size=MAX_CLASS + 1))
 def test_prefixes_are_close_to_the_entropy(counts):
     counts = np.array(counts)
@@ -75,7 +77,7 @@ def test_what_is_no_prefix_code_is_refused(lengths):
         LengthCode.from_bytes(data)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, WINDOW_BITS), max_size=100), st.integers(0, 2**32))
 def test_streams_of_any_lengths_come_back(lengths, seed):
     lengths = np.array(lengths, np.int64)
