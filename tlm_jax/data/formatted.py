@@ -65,8 +65,13 @@ class FormattedRecords(RecordSource):
         return {
             **carried_fields(record),
             "inputs": self._format.inputs(record, demonstrations),
-            "targets": self._format.targets(record),
+            "targets": self._targets(record),
         }
+
+    def _targets(self, record: Record) -> str:
+        """Returns the targets; a teacher's solution as it wrote it, where the record keeps that."""
+        written = record.generated.get("targets") if self._format.cot else None
+        return written if isinstance(written, str) else self._format.targets(record)
 
     def _indices(self, split: str) -> list[int]:
         """Returns the places of the records that this format can use, found once a split."""
