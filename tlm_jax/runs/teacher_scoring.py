@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,15 +77,13 @@ def run_scoring(config: ScoreConfig) -> None:
             tokenized = encoder.encode(missing)
             _say_tokens(encoder)
             with SampleProgress(len(ours), done=len(ours) - len(missing)) as progress:
-                flushed = time.monotonic()
                 for row in teacher.rows(tokenized):
                     writer.write(row)
                     progress.advance(len(row.token_ids))
                     if time.monotonic() - flushed > _FLUSH_SECONDS:
                         # A kill then loses minutes of work, not a whole shard of long texts.
                         writer.flush()
-                        flushed = time.monotonic()
-                rates = progress.rates()
+                        rates = progress.rates()
             print(f"scored    {sum(len(t.solutions) for t in tokenized):,} solutions, {rates}")
     finally:
         files.close()
@@ -94,8 +91,6 @@ def run_scoring(config: ScoreConfig) -> None:
         _write_examples(wanted, config)
     print(f"cache     {config.output_dir}", flush=True)
 
-
-_FLUSH_SECONDS = 300.0
 
 
 class _Teacher:
