@@ -80,10 +80,7 @@ def run_scoring(config: ScoreConfig) -> None:
                 for row in teacher.rows(tokenized):
                     writer.write(row)
                     progress.advance(len(row.token_ids))
-                    if time.monotonic() - flushed > _FLUSH_SECONDS:
-                        # A kill then loses minutes of work, not a whole shard of long texts.
-                        writer.flush()
-                        rates = progress.rates()
+                rates = progress.rates()
             print(f"scored    {sum(len(t.solutions) for t in tokenized):,} solutions, {rates}")
     finally:
         files.close()
