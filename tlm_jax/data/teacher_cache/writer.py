@@ -16,6 +16,7 @@ import numpy as np
 from tlm_jax.data.teacher_cache.compression import compression_by_name
 from tlm_jax.data.teacher_cache.encoding import MAX_VOCABULARY, Encoding
 from tlm_jax.data.teacher_cache.header import Header, check_same
+from tlm_jax.data.teacher_cache.host_lock import lock_host
 from tlm_jax.data.teacher_cache.key_index import KeyIndex, key_bytes
 from tlm_jax.data.teacher_cache.manifest import (
     Part,
@@ -119,7 +120,7 @@ class CacheWriter:
         }
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._lock: int | None = _lock(self._directory, host)
+            self._lock: int | None = lock_host(self._directory, host)
         except OSError as error:
             raise _refusal(self._directory, error) from error
         self._waiting: list[_Waiting] = []
@@ -315,21 +316,3 @@ def _open(path: Path) -> ShardFile:
             f"{path}: {error}; `python -m tlm_jax.cache_teacher verify {path.parent}` tells what "
             "is lost."
         ) from error
-
-
-def _lock(directory: Path, host: int) -> int:
-    """Keeps a second process from writing as the same host; ends with the process, however."""
-    descriptor = os.open(directory / f".lock-{host:05d}", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise UserError(
-            f"another process is writing {directory} as host {host}; wait for it, or give each "
-            "process its number of num_hosts."
-        ) from None
-    except (ImportError, OSError):
-        pass  # Not a POSIX system, or a file system without locks.
-    return descriptor
