@@ -90,6 +90,19 @@ def test_four_tokenizers(vocabularies, student_name, texts):
                 assert (all_steps(alignment), alignment.cost) == warp(t, s)
 
 
+@settings(max_examples=40, deadline=None)
+@given(text=st.text(max_size=15), names=st.permutations(["t5", "gpt2", "llama2", "smollm2"]))
+def test_random_strings_of_four_tokenizers(vocabularies, text, names):
+    teacher, student = (vocabularies[name] for name in names[:2])
+    tokens = [token_table(teacher).texts[i] for i in teacher.encode(text)]
+    pieces = [token_table(student).texts[i].replace(" ", "▁") for i in student.encode(text)]
+    alignment = dtw.align(tokens, pieces)
+    if tokens and pieces:
+        assert (all_steps(alignment), alignment.cost) == warp(tokens, pieces)
+    else:
+        assert not len(alignment.steps)
+
+
 def test_fixture_of_the_notebook(shared_dir):
     path = shared_dir / "data" / "flant5_alignment_fixture.jsonl.gz"
     with gzip.open(path, "rt", encoding="utf-8") as lines:

@@ -107,8 +107,8 @@ def _path_sums(
     """
     (n, batch), m = teacher.shape, len(student)
     infinite = (n + m) * costs.longest + 1
-    narrow = 2 * infinite < np.iinfo(np.int16).max
-    sums = np.empty((n + m + 1, n + 1, batch), np.int16 if narrow else np.int64)
+    dtype = np.result_type(np.int16, np.min_scalar_type(-2 * infinite))
+    sums = np.empty((n + m + 1, n + 1, batch), dtype)
     sums[:, 0] = infinite
     sums[0, 0] = 0
     sums[1, 1] = infinite

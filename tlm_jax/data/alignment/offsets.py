@@ -62,6 +62,7 @@ class _Side:
       starts: where tokens begin in their text; in bare texts whitespace takes no room.
       ends: where they end.
       begins_with_space: whether bare texts lack a token's first byte.
+      sizes: bytes of each text.
       texts: what starts and ends count in, where that is bare.
     """
 
