@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float64, Int, UInt8
 
 from tlm_jax.data.alignment.aligned import Alignment
 from tlm_jax.data.alignment.aligned_rows import AlignedRow, join
