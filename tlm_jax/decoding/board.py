@@ -39,12 +39,19 @@ class Board:
 
     Args:
       programs: compiled.
-      params: the model's parameters.
+      params: the model's parameters, to read prompts.
+      step_params: the same, laid out for steps.
       config: the model.
     """
 
-    def __init__(self, programs: Programs, params: Params, config: models.ModelConfig):
-        self._programs, self._params = programs, params
+    def __init__(
+        self,
+        programs: Programs,
+        params: Params,
+        step_params: Params,
+        config: models.ModelConfig,
+    ):
+        self._programs, self._params, self._step_params = programs, params, step_params
         self.rows = programs.rows
         self._window = None
         if isinstance(config, models.DecoderOnlyConfig):
@@ -107,7 +114,7 @@ class Board:
             firsts[name], number = ledger.claim(number, oldest)
         self._grow(self._room._replace(generated=self._generated()))
         self._state, chosen, made = self._programs.steps(
-            self._params, self._state, firsts, number, fewest_live
+            self._step_params, self._state, firsts, number, fewest_live
         )
         chosen, made = jax.device_get((chosen, made))
         for name, ledger in self._ledgers.items():

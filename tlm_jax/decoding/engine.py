@@ -33,6 +33,10 @@ from tlm_jax.types import Params
 
 _LONGEST = 2**30
 _MOST_SEED = 2**63
+_TILED_ROWS = 16
+"""With more rows, products are bound by arithmetic, not by reading kernels."""
+_TILED_BYTES = 4 * 2**30
+"""Larger models are not held twice."""
 
 
 class Engine:
@@ -40,7 +44,8 @@ class Engine:
 
     Args:
       params: the model's parameters; with a mesh, sharded over it. Of scanned layers the engine
-        makes a copy with each layer's arrays on their own.
+        makes a copy with each layer's arrays on their own; on a CPU it has another copy of a small
+        model's kernels, laid out for steps of few rows.
       config: the model.
       rows: samples decoded at once; a multiple of what the mesh splits a batch into.
       eos_ids: tokens that end a sample.
@@ -80,6 +85,9 @@ class Engine:
         with self._rules():
             unrolled = jax.jit(lambda params: models.unroll_layers(params, config)[0])
             self._params = unrolled(params) if config.scan_layers else params
+        self._step_params = self._params
+        if _tiles_pay(self._params, config, rows, mesh):
+            self._step_params = models.tile_kernels(self._params, config)
         self._config = config = dataclasses.replace(config, scan_layers=False)
         self._encodes = isinstance(config, models.EncoderDecoderConfig)
         learned = isinstance(config, models.DecoderOnlyConfig)
@@ -98,7 +106,7 @@ class Engine:
           UserError: a prompt is empty, too long, or has ids that the model does not know; a seed
             is out of range; no room for the tokens asked for.
         """
-        board = Board(self._programs, self._params, self._config)
+        board = Board(self._programs, self._params, self._step_params, self._config)
         scheduler = Scheduler(
             board,
             requests,
@@ -165,3 +173,10 @@ class Engine:
 
     def _rules(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._mesh is None else rules.use_rules(self._mesh)
+
+
+def _tiles_pay(params: Params, config: models.ModelConfig, rows: int, mesh: Mesh | None) -> bool:
+    """Tells whether steps are quicker with `tile_kernels`, and memory allows it."""
+    on_cpu = mesh is None and jax.default_backend() == "cpu" and config.dtype == "float32"
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    return on_cpu and rows <= _TILED_ROWS and size <= _TILED_BYTES

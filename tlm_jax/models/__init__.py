@@ -10,6 +10,7 @@ from tlm_jax.models.api import (
     logical_axes,
     logits,
     prefill,
+    tile_kernels,
     unembedding,
     unroll_layers,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "prefill",
     "repeat_rows",
     "select_rows",
+    "tile_kernels",
     "to_layout",
     "train_flops",
     "unembedding",

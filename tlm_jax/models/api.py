@@ -17,6 +17,7 @@ from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, Model
 from tlm_jax.models.decoder_only import DecoderOnly
 from tlm_jax.models.encoder_decoder import EncoderDecoder
 from tlm_jax.models.stack import LAYERS_AXIS
+from tlm_jax.models.tiled import LOGITS, tile_decoder, tiled
 from tlm_jax.types import Batch, Params, Unembedding
 
 
@@ -167,7 +168,22 @@ def decode_step(
     """
     params, config = unroll_layers(params, config)
     hidden, made = _apply(config, params, tokens, cache, method="step")
-    return caches.append(cache, made), unembedding(params, config).logits(hidden[:, 0])
+    output = unembedding(params, config)
+    scaled = output.scaled(hidden[:, 0])
+    tiled_matrix = params.get(LOGITS)
+    product = output.product(scaled) if tiled_matrix is None else tiled_matrix.product(scaled)
+    return caches.append(cache, made), output.finish(product)
+
+
+def tile_kernels(params: Params, config: ModelConfig) -> Params:
+    """Returns parameters for `decode_step` with few rows on a CPU; see `TiledKernel`.
+
+    Args:
+      params: with unrolled layers (`unroll_layers`). Kernels are copied, all else is not.
+      config: the model, computing in float32.
+    """
+    matrix = unembedding(params, config).matrix
+    return {**params, "decoder": tile_decoder(params["decoder"]), LOGITS: tiled(matrix)}
 
 
 def unroll_layers(params: Params, config: ModelConfig) -> tuple[Params, ModelConfig]:

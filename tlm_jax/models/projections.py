@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from tlm_jax.models.nf4 import Nf4Kernel, product
+from tlm_jax.models.tiled import TiledKernel
 from tlm_jax.sharding.rules import LogicalAxes, constrain
 
 FAN_IN_NORMAL = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -62,7 +63,8 @@ class Projection(nn.Module):
     """`x @ kernel (+ bias)` over the last axis, in `dtype`.
 
     Parameters: `kernel` [in, features], drawn from `kernel_init`; `bias` [features], zeros.
-    Applied, it also takes an `Nf4Kernel` as `kernel` and a `LowRank` as `adapter` (`models.lora`).
+    Applied, it also takes an `Nf4Kernel` or a `TiledKernel` as `kernel`, and a `LowRank` as
+    `adapter` (`models.lora`).
     """
 
     features: int
@@ -89,6 +91,8 @@ class Projection(nn.Module):
         kernel = self.variables.get("params", {}).get("kernel")
         if isinstance(kernel, Nf4Kernel):
             return product(rows, kernel, self.axes)
+        if isinstance(kernel, TiledKernel):
+            return kernel.product(rows)
         shape = (rows.shape[-1], self.features)
         kernel = parameter(self, "kernel", self.kernel_init, shape, self.axes)
         return rows @ kernel.astype(self.dtype)
