@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tlm_jax import cache_teacher
 from tlm_jax.data import tasks
 from tlm_jax.data.teacher_cache import CacheWriter, Header, TopK
 from tlm_jax.data.teacher_join import TeacherJoin, example_key
@@ -122,6 +123,49 @@ def test_a_cached_teacher_is_learned_from(tiny_run, tmp_path, capsys, pack):
     printed = capsys.readouterr().out
     assert "cached rows of sure (topk, num_candidates 2)" in printed
     assert "teacher rows of the" in printed
+
+
+def test_cached_and_live_teachers_say_the_same(tiny_run, teachers, tmp_path):
+    """Whole distributions from cached hidden states, and all candidates, against the live model."""
+    solutions = tmp_path / "solutions.jsonl"
+    written = [
+        {
+            "id": f"s{i}",
+            "question": f"{i} + 2",
+            "prompt": f"Q: {i} + 2\nLet's think step by step",
+            "text": f"{i} + 2 = {i + 2}\nThe answer is {i + 2}",
+            "answer": str(i + 2),
+        }
+        for i in range(24)
+    ]
+    solutions.write_text("".join(json.dumps(row) + "\n" for row in written))
+    rows = {}
+    for encoding, options in {"hidden": [], "topk": ["NUM_CANDIDATES=264"]}.items():
+        cache = tmp_path / encoding
+        arguments = [
+            *("score", f"MODEL={teachers['decoder']}", f"OUTPUT_DIR={cache}", "BATCH_SIZE=8"),
+            *(f"SOLUTIONS={solutions}", "VOCABULARY=byte", "PROMPT_EOS=True"),
+            *(f"ENCODING={encoding}", *options),
+        ]
+        assert cache_teacher.main(arguments) == 0
+        examples = str(cache / "examples.jsonl")
+        fields = {
+            "model": STUDENT,
+            "data": DataConfig(vocabulary=BYTES, examples_file=examples, split="all"),
+            "train_steps": 1,
+            "feature_lengths": {"inputs": 64, "targets": 48},
+        }
+        name = "examples_cot_zero_shot"
+        join = TeacherJoin([str(cache)], on_unmatched="stop")
+        rows[encoding] = distil(tiny_run, encoding, join, task=f"{name}_with_teacher", **fields)[0]
+        live = LiveTeacher(teachers["decoder"])
+        rows["live"] = distil(tiny_run, f"live_{encoding}", live, task=name, **fields)[0]
+    assert rows["live"]["teacher_share"] == 1
+    for encoding, tolerance in (("hidden", 0.01), ("topk", 0.01)):
+        assert rows[encoding]["teacher_share"] == 1
+        np.testing.assert_allclose(
+            rows[encoding]["divergence"], rows["live"]["divergence"], rtol=tolerance
+        )
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_learn(tiny_run, teachers):
