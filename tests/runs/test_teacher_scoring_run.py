@@ -244,6 +244,7 @@ def test_a_killed_run_goes_on_where_it_was(llama, tmp_path):
         ([f"PROMPT={PROMPT}", "ENCODING=topp"], "no encoding 'topp'"),
         ([f"PROMPT={PROMPT}", "ENCODING=hidden", "TEMPERATURE=2"], "keeps no distribution"),
         ([f"PROMPT={PROMPT}", "SYSTEM=be brief"], "set CHAT to True"),
+        (["PROMPT=Q: {question}\\n"], "a backslash and an n, no line break"),
         ([f"PROMPT={PROMPT}", "SOLUTION_FIELD=solutoin"], "Did you mean 'solution'"),
         ([f"PROMPT={PROMPT}", "BATCH_SIZE=0"], "BATCH_SIZE is 0"),
         ([f"PROMPT={PROMPT}", "HOST_INDEX=1"], "belong together"),

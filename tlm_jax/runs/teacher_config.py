@@ -88,6 +88,11 @@ class TeacherPromptConfig:
     def __post_init__(self) -> None:
         if self.system is not None and not self.chat:
             raise UserError("SYSTEM is set, but prompts are plain text; set CHAT to True")
+        if isinstance(self.template, str) and "\\n" in self.template:
+            raise UserError(
+                f"PROMPT is {self.template!r}: that is a backslash and an n, no line break. Quote "
+                "it as Python does, within the shell's quotes: \"PROMPT='Q: {question}\\n'\""
+            )
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class _Template:
         if prompt.text is None and prompt.messages is None:
             raise UserError(
                 f"{prompt.place} has a question and no prompt: set PROMPT, for example "
-                "PROMPT='Q: {question}\\nLet\\'s think step by step\\n', or CHAT=True with "
+                "\"PROMPT='Q: {question}\\nA:\\n'\", or CHAT=True with "
                 "PROMPT='{question}'"
             )
         if config.chat and prompt.messages is None:
