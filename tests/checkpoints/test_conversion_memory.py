@@ -11,13 +11,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_peak_is_at_most_the_largest_tensor_and_a_third(tmp_path):
-    """A model of 0.8 GB, six times its largest tensor; in bfloat16, there and back."""
-    options = ["--layers=16", "--width=1024", f"--directory={tmp_path}"]
+    """2.2 GB in bfloat16 with a largest tensor of 268 MB.
+
+    Tensors smaller than that share up to 256 MiB of expanded chunks, which is a fixed overhead.
+    """
     done = subprocess.run(
-        [ROOT / "scripts" / "benchmark", "convert", *options],
+        [ROOT / "scripts" / "benchmark", "convert", f"--directory={tmp_path}"],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
     shares = re.findall(r"= (\d+\.\d+) of the largest tensor", done.stdout)
