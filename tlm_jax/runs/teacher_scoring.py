@@ -89,7 +89,6 @@ def run_scoring(config: ScoreConfig) -> None:
     print(f"cache     {config.output_dir}", flush=True)
 
 
-
 class _Teacher:
     """The model on this host's devices; parameters are read when first needed."""
 
