@@ -9,7 +9,7 @@ import pytest
 
 from tlm_jax import cache_teacher
 from tlm_jax.data import tasks
-from tlm_jax.data.teacher_cache import CacheWriter, Header, TopK
+from tlm_jax.data.teacher_cache import CacheWriter, Header, Sampled, TopK
 from tlm_jax.data.teacher_join import TeacherJoin, example_key
 from tlm_jax.data.teacher_steps import StepDistributions, TeacherRow
 from tlm_jax.data.vocabularies import ByteVocabulary, SentencePieceVocabulary
@@ -86,20 +86,22 @@ def teachers(tiny_module_run):
     return made
 
 
-def write_cache(directory: Path, count: int) -> None:
-    """Caches a teacher that is sure of the targets of the first `count` examples."""
+def write_cache(
+    directory: Path, count: int, encoding=None, temperature: float = 1.0, every: int = 1
+) -> None:
+    """Caches a teacher that leans to the targets of every so many of the first examples."""
     task, table = tasks.get_task("addition_direct"), token_table(BYTES)
-    header = Header("sure", "teacher-1", table.fingerprint, table.size)
-    with CacheWriter(directory, header, encoding=TopK(2), table=table) as writer:
-        for index in range(count):
+    header = Header("sure", "teacher-1", table.fingerprint, table.size, temperature)
+    with CacheWriter(directory, header, encoding=encoding or TopK(2), table=table) as writer:
+        for index in range(0, count, every):
             example = task.source.example("train", index)
             ids = np.append(BYTES.encode(example["targets"]), BYTES.eos_id).astype(np.int32)
             others = (3 + (ids + 7) % 200).astype(np.int32)
             shape = (len(ids), 1)
             steps = StepDistributions(
                 np.stack([ids, others], axis=1),
-                np.log(np.tile(np.float32([0.9, 0.08]), shape)),
-                np.full(len(ids), np.log(0.02), np.float32),
+                np.log(np.tile(np.float32([0.75, 0.25]), shape)),
+                np.full(len(ids), -np.inf, np.float32),
                 np.ones(len(ids), np.float32),
             )
             key = example_key(example, header.key_fields)
@@ -243,6 +245,37 @@ def test_on_policy_steps_resume_as_if_never_stopped(tiny_run, teachers, model, c
         run_training(dataclasses.replace(part, train_steps=steps), "")
     expected, seen = metrics(whole.model_dir), metrics(part.model_dir)
     assert [row["divergence"] for row in seen] == [row["divergence"] for row in expected]
+
+
+def test_examples_without_a_row_may_be_left_out(tiny_run, tmp_path):
+    write_cache(tmp_path / "cache", 100, every=2)
+    join, task = TeacherJoin([str(tmp_path / "cache")]), "addition_direct_with_teacher"
+    losses = {}
+    for without_teacher in ("cross_entropy", "skip"):
+        objective = DistillationObjective(Distillation(without_teacher=without_teacher))
+        fields = {"task": task, "objective": objective, "model": STUDENT, "train_steps": 1}
+        losses[without_teacher] = distil(tiny_run, without_teacher, join, **fields)[0]
+    assert 0 < losses["cross_entropy"]["teacher_share"] < 1
+    assert losses["skip"]["teacher_share"] == 1
+    # The mean is over what counts: the divergence alone.
+    np.testing.assert_allclose(losses["skip"]["loss"], losses["skip"]["divergence"], rtol=1e-5)
+
+
+def test_caches_that_the_loss_cannot_use_are_refused(tiny_run, tmp_path):
+    def run(name, **settings):
+        return tiny_run(
+            name,
+            teacher=TeacherJoin([str(tmp_path / name)]),
+            loss=DistillationObjective(Distillation(**settings)),
+            mixture_or_task_name="addition_direct_with_teacher",
+        )
+
+    write_cache(tmp_path / "warm", 4, temperature=2.0)
+    with pytest.raises(UserError, match=r"at temperature 2, but the student's is 1: set DISTILL"):
+        run_training(run("warm"), "")
+    write_cache(tmp_path / "draws", 4, Sampled(4))
+    with pytest.raises(UserError, match=r"draws, .* only forward_kl .* not reverse_kl"):
+        run_training(run("draws", divergence="reverse_kl"), "")
 
 
 def test_impossible_teachers_are_refused_in_one_line(tiny_run, teachers):

@@ -20,6 +20,8 @@ from tlm_jax.data.teacher_tokens import STEPS, TeacherTokens
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 from tlm_jax.data.vocabularies.token_bytes import token_table
 from tlm_jax.errors import UserError
+from tlm_jax.losses.distillation import Distillation
+from tlm_jax.losses.divergences import divergence
 from tlm_jax.runs import console
 from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.config import RunConfig
@@ -80,15 +82,33 @@ def open_teacher(run: RunConfig) -> RunTeacher | None:
             )
         return None
     if isinstance(run.teacher, TeacherJoin):
-        return _CachedTeacher(run.teacher, student_vocabulary(run))
+        assert isinstance(run.loss, DistillationObjective)
+        return _CachedTeacher(run.teacher, student_vocabulary(run), run.loss.distillation)
     return _LiveTeacher(run.teacher, run)
 
 
 class _CachedTeacher(RunTeacher):
     """Rows that `TASK_with_teacher` tasks are joined with."""
 
-    def __init__(self, join: TeacherJoin, vocabulary: Vocabulary):
+    def __init__(self, join: TeacherJoin, vocabulary: Vocabulary, settings: Distillation):
         self._opened = OpenTeacher(join, vocabulary)
+        cache = self._opened.cache
+        if cache.encoding.name == "hidden":
+            return  # whole distributions: any temperature, any divergence
+        if cache.header.temperature != settings.temperature:
+            raise UserError(
+                f"{join.caches[0]} holds distributions at temperature "
+                f"{cache.header.temperature:g}, but the student's is {settings.temperature:g}: set DISTILLATION_TEMPERATURE to "
+                "the cache's, or score at the student's (TEMPERATURE of cache_teacher score)"
+            )
+        if cache.encoding.name == "sampled":
+            kind = divergence(settings.divergence)
+            if not kind.unbiased_from_samples:
+                raise UserError(
+                    f"{join.caches[0]} holds draws, from which only forward_kl is learned without "
+                    f"bias, not {settings.divergence}: set DIVERGENCE='forward_kl', or use a cache "
+                    "of the encoding topk or hidden"
+                )
 
     def features(self) -> Mapping[str, np.ndarray]:
         return self._opened.features()

@@ -12,7 +12,7 @@ from jaxtyping import Array, Int
 
 from tlm_jax import models
 from tlm_jax.losses import fused
-from tlm_jax.losses.distillation import Distillation
+from tlm_jax.losses.distillation import Distillation, effective_weights
 from tlm_jax.losses.reduction import LossOutput, loss_weights_and_normalizer
 from tlm_jax.losses.teachers import DenseTeacher, SparseTeacher, Teacher, teacher_of
 from tlm_jax.losses.top_candidates import top_candidates
@@ -103,15 +103,21 @@ def distillation(
     def objective(
         params: StudentAndTeacher, batch: Batch, dropout_rng: jax.Array | None
     ) -> LossOutput:
+        said = ask(jax.lax.stop_gradient(params.teacher), batch)
+        weights, _ = loss_weights_and_normalizer(None, batch)
+        counted = {
+            **batch,
+            "decoder_loss_weights": effective_weights(weights, said, loss.distillation),
+        }
         weights, normalizer = loss_weights_and_normalizer(
-            loss.normalization, batch, batch_rows=batch_rows
+            loss.normalization, counted, batch_rows=batch_rows
         )
         output = fused.distillation_from_hidden(
             models.hidden_states(params.student, batch, config, dropout_rng=dropout_rng),
             models.unembedding(params.student, config),
             batch["decoder_target_tokens"],
             weights,
-            ask(jax.lax.stop_gradient(params.teacher), batch),
+            said,
             loss.distillation,
             chunk_tokens=loss.chunk_tokens,
         )
