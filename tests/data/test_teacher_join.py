@@ -189,7 +189,7 @@ def test_a_teacher_of_another_tokenizer_is_aligned(tmp_path, registered, alignme
         arrays = batch.arrays
         for row, (example_id,) in enumerate(batch.example_ids):
             said = arrays["teacher_weights"][row] > 0
-            # Half of the mass is on the text's token, and a candidate written alike may add its own.
+            # Half of the mass is on the text's token; a candidate written alike may add its own.
             first = arrays["teacher_logprobs"][row, said, 0]
             assert (np.exp(first) > 0.49).all()
             ids = arrays["teacher_token_ids"][row, said, 0]

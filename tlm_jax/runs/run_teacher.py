@@ -98,8 +98,9 @@ class _CachedTeacher(RunTeacher):
         if cache.header.temperature != settings.temperature:
             raise UserError(
                 f"{join.caches[0]} holds distributions at temperature "
-                f"{cache.header.temperature:g}, but the student's is {settings.temperature:g}: set DISTILLATION_TEMPERATURE to "
-                "the cache's, or score at the student's (TEMPERATURE of cache_teacher score)"
+                f"{cache.header.temperature:g}, but the student's is {settings.temperature:g}: set "
+                "DISTILLATION_TEMPERATURE to the cache's, or score at the student's (TEMPERATURE "
+                "of cache_teacher score)"
             )
         if cache.encoding.name == "sampled":
             kind = divergence(settings.divergence)
