@@ -19,7 +19,6 @@ from tlm_jax.evaluation.teacher_looks import (
     LastHidden,
     TopCandidates,
     draw,
-    top_candidates,
     uniforms,
     vocab_shards,
 )
@@ -181,30 +180,6 @@ def test_no_device_gathers_the_logits_of_a_sharded_vocabulary():
         compiled = jax.jit(run).lower(jnp.zeros((2, 32, 16)), sharded).compile()
     gathered = [line for line in compiled.as_text().splitlines() if "all-gather(" in line]
     assert not [line for line in gathered if str(V) in line], gathered
-
-
-def test_the_vocabulary_is_not_sorted():
-    """XLA would, where it sees that a part of the candidates is sliced off: 30 times the cost."""
-    find = jax.jit(lambda logits: top_candidates(logits, 4, num_ids=2048))
-    text = find.lower(jnp.zeros((2, 8, 2048))).compile().as_text()
-    assert "TopK" in text
-    assert " sort(" not in text
-
-
-@pytest.mark.parametrize("shards", [1, 4])
-def test_equal_logits_are_counted_once(shards):
-    logits = jnp.asarray([[[1.0, 2.0, 1.0, 1.0, 0.0, 1.0, -3.0, 1.0]]])
-    found = top_candidates(logits, 2, num_ids=8, vocab_shards=shards)
-    assert found.ids.tolist() == [[[1, 0]]]
-    sums = jnp.exp(found.logprobs).sum(-1) + jnp.exp(found.tail_logprobs)
-    np.testing.assert_allclose(sums, 1, rtol=1e-6)
-
-
-def test_a_small_tail_keeps_its_digits():
-    logits = jnp.asarray([[[40.0, 0.0, -1.0]]])
-    found = top_candidates(logits, 1, num_ids=3)
-    expected = np.log(np.exp(-40.0) + np.exp(-41.0))
-    np.testing.assert_allclose(found.tail_logprobs, [[expected]], rtol=1e-6)
 
 
 def test_draws_follow_the_distribution():

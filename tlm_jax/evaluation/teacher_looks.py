@@ -7,34 +7,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+from jaxtyping import Array, Float, Int, Key, UInt32
 
 from tlm_jax.evaluation.forced import over_chunks
+from tlm_jax.losses.top_candidates import Found, known, most_probable
 from tlm_jax.sharding import rules as sharding_rules
 from tlm_jax.sharding.rules import constrain
 from tlm_jax.types import Batch, Unembedding
 
 SEEDS, POSITIONS = "seeds", "positions"
 """Features of targets that `Draws` reads: two words of seed, and the place in the continuation."""
-
-
-class Found(NamedTuple):
-    """The most probable tokens at each target.
-
-    Attributes:
-      ids: the most probable first.
-      logprobs: nats.
-      tail_logprobs: logarithm of the mass of all other tokens.
-    """
-
-    ids: Int[Array, "*targets C"]
-    logprobs: Float[Array, "*targets C"]
-    tail_logprobs: Float[Array, "*targets"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +47,7 @@ class TopCandidates:
         self, hidden: Float[Array, "B M D"], unembedding: Unembedding, batch: Batch
     ) -> Found:
         return over_chunks(
-            lambda part: top_candidates(
+            lambda part: most_probable(
                 _logits(part, unembedding, self.temperature),
                 self.num_candidates,
                 num_ids=self.num_ids,
@@ -93,7 +79,7 @@ class Draws:
     ) -> Int[Array, "B M N"]:
         def drawn(part: Array, seeds: Array, positions: Array) -> Array:
             logits = _logits(part, unembedding, self.temperature)
-            logits = jnp.where(_known(logits, self.num_ids), logits, -jnp.inf)
+            logits = jnp.where(known(logits, self.num_ids), logits, -jnp.inf)
             return draw(logits, uniforms(seeds, positions, self.num_draws))
 
         return over_chunks(drawn, (hidden, batch[SEEDS], batch[POSITIONS]), self.chunk_tokens)
@@ -107,33 +93,6 @@ class LastHidden:
         self, hidden: Float[Array, "B M D"], unembedding: Unembedding, batch: Batch
     ) -> Float[Array, "B M D"]:
         return hidden.astype(jnp.bfloat16)
-
-
-def top_candidates(
-    logits: Float[Array, "B m V"], num_candidates: int, *, num_ids: int, vocab_shards: int = 1
-) -> Found:
-    """Returns the most probable tokens, of equals the one of lower id first, and the others' mass.
-
-    The tail is the log-sum-exp of the other logits themselves, not 1 less the candidates' sum, so
-    that a small one keeps its digits.
-    """
-    known = _known(logits, num_ids)
-    allowed = jnp.where(known, logits, -jnp.inf)
-    total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    # The barrier keeps XLA from seeing that a part of the result is sliced off again below: it
-    # would then sort the whole vocabulary instead, at 30 times the cost (jax 0.10 on CPU).
-    values, ids = jax.lax.optimization_barrier(
-        _top(allowed, min(num_candidates, num_ids), vocab_shards)
-    )
-    least = values[..., -1:]
-    others = jnp.where((logits < least) | ~known, logits, -jnp.inf)
-    # Logits equal to the last candidate's are neither below it nor all among the candidates.
-    equal = jnp.sum(allowed == least, axis=-1) - jnp.sum(values == least, axis=-1)
-    tail = jnp.logaddexp(
-        jax.nn.logsumexp(others, axis=-1),
-        jnp.where(equal > 0, least[..., 0] + jnp.log(jnp.maximum(equal, 1)), -jnp.inf),
-    )
-    return Found(ids.astype(jnp.int32), values - total, tail - total[..., 0])
 
 
 def draw(logits: Float[Array, "B m V"], uniform: Float[Array, "B m N two"]) -> Int[Array, "B m N"]:
@@ -185,25 +144,6 @@ def _logits(
 ) -> Float[Array, "B m V"]:
     logits = constrain(unembedding.logits(hidden), ("batch", "length", "vocab"))
     return logits if temperature == 1 else logits / temperature
-
-
-def _known(logits: Float[Array, "B m V"], num_ids: int) -> Bool[Array, "1 1 V"]:
-    return (jnp.arange(logits.shape[-1]) < num_ids)[None, None]
-
-
-def _top(
-    logits: Float[Array, "B m V"], count: int, shards: int
-) -> tuple[Float[Array, "B m C"], Int[Array, "B m C"]]:
-    """Returns the `count` largest and their ids: first those of each shard, then among these."""
-    B, m, V = logits.shape
-    if shards == 1 or V % shards or V // shards < count:
-        values, ids = jax.lax.top_k(logits, count)
-        return values, ids
-    parts = constrain(logits.reshape(B, m, shards, V // shards), ("batch", "length", "vocab", None))
-    values, places = jax.lax.top_k(parts, count)
-    ids = places + (jnp.arange(shards) * (V // shards))[None, None, :, None]
-    values, chosen = jax.lax.top_k(values.reshape(B, m, -1), count)
-    return values, jnp.take_along_axis(ids.reshape(B, m, -1), chosen, axis=-1)
 
 
 def _place(mass: Float[Array, "B m #N R"], uniform: Float[Array, "B m N"]) -> Int[Array, "B m N"]:
