@@ -135,17 +135,20 @@ def _report(results: dict[str, list[dict[str, float]]]) -> None:
             for name, label, scale, digits in _FIGURES
         ]
         print(f"  {kind:14}{'   '.join(figures)}")
-    plain = results.get("cross-entropy")
-    for kind, reached in results.items():
-        if plain is None or kind == "cross-entropy":
-            continue
-        figures = [
-            f"{label} {_interval([b[name] - a[name] for a, b in zip(plain, reached)], s, d, '+')}"
-            for name, label, s, d in _FIGURES
-        ]
-        print(f"  {kind} less cross-entropy: {'   '.join(figures)}")
+    for kind, other in _DIFFERENCES:
+        if kind in results and other in results:
+            pairs = list(zip(results[kind], results[other]))
+            figures = [
+                f"{label} {_interval([a[name] - b[name] for a, b in pairs], scale, digits, '+')}"
+                for name, label, scale, digits in _FIGURES
+            ]
+            print(f"  {kind} less {other}: {'   '.join(figures)}")
 
 
+_DIFFERENCES = (
+    *((kind, "cross-entropy") for kind in KINDS if kind != "cross-entropy"),
+    ("12 draws", "whole"),
+)
 _FIGURES = (("nll_nats", "NLL", 1.0, 4), ("accuracy", "accuracy %", 100.0, 1))
 
 
