@@ -59,11 +59,12 @@ def test_inspect_command_runs(command, tmp_path):
     assert "word_problems_easy" in "".join([finished.stdout, *pages])
 
 
+@pytest.mark.slow  # five commands; the teacher must at least have learned to write text
 def test_quickstart_runs(tmp_path):
     finished = _run(
         [
-            *("scripts/quickstart", str(tmp_path / "out"), "--gin.TRAIN_STEPS=2"),
-            *("--gin.schedules.Cosine.warmup_steps=1", "--gin.EVAL_EXAMPLES=2"),
+            *("scripts/quickstart", str(tmp_path / "out"), "--gin.TRAIN_STEPS=80"),
+            *("--gin.schedules.Cosine.warmup_steps=10", "--gin.EVAL_EXAMPLES=2"),
         ],
         QUICKSTART_QUESTIONS="40",
         QUICKSTART_KEEP_WRONG="1",

@@ -108,7 +108,7 @@ def write_cache(
             writer.write(TeacherRow(key, str(example["id"]), ids, steps))
 
 
-@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("pack", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_cached_teacher_is_learned_from(tiny_run, tmp_path, capsys, pack):
     write_cache(tmp_path / "cache", 400)
     data = dataclasses.replace(tiny_run().data, pack=pack, split="train")

@@ -38,7 +38,7 @@ def _losses(run):
     return {row["step"]: row["loss"] for row in rows if row["split"] == "train"}
 
 
-@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("pack", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_continuing_is_bit_identical_to_never_stopping(tiny_run, pack):
     data = dataclasses.replace(tiny_run().data, pack=pack)
     whole = tiny_run("whole", data=data)
@@ -67,7 +67,7 @@ def test_finished_run_does_nothing(tiny_run, capsys):
     assert Path(run.model_dir, "metrics.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("pack", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_mesh_gives_the_same_losses(tiny_run, pack):
     data = dataclasses.replace(tiny_run().data, pack=pack)
     # Dropout masks are drawn per shard, so only a deterministic model can agree.
@@ -119,7 +119,7 @@ def test_evaluation_files_and_metrics(tiny_run, capsys):
     assert str(directory / "report.html") in printed
 
 
-@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("pack", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_decoder_only_student(tiny_run, pack):
     model = DecoderOnlyConfig(
         vocab_size=264, embed_dim=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_dim=32,
