@@ -27,6 +27,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--directory", help="where to write; a temporary one by default")
     options = parser.parse_args(arguments)
+    if options.directory is not None:
+        Path(options.directory).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.directory) as scratch:
         directory = Path(scratch)
         tiny = directory / "tiny"
