@@ -79,30 +79,31 @@ class _Static(NamedTuple):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sweep(static: _Static, hidden, matrix, bias, inputs, shared) -> LossOutput:
     """The sum over chunks without gradients; `hidden` is already scaled, T a multiple of chunks."""
-    head = Unembedding(matrix, soft_cap=static.soft_cap, bias=bias)
 
-    def one(chunk):
+    def one(chunk, matrix, shared):
         hidden, inputs = chunk
+        head = Unembedding(matrix, soft_cap=static.soft_cap, bias=bias)
         return static.loss_of(head.finish(_product(head, hidden)), inputs, shared)
 
-    arrays = (hidden, inputs)
+    arrays, constants = (hidden, inputs), (matrix, shared)
     if static.num_chunks == 1:
-        return one(arrays)
-    zeros = _zeros(jax.eval_shape(lambda: one(_chunk(arrays, 0, static.num_chunks))))
+        return one(arrays, *constants)
+    zeros = _zeros(jax.eval_shape(one, _chunk(arrays, 0, static.num_chunks), *constants))
 
-    def body(sums, index):
-        return _added(sums, one(_chunk(arrays, index, static.num_chunks))), None
+    def body(sums, step):
+        chunk = _chunk(arrays, step.index, static.num_chunks)
+        return _added(sums, one(chunk, *_read_in(step, constants))), None
 
-    return jax.lax.scan(body, zeros, jnp.arange(static.num_chunks))[0]
+    return jax.lax.scan(body, zeros, _steps(static.num_chunks))[0]
 
 
 def _sweep_with_gradients(static: _Static, hidden, matrix, bias, inputs, shared):
     """The same sum, and the gradients of its loss total."""
-    head = Unembedding(matrix, soft_cap=static.soft_cap, bias=bias)
 
-    def one(chunk):
+    def one(chunk, matrix, shared):
         """Returns the loss of a chunk, and its gradient by the product and by the hidden states."""
         hidden, inputs = chunk
+        head = Unembedding(matrix, soft_cap=static.soft_cap, bias=bias)
 
         def loss_of_product(product):
             output = static.loss_of(head.finish(product), inputs, shared)
@@ -118,12 +119,12 @@ def _sweep_with_gradients(static: _Static, hidden, matrix, bias, inputs, shared)
         )
         return output, d_product, d_hidden.astype(hidden.dtype)
 
-    arrays = (hidden, inputs)
+    arrays, constants = (hidden, inputs), (matrix, shared)
     if static.num_chunks == 1:
-        output, d_product, d_hidden = one(arrays)
+        output, d_product, d_hidden = one(arrays, *constants)
         gradients = _of_parameters(hidden, d_product, (), bias is not None)
     else:
-        output, gradients, d_hidden = _scan(one, arrays, static.num_chunks, head)
+        output, gradients, d_hidden = _scan(one, arrays, constants, static.num_chunks, bias)
     d_matrix = _over_parts(gradients.matrix, 2).astype(matrix.dtype)
     d_bias = None
     if gradients.bias is not None:
@@ -142,37 +143,64 @@ def _scale_gradients(static: _Static, gradients, cotangent: LossOutput):
 _sweep.defvjp(_sweep_with_gradients, _scale_gradients)
 
 
-def _scan(one, arrays: Any, num_chunks: int, head: Unembedding):
-    """Returns the sums over chunks of `one`'s loss and parameter gradients, and d_hidden, joined.
+def _scan(one, arrays: Any, constants: Any, num_chunks: int, bias: Array | None):
+    """Returns the sums over chunks of `one`'s loss and parameter gradients, and d_hidden.
 
     Each part of the batch that has devices of its own sums its parameter gradients apart, so that
     devices exchange them once after the sweep rather than for every chunk.
     """
-    rows = arrays[0].shape[0]
+    hidden, matrix = arrays[0], constants[0]
     shards = batch_shards()
-    parts = (shards,) if shards > 1 and rows % shards == 0 else ()
-    embed, vocabulary = head.matrix.shape
+    parts = (shards,) if shards > 1 and hidden.shape[0] % shards == 0 else ()
     sums = (
-        _zeros(jax.eval_shape(lambda: one(_chunk(arrays, 0, num_chunks))[0])),
+        _zeros(jax.eval_shape(one, _chunk(arrays, 0, num_chunks), *constants)[0]),
         _pinned(
             _Gradients(
-                jnp.zeros((*parts, embed, vocabulary), jnp.float32),
-                None if head.bias is None else jnp.zeros((*parts, vocabulary), jnp.float32),
+                jnp.zeros((*parts, *matrix.shape), jnp.float32),
+                None if bias is None else jnp.zeros((*parts, *bias.shape), jnp.float32),
             )
         ),
+        jnp.zeros_like(hidden),
     )
 
-    def body(sums, index):
-        chunk = _chunk(arrays, index, num_chunks)
-        output, d_product, d_hidden = one(chunk)
-        outputs, gradients = sums
+    def body(sums, step):
+        chunk = _chunk(arrays, step.index, num_chunks)
+        output, d_product, of_chunk = one(chunk, *_read_in(step, constants))
+        outputs, gradients, d_hidden = sums
         gradients = _pinned(_with_gradients_of(gradients, chunk[0], d_product))
-        return (_added(outputs, output), gradients), d_hidden
+        start = step.index * chunk[0].shape[1]
+        d_hidden = jax.lax.dynamic_update_slice_in_dim(d_hidden, of_chunk, start, axis=1)
+        return (_added(outputs, output), gradients, d_hidden), None
 
-    (output, gradients), d_hidden = jax.lax.scan(body, sums, jnp.arange(num_chunks))
-    # [chunks, B, T/chunks, D] -> [B, T, D]
-    d_hidden = jnp.moveaxis(d_hidden, 0, 1).reshape(rows, -1, embed)
-    return output, gradients, d_hidden
+    return jax.lax.scan(body, sums, _steps(num_chunks))[0]
+
+
+class _Step(NamedTuple):
+    """A chunk's number, and a 1 that XLA does not know to be the same for every chunk."""
+
+    index: Array
+    one: Array
+
+
+def _steps(num_chunks: int) -> _Step:
+    ones = jax.lax.optimization_barrier(jnp.ones(num_chunks, jnp.float32))
+    return _Step(jnp.arange(num_chunks), ones)
+
+
+def _read_in(step: _Step, constants: Any) -> Any:
+    """Returns the same, with matrices that a TPU's products read as they are in every chunk.
+
+    Its products take bfloat16 operands. Those of a float32 matrix that is the same for every chunk
+    XLA computes before the loop and keeps, half the matrix's size; those of one that may differ, it
+    computes as it reads the matrix.
+    """
+
+    def of(x: Any) -> Any:
+        if jnp.ndim(x) != 2 or x.dtype != jnp.float32:
+            return x
+        return jax.lax.platform_dependent(x, step.one, tpu=jnp.multiply, default=lambda x, one: x)
+
+    return jax.tree.map(of, constants)
 
 
 class _Gradients(NamedTuple):
