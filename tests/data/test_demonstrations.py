@@ -8,7 +8,6 @@ from tlm_jax.data import demonstrations
 from tlm_jax.data.demonstrations import (
     DemonstrationPool,
     DemonstrationSettings,
-    demonstration_settings,
     set_demonstrations,
 )
 from tlm_jax.data.record_sets import GeneratedRecords, LoadedRecords
@@ -24,13 +23,6 @@ def record(i, question=None, rationale="r", dataset="pool", answer="1"):
 def pool_of(records, **settings):
     loaded = LoadedRecords("pool", {"train": lambda: records})
     return DemonstrationPool(loaded, settings=DemonstrationSettings(**settings))
-
-
-@pytest.fixture
-def restored_settings():
-    before = demonstration_settings()
-    yield
-    set_demonstrations(before)
 
 
 def test_a_record_is_never_its_own_demonstration_nor_one_that_asks_the_same():
@@ -94,7 +86,6 @@ def test_an_endless_pool_needs_no_scan():
         named.draw(record(0), with_rationale=True)
 
 
-@pytest.mark.usefixtures("restored_settings")
 def test_a_run_sets_number_seed_and_pool(tmp_path):
     pool = DemonstrationPool(
         LoadedRecords("pool", {"train": lambda: [record(i) for i in range(9)]})

@@ -9,7 +9,6 @@ import pytest
 from tlm_jax.data import tasks
 from tlm_jax.data.demonstrations import (
     DemonstrationSettings,
-    demonstration_settings,
     set_demonstrations,
 )
 from tlm_jax.data.location import set_data_dir
@@ -41,9 +40,7 @@ def data(tmp_path):
     with gzip.open(tmp_path / "mmlu_cot_prompts.jsonl.gz", "wt") as file:
         file.write(json.dumps({"subject": "anatomy", "text": "About anatomy.\n\nQ: x\nA: y "}))
     set_data_dir(tmp_path)
-    before = demonstration_settings()
     yield tmp_path
-    set_demonstrations(before)
     set_data_dir(None)
 
 

@@ -9,7 +9,6 @@ import pytest
 from tlm_jax.data import tasks
 from tlm_jax.data.demonstrations import (
     DemonstrationSettings,
-    demonstration_settings,
     set_demonstrations,
 )
 from tlm_jax.data.formats import FORMATS
@@ -143,14 +142,10 @@ def test_the_flant5_development_rows_are_apart_from_its_training_rows():
 
 @pytest.mark.usefixtures("data")
 def test_the_demonstrations_of_the_four_case_prompt_can_be_named():
-    before = demonstration_settings()
-    try:
-        ids = tuple(f"gsm8k-train-{row}" for row in (802, 6893, 7003, 2778))
-        set_demonstrations(DemonstrationSettings(ids=ids))
-        example = tasks.get("svamp_cot_in_context").source.example("test", 0)
-        assert example["inputs"].count("Let's think step by step") == 5
-    finally:
-        set_demonstrations(before)
+    ids = tuple(f"gsm8k-train-{row}" for row in (802, 6893, 7003, 2778))
+    set_demonstrations(DemonstrationSettings(ids=ids))
+    example = tasks.get("svamp_cot_in_context").source.example("test", 0)
+    assert example["inputs"].count("Let's think step by step") == 5
 
 
 @pytest.mark.usefixtures("data")

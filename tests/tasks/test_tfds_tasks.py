@@ -9,7 +9,6 @@ import pytest
 from tlm_jax.data import tasks
 from tlm_jax.data.demonstrations import (
     DemonstrationSettings,
-    demonstration_settings,
     set_demonstrations,
 )
 from tlm_jax.data.location import set_data_dir
@@ -127,11 +126,9 @@ def _no_network(*arguments, **keywords):
 
 @pytest.fixture
 def directory(prepared):
-    before = demonstration_settings()
     set_data_dir(prepared)
     set_demonstrations(DemonstrationSettings(num=1))
     yield prepared
-    set_demonstrations(before)
     set_data_dir(None)
 
 
