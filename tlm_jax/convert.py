@@ -19,7 +19,9 @@ def main(argv: Sequence[str]) -> int:
     from tlm_jax.checkpoints.conversion import convert
     from tlm_jax.checkpoints.pretrained import open_pretrained
     from tlm_jax.metrics.byte_progress import ByteProgress
+    from tlm_jax.training.host_memory import return_freed_memory
 
+    return_freed_memory()
     # Only shapes are asked of JAX: no accelerator's memory is taken for that.
     jax.config.update("jax_platforms", "cpu")
     source = open_pretrained(arguments.source, arguments.source_format)

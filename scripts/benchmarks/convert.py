@@ -11,17 +11,22 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 REPOSITORY = Path(__file__).parents[2]
-STEPS = (("hf", "native"), ("native", "hf"), ("hf", "hf"))
+STEPS = {
+    "llama": (("hf", "native"), ("native", "hf"), ("hf", "hf")),
+    "t5": (("hf", "t5x"), ("t5x", "hf"), ("t5x", "native")),
+}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Converts a random LLaMA there and back, each time in a process of its own."""
+    """Converts a random model there and back, each time in a process of its own."""
     parser = argparse.ArgumentParser(prog="scripts/benchmark convert", description=__doc__)
-    parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--family", choices=sorted(STEPS), default="llama")
+    parser.add_argument("--layers", type=int, default=16, help="of T5 half of them in the encoder")
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--vocabulary", type=int, default=65_536)
     parser.add_argument("--dtype", default="bfloat16")
@@ -33,17 +38,17 @@ def main(arguments: Sequence[str]) -> int:
         directory = Path(scratch)
         tiny = directory / "tiny"
         tiny.mkdir()
-        _write(tiny / "hf", 1, 64, 256, options.dtype)
-        baseline = max(_convert(tiny, source, target)[0] for source, target in STEPS)
-        total, largest = _write(
-            directory / "hf", options.layers, options.width, options.vocabulary, options.dtype
-        )
+        steps = STEPS[options.family]
+        _write(tiny / "hf", _config(options.family, 2, 64, 256), options.dtype)
+        baseline = max(_convert(tiny, source, target)[0] for source, target in steps)
+        config = _config(options.family, options.layers, options.width, options.vocabulary)
+        total, largest = _write(directory / "hf", config, options.dtype)
         print(
             f"{total / 1e9:.2f} GB of {options.dtype} parameters, the largest tensor "
             f"{largest / 1e6:,.0f} MB; a process that converts a tiny model peaks at "
             f"{baseline / 1e6:,.0f} MB"
         )
-        for source, target in STEPS:
+        for source, target in steps:
             peak, seconds = _convert(directory, source, target)
             print(
                 f"  {source:>6} to {target:<6} peak {peak / 1e6:6,.0f} MB, "
@@ -55,9 +60,32 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _write(
-    directory: Path, layers: int, width: int, vocabulary: int, dtype: str
-) -> tuple[int, int]:
+def _config(family: str, layers: int, width: int, vocabulary: int) -> dict[str, Any]:
+    """Returns config.json of a model, with keys and values as wide as the model."""
+    if family == "t5":
+        return {
+            "model_type": "t5",
+            "vocab_size": vocabulary,
+            "d_model": width,
+            "d_kv": 64,
+            "d_ff": width * 11 // 4,
+            "num_layers": layers // 2,
+            "num_decoder_layers": layers // 2,
+            "num_heads": width // 64,
+            "feed_forward_proj": "gated-gelu",
+            "tie_word_embeddings": False,
+        }
+    return {
+        "model_type": "llama",
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": width * 11 // 4,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 64,
+    }
+
+
+def _write(directory: Path, config: dict[str, Any], dtype: str) -> tuple[int, int]:
     """Writes a random model; returns the bytes of all parameters and of the largest."""
     import jax
     import ml_dtypes
@@ -68,14 +96,6 @@ def _write(
     from tlm_jax.checkpoints.formats import hugging_face
     from tlm_jax.lazy import Stored
 
-    config = {
-        "model_type": "llama",
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "intermediate_size": width * 11 // 4,
-        "num_hidden_layers": layers,
-        "num_attention_heads": width // 64,
-    }
     kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     generator = np.random.default_rng(0)
 
@@ -83,7 +103,7 @@ def _write(
         shape = [part.stop - part.start for part in index]
         return generator.standard_normal(shape, np.float32).astype(kind)
 
-    family = families.FAMILIES["llama"]
+    family = families.FAMILIES[config["model_type"]]
     model = family.read_config(config)
     unrolled = dataclasses.replace(model, scan_layers=False)
     ours = {

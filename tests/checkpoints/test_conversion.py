@@ -115,7 +115,7 @@ def test_what_orbax_reads_is_what_was_written(config, write_native):
 
 def test_large_parameters_are_written_in_chunks(write_native, monkeypatch):
     whole = _bits(write_native(LLAMA, "whole"))
-    monkeypatch.setattr(native, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(native, "CHUNK_BYTES", 256)
     divided = write_native(LLAMA, "divided")
     assert _bits(divided) == whole
     state = divided / "checkpoints" / "0" / "state"

@@ -201,7 +201,7 @@ def test_t5_of_the_first_kind_has_one_input_projection(tmp_path, random_arrays):
 
 
 def test_large_arrays_are_divided_within_a_layer(tmp_path, random_arrays, monkeypatch):
-    monkeypatch.setattr(t5x, "BLOCK_BYTES", 128)
+    monkeypatch.setattr(t5x, "CHUNK_BYTES", 128)
     config = dataclasses.replace(ENCODER_DECODER, scan_layers=True)
     arrays = random_arrays(config)
     seen = []

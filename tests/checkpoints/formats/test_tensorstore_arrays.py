@@ -102,6 +102,22 @@ def test_a_chunk_is_expanded_once_while_its_array_is_in_use(tmp_path, monkeypatc
         arrays["a"][:, 0:1]
 
 
+def test_a_read_that_uses_its_chunks_up_keeps_nothing(tmp_path):
+    """Seen by taking the file away between two reads, as above."""
+    array = np.random.default_rng(0).normal(size=(8, 6, 8)).astype(np.float32)
+    create_array(tmp_path / "x", array.shape, array.dtype, (8, 1, 4)).write((), array)
+    stored = open_array(tmp_path / "x")
+    for index in ((slice(None), slice(2, 3)), (slice(0, 7), slice(2, 3), slice(0, 4))):
+        np.testing.assert_array_equal(stored[index], array[index])
+    (tmp_path / "x" / "0.2.0").unlink()
+    with pytest.raises(UserError, match="is missing"):
+        stored[:, 2:3]
+    # Less than two thirds of a chunk: the rest will be asked for.
+    np.testing.assert_array_equal(stored[0:4, 3:4, 0:4], array[0:4, 3:4, 0:4])
+    (tmp_path / "x" / "0.3.0").unlink()
+    np.testing.assert_array_equal(stored[4:8, 3:4, 0:4], array[4:8, 3:4, 0:4])
+
+
 def test_a_missing_chunk_is_damage_where_there_is_no_fill_value(tmp_path):
     create_array(tmp_path / "x", (4, 2), np.float32, (2, 2)).write((), np.ones((4, 2), np.float32))
     (tmp_path / "x" / "1.0").unlink()

@@ -9,7 +9,10 @@ import numpy as np
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import Index, LazyArray, blocks
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 16 << 20
+"""Of a part that is read, checked and written at a time, at most."""
+CHUNK_BYTES = 32 << 20
+"""Of a chunk that is stored as one, at most."""
 Written = Callable[[int], None]
 """Is told how many bytes have been written more."""
 

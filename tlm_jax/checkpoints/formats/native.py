@@ -21,7 +21,7 @@ from tlm_jax.checkpoints.choice import (
     print_line,
     read_manifest,
 )
-from tlm_jax.checkpoints.formats.blocks import BLOCK_BYTES, Written, copy_blocks
+from tlm_jax.checkpoints.formats.blocks import CHUNK_BYTES, Written, copy_blocks
 from tlm_jax.checkpoints.formats.orbax_item import open_item
 from tlm_jax.checkpoints.formats.tensorstore_arrays import chunk_indices, create_array
 from tlm_jax.checkpoints.manifest import ArraySpec
@@ -172,17 +172,17 @@ def _open_checkpoint(
 
 
 def _chunks(array: LazyArray) -> tuple[int, ...]:
-    """Returns the shape of a stored chunk: one layer of a stack, and at most BLOCK_BYTES."""
+    """Returns the shape of a stored chunk: one layer of a stack, and at most CHUNK_BYTES."""
     chunks = list(array.shape)
     if len(chunks) == 3:
         chunks[1] = 1
     size = array.dtype.itemsize
     for length in chunks:
         size *= length
-    if size > BLOCK_BYTES and chunks:
+    if size > CHUNK_BYTES and chunks:
         # The last axis is the first of their transposed kernels, and so read in one run.
         axis = len(chunks) - 1 if len(chunks) == 3 or array.shape[-1] >= array.shape[0] else 0
-        chunks[axis] = max(1, chunks[axis] * BLOCK_BYTES // size)
+        chunks[axis] = max(1, chunks[axis] * CHUNK_BYTES // size)
     return tuple(chunks)
 
 

@@ -40,6 +40,7 @@ _DTYPES = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MAX_HEADER_BYTES = 100_000_000
 _ALIGNMENT_BYTES = 8
+_STRIP_BYTES = 8 * 2**20
 
 
 def open_safetensors(path: Path) -> dict[str, LazyArray]:
@@ -132,7 +133,7 @@ class SafetensorsWriter:
         row_bytes = math.prod(entry["shape"][1:]) * part.dtype.itemsize
         first = index[0].start * row_bytes if index else 0
         position = self._start + entry["data_offsets"][0] + first
-        content = memoryview(part.tobytes())
+        content = memoryview(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
         while content:
             written = os.pwrite(self._file.fileno(), content, position)
             content, position = content[written:], position + written
@@ -240,17 +241,31 @@ def _check_adjoining(path: Path, places: list[tuple[int, int, str]]) -> None:
 
 
 def _stored(path: Path, start: int, shape: tuple[int, ...], dtype: np.dtype) -> LazyArray:
-    def read(index: Index) -> np.ndarray:
-        """Reads whole entries of the first axis, and cuts the others in memory."""
-        rows = index[0] if index else slice(0, 1)
-        row_items = math.prod(shape[1:])
-        count = (rows.stop - rows.start) * row_items
+    row_items = math.prod(shape[1:])
+    strip_rows = max(1, _STRIP_BYTES // max(1, row_items * dtype.itemsize))
+
+    def read_rows(first: int, last: int) -> np.ndarray:
+        nbytes = (last - first) * row_items * dtype.itemsize
         with path.open("rb", buffering=0) as file:
-            offset = start + rows.start * row_items * dtype.itemsize
-            found = np.fromfile(file, np.uint8, count * dtype.itemsize, offset=offset)
-        if found.size != count * dtype.itemsize:
+            offset = start + first * row_items * dtype.itemsize
+            found = np.fromfile(file, np.uint8, nbytes, offset=offset)
+        if found.size != nbytes:
             raise UserError(f"{path} has become shorter while it was read")
-        found = found.view(dtype).reshape(-1, *shape[1:])
-        return found[(slice(None), *index[1:])] if index else found.reshape(())
+        return found.view(dtype).reshape(-1, *shape[1:])
+
+    def read(index: Index) -> np.ndarray:
+        """Reads whole rows, entries of the first axis, and cuts the others in memory."""
+        if not index:
+            return read_rows(0, 1).reshape(())
+        rows, rest = index[0], index[1:]
+        if all(part == slice(0, size) for part, size in zip(rest, shape[1:])):
+            return read_rows(rows.start, rows.stop)
+        # In strips, so that rows much longer than their part are not all held at once.
+        result = np.empty([part.stop - part.start for part in index], dtype)
+        for first in range(rows.start, rows.stop, strip_rows):
+            last = min(rows.stop, first + strip_rows)
+            cut = read_rows(first, last)[(slice(None), *rest)]
+            result[first - rows.start : last - rows.start] = cut
+        return result
 
     return Stored(shape, dtype, read)

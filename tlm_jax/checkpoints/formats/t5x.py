@@ -21,7 +21,7 @@ import ml_dtypes
 import numpy as np
 
 from tlm_jax import trees
-from tlm_jax.checkpoints.formats.blocks import BLOCK_BYTES, Written, copy_blocks
+from tlm_jax.checkpoints.formats.blocks import CHUNK_BYTES, Written, copy_blocks
 from tlm_jax.checkpoints.formats.orbax_item import is_item, open_item
 from tlm_jax.checkpoints.formats.t5x_models import arranged_for_t5x, config_from_arrays
 from tlm_jax.checkpoints.formats.tensorstore_arrays import (
@@ -180,10 +180,10 @@ def _chunks(shape: Sequence[int], dtype: np.dtype) -> list[int]:
 
     Only stacked kernels have three axes and more, and their layers are at axis 1.
     """
-    whole = row_chunks(shape, dtype, BLOCK_BYTES)
+    whole = row_chunks(shape, dtype, CHUNK_BYTES)
     if len(shape) < 3 or whole == list(shape):
         return whole
-    layer = row_chunks([shape[0], *shape[2:]], dtype, BLOCK_BYTES)
+    layer = row_chunks([shape[0], *shape[2:]], dtype, CHUNK_BYTES)
     return [layer[0], 1, *layer[1:]]
 
 

@@ -1,8 +1,8 @@
 """Reads and writes arrays of TensorStore part by part.
 
-A TensorStore file is divided into chunks, and a chunk is read whole. What is cut from one is kept
-while the array is in use, so that the layers of a stacked parameter do not read it again and again;
-arrays not in use keep nothing. Reading needs at most one array and one compressed chunk; an array
+A TensorStore file is divided into chunks, and a chunk is read whole. Where a read cuts out a part
+of the chunks that it touches, these are kept while the array is in use, so that the layers of a
+stacked parameter do not read them again and again; a read that uses them up keeps nothing. An array
 stored as a single chunk therefore needs about twice its size while that chunk is expanded.
 """
 
@@ -28,6 +28,9 @@ DESCRIPTIONS = {"zarr": ".zarray", "zarr3": "zarr.json"}
 """TensorStore's drivers, and the file that describes an array of each."""
 
 _IN_USE_BYTES = 256 * 2**20
+_USED_UP = 1.5
+"""A read of less than 1/1.5 of the chunks that it expands will be followed by another of them."""
+_EXPANDING_BYTES = 64 * 2**20
 _BOOKKEEPING_BYTES = 2**20
 _COMPRESSORS: dict[str, dict[str, Any] | None] = {
     "none": None,
@@ -87,13 +90,12 @@ def open_specs(
                 f"{places[name]}: no array can be read ({reason(error)}); the checkpoint is "
                 "damaged or incomplete, get it again"
             ) from None
-    sizes = {name: _nbytes(store) for name, store in stores.items()}
-    in_use = _InUse(max([_IN_USE_BYTES, *sizes.values()]))
+    in_use = _InUse(max([_IN_USE_BYTES, *map(_nbytes, stores.values())]))
     arrays: dict[str, LazyArray] = {}
     for name, store in stores.items():
         spec = dict(specs[name])
         spec["fill_missing_data_reads"] = not (store.fill_value is None or complete)
-        arrays[name] = _stored(name, store, spec, sizes[name], in_use, places[name])
+        arrays[name] = _stored(name, store, spec, in_use, places[name])
     return arrays
 
 
@@ -115,7 +117,9 @@ class ArrayWriter:
           OSError: the disk is full or fails.
         """
         try:
-            self._store[tuple(index)].write(part).result()
+            # On disk before the caller can change `part`: TensorStore needs no copy of it.
+            target = self._store[tuple(index)]
+            target.write(part, can_reference_source_data_indefinitely=True).result()
         except ValueError as error:
             raise OSError(reason(error)) from None
 
@@ -205,37 +209,47 @@ class _InUse:
         self._lock = threading.Lock()
 
     def get(self, name: str, spec: Mapping[str, Any], nbytes: int) -> tensorstore.TensorStore:
-        """Returns an array with a memory of its own; others give up theirs first."""
+        """Returns an array with a memory of its own of `nbytes`; others give up theirs first."""
         with self._lock:
-            if name in self._open:
+            if name in self._open and self._open[name][0] >= nbytes:
                 self._open.move_to_end(name)
                 return self._open[name][1]
-            while (
-                self._open and sum(size for size, _ in self._open.values()) > self._limit - nbytes
-            ):
-                self._open.popitem(last=False)
+            self._open.pop(name, None)
+            self._make_room(nbytes)
             store = _start_opening(spec, memory=nbytes + _BOOKKEEPING_BYTES).result()
             self._open[name] = (nbytes, store)
             return store
+
+    def make_room(self, nbytes: int) -> None:
+        """Has arrays give up their memory, those read longest ago first, for a read of `nbytes`."""
+        with self._lock:
+            self._make_room(nbytes)
+
+    def _make_room(self, nbytes: int) -> None:
+        while self._open and sum(size for size, _ in self._open.values()) > self._limit - nbytes:
+            self._open.popitem(last=False)
 
 
 def _stored(
     name: str,
     store: tensorstore.TensorStore,
     spec: Mapping[str, Any],
-    nbytes: int,
     in_use: _InUse,
     place: str,
 ) -> LazyArray:
-    shape = tuple(store.shape)
+    shape, itemsize = tuple(store.shape), store.dtype.numpy_dtype.itemsize
+    chunks = store.chunk_layout.read_chunk.shape or ()  # None where there are no axes
 
     def read(index: Index) -> np.ndarray:
-        whole = all(part.stop - part.start == size for part, size in zip(index, shape))
+        wanted = math.prod(part.stop - part.start for part in index) * itemsize
+        expanded = _entries_in_chunks(index, shape, chunks) * itemsize
         try:
-            # What is read whole is not cut again: nothing of it is kept.
-            source = (
-                _start_opening(spec, memory=0).result() if whole else in_use.get(name, spec, nbytes)
-            )
+            if expanded <= wanted * _USED_UP:
+                in_use.make_room(expanded)
+                source = _start_opening(spec, memory=0).result()
+            else:
+                source = in_use.get(name, spec, expanded)
+                _expand(source, index, chunks)
             return source[index].read().result()
         except ValueError as error:
             raise UserError(
@@ -244,6 +258,27 @@ def _stored(
             ) from None
 
     return Stored(shape, store.dtype.numpy_dtype, read)
+
+
+def _expand(source: tensorstore.TensorStore, index: Index, chunks: Sequence[int]) -> None:
+    """Brings the chunks that a part touches into memory, few at a time.
+
+    Left to itself, TensorStore holds all of them compressed before the first is expanded.
+    """
+    grid = itertools.product(*(range(p.start // c * c, p.stop, c) for p, c in zip(index, chunks)))
+    chunk_bytes = math.prod(chunks) * source.dtype.numpy_dtype.itemsize
+    together = max(1, _EXPANDING_BYTES // chunk_bytes)
+    while corners := list(itertools.islice(grid, together)):
+        for future in [source[corner].read() for corner in corners]:
+            future.result()
+
+
+def _entries_in_chunks(index: Index, shape: Sequence[int], chunks: Sequence[int]) -> int:
+    """Returns how many entries the chunks hold that a part touches."""
+    return math.prod(
+        min(size, -(-part.stop // chunk) * chunk) - part.start // chunk * chunk
+        for part, size, chunk in zip(index, shape, chunks)
+    )
 
 
 def _start_opening(spec: Mapping[str, Any], *, memory: int) -> Any:
