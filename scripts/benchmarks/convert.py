@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -123,22 +123,19 @@ def _convert(directory: Path, source: str, target: str) -> tuple[int, float]:
     destination = directory / target
     if destination.exists():
         destination = directory / f"{source}-{target}"
-    code = (
-        "import resource, sys, json\n"
-        "from tlm_jax.convert import main\n"
-        "status = main(sys.argv[1:])\n"
-        "print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))\n"
-        "sys.exit(status)\n"
-    )
+    command = [sys.executable, "-m", "tlm_jax.convert"]
+    log = directory / "log.txt"
     begin = time.perf_counter()
-    result = subprocess.run(
-        [sys.executable, "-c", code, directory / source, destination, f"--to={target}"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, directory / source, destination, f"--to={target}"],
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
-    if result.returncode:
-        sys.exit(result.stdout + result.stderr)
+    if status:
+        sys.exit(log.read_text())
     unit = 1 if sys.platform == "darwin" else 1024
-    return json.loads(result.stdout.splitlines()[-1]) * unit, seconds
+    return usage.ru_maxrss * unit, seconds
