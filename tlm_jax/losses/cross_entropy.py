@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from tlm_jax.errors import UserError
+from tlm_jax.losses.columns import Columns
 from tlm_jax.losses.reduction import LossOutput, WeightedSum
 
 
@@ -21,6 +22,7 @@ def cross_entropy(
     *,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
+    columns: Columns | None = None,
 ) -> LossOutput:
     """Returns the weighted sum of each token's cross entropy and z-loss, in nats.
 
@@ -37,6 +39,7 @@ def cross_entropy(
       weights: 0 leaves a token out of loss, gradient and metrics.
       label_smoothing: e above.
       z_loss: coefficient of the squared log-normalizer.
+      columns: which of the logits these are, with `token_statistics` of all; None: these are all.
 
     Returns:
       The loss over the sum of the weights; `cross_ent_loss` (without the z-loss) and `z_loss`
@@ -45,7 +48,9 @@ def cross_entropy(
 
     Source: t5x.losses.compute_weighted_cross_entropy.
     """
-    terms = token_terms(logits, targets, label_smoothing=label_smoothing, z_loss=z_loss)
+    terms = token_terms(
+        logits, targets, label_smoothing=label_smoothing, z_loss=z_loss, columns=columns
+    )
     return reduce_terms(terms, weights.astype(jnp.float32))
 
 
@@ -55,57 +60,91 @@ def token_terms(
     *,
     label_smoothing: float,
     z_loss: float,
+    columns: Columns | None = None,
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"], Float[Array, "*batch"]]:
     """Returns each token's cross entropy, z-loss, and 1 where the target is the best guess."""
     if not 0.0 <= label_smoothing < 1.0:
         raise UserError(f"label_smoothing is {label_smoothing}: give a number from 0 to below 1")
     logits = logits.astype(jnp.float32)
-    terms: Any = _cross_entropy_and_log_z(logits, targets, label_smoothing)
+    if columns is None:
+        statistics = token_statistics(logits, targets, label_smoothing=label_smoothing)
+        columns = Columns(jnp.arange(logits.shape[-1]), logits.shape[-1], statistics)
+    soft = _soft_targets(label_smoothing, columns.vocabulary_size)
+    terms: Any = _cross_entropy_and_log_z(soft, columns.statistics, logits, targets, columns.ids)
     cross_ent, log_z = terms
-    rivals = jax.lax.stop_gradient(logits)
-    own = _at_targets(rivals, targets)[..., None]
-    ids, target = _ids(logits, targets), targets[..., None]
-    beaten = jnp.any(((rivals > own) & (ids != target)) | ((rivals == own) & (ids < target)), -1)
-    return cross_ent, z_loss * jnp.square(log_z), (~beaten).astype(jnp.float32)
+    return cross_ent, z_loss * jnp.square(log_z), columns.statistics.correct
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+class TokenStatistics(NamedTuple):
+    """What cross entropy knows of tokens' logits.
+
+    Attributes:
+      cross_ent: above its least value, nats.
+      largest: the largest logit.
+      log_sum: log-normalizer less the largest logit.
+      correct: 1 where the target is the best guess, else 0.
+    """
+
+    cross_ent: Float[Array, "*batch"]
+    largest: Float[Array, "*batch"]
+    log_sum: Float[Array, "*batch"]
+    correct: Float[Array, "*batch"]
+
+
+def token_statistics(
+    logits: Float[Array, "*batch V"], targets: Int[Array, "*batch"], *, label_smoothing: float
+) -> TokenStatistics:
+    """Returns what `token_terms` needs to know of all logits, with which it can see few of them."""
+    logits = jax.lax.stop_gradient(logits.astype(jnp.float32))
+    largest = jnp.max(logits, axis=-1)
+    shifted = logits - largest[..., None]
+    log_sum = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
+    own = _at_targets(logits, targets)
+    vocabulary_size = logits.shape[-1]
+    on, off = _soft_targets(label_smoothing, vocabulary_size)
+    cross_ent = -(on - off) * ((own - largest) - log_sum)
+    if label_smoothing:
+        entropy = -(on * math.log(on) + (vocabulary_size - 1) * off * math.log(off + 1e-20))
+        cross_ent -= off * (jnp.sum(shifted, axis=-1) - vocabulary_size * log_sum) + entropy
+    ids, own, target = _ids(logits, targets), own[..., None], targets[..., None]
+    beaten = jnp.any(((logits > own) & (ids != target)) | ((logits == own) & (ids < target)), -1)
+    return TokenStatistics(cross_ent, largest, log_sum, (~beaten).astype(jnp.float32))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _cross_entropy_and_log_z(
-    logits: Float[Array, "*batch V"], targets: Int[Array, "*batch"], label_smoothing: float
+    soft: tuple[float, float],
+    statistics: TokenStatistics,
+    logits: Float[Array, "*batch v"],
+    targets: Int[Array, "*batch"],
+    ids: Int[Array, " v"],
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """Returns each token's cross entropy above its least value, and its log-normalizer.
 
     The gradient is written out because it then needs the logits alone, in one sweep over them:
     derived, it would keep their exponentials too and scatter into a third array of their size.
     """
-    return _forward(logits, targets, label_smoothing)[0]
+    del soft, logits, targets, ids
+    return statistics.cross_ent, statistics.log_sum + statistics.largest
 
 
-def _forward(logits, targets, label_smoothing):
-    largest = jnp.max(logits, axis=-1)
-    shifted = logits - largest[..., None]
-    log_sum = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
-    target_log_probability = (_at_targets(logits, targets) - largest) - log_sum
-    vocabulary_size = logits.shape[-1]
-    on, off = _soft_targets(label_smoothing, vocabulary_size)
-    cross_ent = -(on - off) * target_log_probability
-    if label_smoothing:
-        entropy = -(on * math.log(on) + (vocabulary_size - 1) * off * math.log(off + 1e-20))
-        cross_ent -= off * (jnp.sum(shifted, axis=-1) - vocabulary_size * log_sum) + entropy
-    return (cross_ent, log_sum + largest), (logits, targets, largest, log_sum)
+def _forward(soft, statistics, logits, targets, ids):
+    terms = _cross_entropy_and_log_z(soft, statistics, logits, targets, ids)
+    return terms, (statistics, logits, targets, ids)
 
 
-def _backward(label_smoothing, residuals, cotangents):
-    logits, targets, *statistics = residuals
+def _backward(soft, residuals, cotangents):
+    statistics, logits, targets, ids = residuals
     d_cross_ent, d_log_z = cotangents
     # Without the barrier XLA shares `logits - largest` with the forward sum, by storing it.
-    largest, log_sum = jax.lax.optimization_barrier(tuple(statistics))
+    largest, log_sum = jax.lax.optimization_barrier((statistics.largest, statistics.log_sum))
     # Not exp(logits - log Z): where logits are large, log Z has lost the digits that matter.
     softmax = jnp.exp(logits - largest[..., None] - log_sum[..., None])
-    on, off = _soft_targets(label_smoothing, logits.shape[-1])
-    soft = jnp.where(_ids(logits, targets) == targets[..., None], on, off)
-    d_logits = (d_cross_ent + d_log_z)[..., None] * softmax - d_cross_ent[..., None] * soft
-    return d_logits, None
+    on, off = soft
+    ids = jnp.expand_dims(ids, range(targets.ndim))
+    soft_targets = jnp.where(ids == targets[..., None], on, off)
+    d_logits = (d_cross_ent + d_log_z)[..., None] * softmax - d_cross_ent[..., None] * soft_targets
+    return None, d_logits, None, None
 
 
 _cross_entropy_and_log_z.defvjp(_forward, _backward)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from tlm_jax.errors import UserError, nearest
-from tlm_jax.losses.candidates import candidate_log_probabilities
-from tlm_jax.losses.cross_entropy import reduce_terms, token_terms
+from tlm_jax.losses.candidates import (
+    CandidateStatistics,
+    candidate_log_probabilities,
+    candidate_statistics,
+)
+from tlm_jax.losses.columns import Columns
+from tlm_jax.losses.cross_entropy import (
+    TokenStatistics,
+    reduce_terms,
+    token_statistics,
+    token_terms,
+)
 from tlm_jax.losses.divergences import Divergence, divergence
-from tlm_jax.losses.full import full_divergence
+from tlm_jax.losses.full import FullStatistics, full_divergence, full_statistics
 from tlm_jax.losses.reduction import LossOutput, WeightedSum
-from tlm_jax.losses.teachers import SparseTeacher, Teacher, dense_logits
+from tlm_jax.losses.teachers import (
+    DenseTeacher,
+    LogitsTeacher,
+    SparseTeacher,
+    Teacher,
+    dense_logits,
+)
 
 SUPPORTS = ("tail", "renormalized", "unnormalized")
 
@@ -69,6 +85,8 @@ def distillation_loss(
     weights: Num[Array, "B T"],
     teacher: Teacher,
     settings: Distillation,
+    *,
+    columns: Columns | None = None,
 ) -> LossOutput:
     """Returns the sum over tokens of w ((1 - a) cross entropy + a divergence + z-loss), in nats.
 
@@ -81,6 +99,8 @@ def distillation_loss(
       weights: 0 leaves a token out of loss, gradient and metrics.
       teacher: what the teacher says.
       settings: the divergence, its support, and the mixture.
+      columns: which of the logits these (and a dense teacher's) are, with `distillation_statistics`
+        of all; None: these are all.
 
     Returns:
       The loss over the sum of `effective_weights`. Metrics: `cross_ent_loss`, `z_loss` and
@@ -91,11 +111,21 @@ def distillation_loss(
     weights, teacher = jax.lax.stop_gradient((weights, teacher))
     weights = effective_weights(weights, teacher, settings)
     taught = weights * teacher.weights
+    if columns is None:
+        statistics = distillation_statistics(logits, targets, teacher, settings)
+        columns = Columns(jnp.arange(logits.shape[-1]), logits.shape[-1], statistics)
+    statistics = columns.statistics
     cross_ent, z_term, correct = token_terms(
-        logits, targets, label_smoothing=settings.label_smoothing, z_loss=settings.z_loss
+        logits,
+        targets,
+        label_smoothing=settings.label_smoothing,
+        z_loss=settings.z_loss,
+        columns=columns._replace(statistics=statistics.tokens),
     )
     output = reduce_terms((cross_ent, z_term, correct), weights)
-    apart = token_divergences(logits, teacher, settings)
+    apart = token_divergences(
+        logits, teacher, settings, columns=columns._replace(statistics=statistics.teacher)
+    )
     # Where the weight is 0 the divergence may be infinite.
     divergence_sum = jnp.sum(jnp.where(taught != 0, taught * apart, 0.0))
     total = (
@@ -112,11 +142,36 @@ def distillation_loss(
         ),
     }
     if settings.report_entropy:
-        entropy = _entropy(jax.lax.stop_gradient(logits))
-        metrics["student_entropy"] = WeightedSum(jnp.sum(weights * entropy), jnp.sum(weights))
+        entropy = jnp.sum(weights * statistics.entropy)
+        metrics["student_entropy"] = WeightedSum(entropy, jnp.sum(weights))
     return LossOutput(
         WeightedSum(total, output.loss.weight),
         jax.lax.stop_gradient(metrics),
+    )
+
+
+class DistillationStatistics(NamedTuple):
+    """What distillation knows of tokens' logits."""
+
+    tokens: TokenStatistics
+    teacher: CandidateStatistics | FullStatistics
+    entropy: Float[Array, "B T"] | None
+    """Of the student, where it is reported."""
+
+
+def distillation_statistics(
+    logits: Float[Array, "B T V"],
+    targets: Int[Array, "B T"],
+    teacher: Teacher,
+    settings: Distillation,
+) -> DistillationStatistics:
+    """Returns what `distillation_loss` needs to know of all logits, student's and teacher's."""
+    logits, teacher = jax.lax.stop_gradient((logits.astype(jnp.float32), teacher))
+    tokens = token_statistics(logits, targets, label_smoothing=settings.label_smoothing)
+    return DistillationStatistics(
+        tokens,
+        _teacher_statistics(logits, teacher, settings),
+        _entropy(logits) if settings.report_entropy else None,
     )
 
 
@@ -131,23 +186,26 @@ def effective_weights(
 
 
 def token_divergences(
-    logits: Float[Array, "B T V"], teacher: Teacher, settings: Distillation
+    logits: Float[Array, "B T V"],
+    teacher: Teacher,
+    settings: Distillation,
+    *,
+    columns: Columns | None = None,
 ) -> Float[Array, "B T"]:
     """Returns each token's divergence in nats; where the teacher's weight is 0 it means nothing."""
     kind = divergence(settings.divergence)
-    logits = logits.astype(jnp.float32)
+    logits, temperature = logits.astype(jnp.float32), settings.temperature
+    statistics = None if columns is None else columns.statistics
     if not isinstance(teacher, SparseTeacher):
-        teacher_logits = dense_logits(teacher)
-        if teacher_logits.shape[-1] != logits.shape[-1]:
-            raise UserError(
-                f"the teacher's vocabulary has {teacher_logits.shape[-1]} tokens, the student's "
-                f"{logits.shape[-1]}: whole distributions are compared over one vocabulary only; "
-                "align different ones through a cache of candidates"
-            )
-        return full_divergence(kind, teacher_logits, logits, temperature=settings.temperature)
-    present = ~jnp.isneginf(teacher.logprobs)
+        return full_divergence(
+            kind,
+            _teacher_logits(teacher, logits),
+            logits,
+            temperature=temperature,
+            statistics=statistics,
+        )
     log_q, log_q_tail = candidate_log_probabilities(
-        logits, teacher.token_ids, present, temperature=settings.temperature
+        logits, teacher.token_ids, _present(teacher), temperature=temperature, columns=columns
     )
     log_p = teacher.logprobs
     if settings.support == "tail":
@@ -156,6 +214,32 @@ def token_divergences(
     elif settings.support == "renormalized":
         log_p, log_q = _renormalized(log_p), _renormalized(log_q)
     return kind(log_p, log_q)
+
+
+def _teacher_statistics(
+    logits: Array, teacher: Teacher, settings: Distillation
+) -> CandidateStatistics | FullStatistics:
+    if isinstance(teacher, SparseTeacher):
+        return candidate_statistics(
+            logits, teacher.token_ids, _present(teacher), temperature=settings.temperature
+        )
+    kind, teacher_logits = divergence(settings.divergence), _teacher_logits(teacher, logits)
+    return full_statistics(kind, teacher_logits, logits, temperature=settings.temperature)
+
+
+def _present(teacher: SparseTeacher) -> Array:
+    return ~jnp.isneginf(teacher.logprobs)
+
+
+def _teacher_logits(teacher: DenseTeacher | LogitsTeacher, logits: Array) -> Array:
+    teacher_logits = dense_logits(teacher)
+    if teacher_logits.shape[-1] != logits.shape[-1]:
+        raise UserError(
+            f"the teacher's vocabulary has {teacher_logits.shape[-1]} tokens, the student's "
+            f"{logits.shape[-1]}: whole distributions are compared over one vocabulary only; "
+            "align different ones through a cache of candidates"
+        )
+    return teacher_logits
 
 
 def _renormalized(logs: Array) -> Array:

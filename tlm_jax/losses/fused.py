@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from tlm_jax.losses.cross_entropy import cross_entropy
-from tlm_jax.losses.distillation import Distillation, distillation_loss
+from tlm_jax.losses.chunks import ChunkLoss
+from tlm_jax.losses.columns import Columns
+from tlm_jax.losses.cross_entropy import TokenStatistics, cross_entropy, token_statistics
+from tlm_jax.losses.distillation import (
+    Distillation,
+    DistillationStatistics,
+    distillation_loss,
+    distillation_statistics,
+)
 from tlm_jax.losses.reduction import LossOutput
 from tlm_jax.losses.sweep import gathered, loss_in_chunks
-from tlm_jax.losses.teachers import DenseTeacher, Teacher
+from tlm_jax.losses.teachers import DenseTeacher, LogitsTeacher, Teacher
 from tlm_jax.types import Unembedding
 
 
@@ -24,14 +32,15 @@ def cross_entropy_from_hidden(
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     chunk_tokens: int = 512,
+    second_sweep: bool = True,
 ) -> LossOutput:
     """Returns what `cross_entropy` does of `unembedding.logits(hidden)`, in chunks.
 
     The T axis is cut into chunks of about `chunk_tokens` tokens on each device, and the logits of
     one chunk at a time exist, forwards and backwards: when differentiated, the gradients of
     hidden states, matrix and bias are taken within the forward sweep, while a chunk's logits are
-    at hand, and only scaled in the backward pass. No product is computed twice. Undifferentiated,
-    no gradient is computed.
+    at hand, and only scaled in the backward pass. No product is computed twice, but where
+    `second_sweep` says so. Undifferentiated, no gradient is computed.
 
     Gradients flow through the loss to hidden states, `unembedding.matrix` and `unembedding.bias`;
     the weights and the metrics are constants.
@@ -46,14 +55,31 @@ def cross_entropy_from_hidden(
       z_loss: as in `cross_entropy`.
       chunk_tokens: how many tokens' logits exist at once on a device; at least one position of
         every row.
+      second_sweep: where the matrix is narrower than float32, compute the logits twice rather than
+        keep a float32 sum of its gradient; see `losses.second_sweep`.
     """
 
-    def loss_of(logits: Array, inputs: Any, shared: Any) -> LossOutput:
+    def output(logits: Array, inputs: Any, shared: Any, columns: Columns) -> LossOutput:
         del shared
-        return cross_entropy(logits, *inputs, label_smoothing=label_smoothing, z_loss=z_loss)
+        return cross_entropy(
+            logits, *inputs, label_smoothing=label_smoothing, z_loss=z_loss, columns=columns
+        )
 
+    def statistics(logits: Array, inputs: Any, shared: Any) -> TokenStatistics:
+        del shared
+        return token_statistics(logits, inputs[0], label_smoothing=label_smoothing)
+
+    loss = ChunkLoss(output, statistics, lambda inputs, shared, take: (inputs, shared))
     inputs = (targets, weights.astype(jnp.float32))
-    return loss_in_chunks(loss_of, hidden, unembedding, inputs, None, chunk_tokens=chunk_tokens)
+    return loss_in_chunks(
+        loss,
+        hidden,
+        unembedding,
+        inputs,
+        None,
+        chunk_tokens=chunk_tokens,
+        second_sweep=second_sweep,
+    )
 
 
 def distillation_from_hidden(
@@ -65,6 +91,7 @@ def distillation_from_hidden(
     settings: Distillation,
     *,
     chunk_tokens: int = 512,
+    second_sweep: bool = True,
 ) -> LossOutput:
     """Returns what `distillation_loss` does of `unembedding.logits(hidden)`, in chunks.
 
@@ -80,6 +107,7 @@ def distillation_from_hidden(
       settings: as in `distillation_loss`.
       chunk_tokens: how many tokens' logits (student's, and those of a dense teacher) exist at once
         on a device; at least one position of every row.
+      second_sweep: as in `cross_entropy_from_hidden`; a dense teacher's logits too.
     """
     kind = type(teacher)
     if isinstance(teacher, DenseTeacher):
@@ -87,10 +115,35 @@ def distillation_from_hidden(
     else:
         said, shared = tuple(teacher), None
 
-    def loss_of(logits: Array, inputs: Any, shared: Any) -> LossOutput:
-        targets, weights, said = inputs
-        chunk = DenseTeacher(said[0], shared, said[1]) if kind is DenseTeacher else kind(*said)
-        return distillation_loss(logits, targets, weights, chunk, settings)
+    def teacher_of_chunk(said: Any, shared: Any) -> Teacher:
+        return DenseTeacher(said[0], shared, said[1]) if kind is DenseTeacher else kind(*said)
 
+    def output(logits: Array, inputs: Any, shared: Any, columns: Columns) -> LossOutput:
+        targets, weights, said = inputs
+        teacher = teacher_of_chunk(said, shared)
+        return distillation_loss(logits, targets, weights, teacher, settings, columns=columns)
+
+    def statistics(logits: Array, inputs: Any, shared: Any) -> DistillationStatistics:
+        targets, _, said = inputs
+        return distillation_statistics(logits, targets, teacher_of_chunk(said, shared), settings)
+
+    def narrowed(inputs: Any, shared: Any, take: Callable[[Array], Array]) -> tuple[Any, Any]:
+        targets, weights, said = inputs
+        if kind is LogitsTeacher:
+            said = (take(said[0]), said[1])
+        if shared is not None:
+            bias = None if shared.bias is None else take(shared.bias)
+            shared = shared._replace(matrix=take(shared.matrix), bias=bias)
+        return (targets, weights, said), shared
+
+    loss = ChunkLoss(output, statistics, narrowed)
     inputs = (targets, weights.astype(jnp.float32), said)
-    return loss_in_chunks(loss_of, hidden, unembedding, inputs, shared, chunk_tokens=chunk_tokens)
+    return loss_in_chunks(
+        loss,
+        hidden,
+        unembedding,
+        inputs,
+        shared,
+        chunk_tokens=chunk_tokens,
+        second_sweep=second_sweep,
+    )
