@@ -28,7 +28,7 @@ def parameter_gradients(
 
     Args:
       loss: whose total is differentiated.
-      head: matrix, bias and soft cap; the scale is in the hidden states.
+      head: the student's.
       arrays: hidden states [B, T, D], inputs, and statistics of all tokens.
       shared: as of `loss`.
       num_chunks: of the first sweep; divides T.
@@ -45,11 +45,12 @@ def parameter_gradients(
             return blocks.take(x, step.number)
 
         bias = None if head.bias is None else take(head.bias)
-        block = Unembedding(take(head.matrix), soft_cap=head.soft_cap, bias=bias)
+        block = head._replace(matrix=take(head.matrix), bias=bias)
         ids = take(jnp.arange(vocabulary))
 
         def of_group(index: Int[Array, ""]) -> Gradients:
             hidden, inputs, statistics = chunks.chunk(arrays, index, groups)
+            scaled = head.scaled(hidden)
             inputs, narrowed = loss.narrowed(inputs, shared, take)
             narrowed = chunks.read_in(step, narrowed)
             columns = Columns(ids, vocabulary, statistics)
@@ -57,8 +58,8 @@ def parameter_gradients(
             def total(product):
                 return loss.output(block.finish(product), inputs, narrowed, columns).loss.total
 
-            d_product = jax.grad(total)(chunks.product(block, hidden)).astype(hidden.dtype)
-            return chunks.gradients_of(hidden, d_product, parts, has_bias=bias is not None)
+            d_product = jax.grad(total)(chunks.product(block, scaled)).astype(scaled.dtype)
+            return chunks.gradients_of(scaled, d_product, parts, has_bias=bias is not None)
 
         zero = chunks.zero_gradients(block.matrix, bias, parts)
         sums = jax.lax.fori_loop(

@@ -60,7 +60,8 @@ def loss_in_chunks(
     head = gathered(unembedding)
     return _sweep(
         _Static(loss, unembedding.soft_cap, num_chunks, second_sweep and _is_narrow(head.matrix)),
-        padded(unembedding.scaled(hidden)),
+        padded(hidden),
+        head.scale,
         head.matrix,
         head.bias,
         jax.lax.stop_gradient(jax.tree.map(padded, inputs)),
@@ -85,13 +86,13 @@ def _is_narrow(matrix: Array) -> bool:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sweep(static: _Static, hidden, matrix, bias, inputs, shared) -> LossOutput:
-    """The sum over chunks without gradients; `hidden` is already scaled, T a multiple of chunks."""
+def _sweep(static: _Static, hidden, scale, matrix, bias, inputs, shared) -> LossOutput:
+    """The sum over chunks without gradients; T is a multiple of chunks."""
 
     def one(chunk, matrix, shared):
         hidden, inputs = chunk
-        head = Unembedding(matrix, soft_cap=static.soft_cap, bias=bias)
-        logits = head.finish(chunks.product(head, hidden))
+        head = Unembedding(matrix, scale, static.soft_cap, bias)
+        logits = head.finish(chunks.product(head, head.scaled(hidden)))
         return static.loss.of_all(logits, inputs, shared)[0]
 
     arrays, constants = (hidden, inputs), (matrix, shared)
@@ -109,47 +110,50 @@ def _sweep(static: _Static, hidden, matrix, bias, inputs, shared) -> LossOutput:
 
 
 class _Seen(NamedTuple):
-    """What a chunk of tokens gives: loss, gradients by product and hidden states, statistics."""
+    """What a chunk gives: its loss, the left operand of the product, gradients, statistics."""
 
     output: LossOutput
+    scaled: Float[Array, "B t D"]
     d_product: Float[Array, "B t V"]
     d_hidden: Float[Array, "B t D"]
     statistics: Any
 
 
-def _sweep_with_gradients(static: _Static, hidden, matrix, bias, inputs, shared):
+def _sweep_with_gradients(static: _Static, hidden, scale, matrix, bias, inputs, shared):
     """The same sum, and the gradients of its loss total."""
 
     def one(chunk, matrix, shared) -> _Seen:
         hidden, inputs = chunk
-        head = Unembedding(matrix, soft_cap=static.soft_cap, bias=bias)
+        head = Unembedding(matrix, scale, static.soft_cap, bias)
+        scaled = head.scaled(hidden)
 
         def loss_of_product(product):
             output, statistics = static.loss.of_all(head.finish(product), inputs, shared)
             return output.loss.total, (output, statistics)
 
         gradient = jax.grad(loss_of_product, has_aux=True)
-        d_product, (output, statistics) = gradient(chunks.product(head, hidden))
-        d_product = d_product.astype(hidden.dtype)
-        d_hidden = jnp.einsum(
+        d_product, (output, statistics) = gradient(chunks.product(head, scaled))
+        d_product = d_product.astype(scaled.dtype)
+        d_scaled = jnp.einsum(
             "btv,dv->btd",
             d_product,
-            matrix.astype(hidden.dtype),
+            matrix.astype(scaled.dtype),
             preferred_element_type=jnp.float32,
         )
-        return _Seen(output, d_product, d_hidden.astype(hidden.dtype), statistics)
+        d_hidden = (scale * d_scaled).astype(hidden.dtype)
+        return _Seen(output, scaled, d_product, d_hidden, statistics)
 
     arrays, constants = (hidden, inputs), (matrix, shared)
     if static.num_chunks == 1:
-        output, d_product, d_hidden, _ = one(arrays, *constants)
-        gradients = chunks.gradients_of(hidden, d_product, (), has_bias=bias is not None)
+        output, scaled, d_product, d_hidden, _ = one(arrays, *constants)
+        gradients = chunks.gradients_of(scaled, d_product, (), has_bias=bias is not None)
     elif static.second_sweep:
         output, d_hidden, statistics = _scan_without_parameters(
             one, arrays, constants, static.num_chunks
         )
         gradients = parameter_gradients(
             static.loss,
-            Unembedding(matrix, soft_cap=static.soft_cap, bias=bias),
+            Unembedding(matrix, scale, static.soft_cap, bias),
             (hidden, inputs, statistics),
             shared,
             static.num_chunks,
@@ -167,7 +171,7 @@ def _scale_gradients(static: _Static, gradients, cotangent: LossOutput):
     d_hidden, d_matrix, d_bias = jax.tree.map(
         lambda x: (cotangent.loss.total * x).astype(x.dtype), gradients
     )
-    return d_hidden, d_matrix, d_bias, None, None
+    return d_hidden, None, d_matrix, d_bias, None, None
 
 
 _sweep.defvjp(_sweep_with_gradients, _scale_gradients)
@@ -190,7 +194,7 @@ def _scan(one, arrays: Any, constants: Any, num_chunks: int, bias: Array | None)
         chunk = chunks.chunk(arrays, step.number, num_chunks)
         seen = one(chunk, *chunks.read_in(step, constants))
         output, d_hidden, gradients = sums
-        gradients = chunks.pinned(_with_gradients_of(gradients, chunk[0], seen.d_product))
+        gradients = chunks.pinned(_with_gradients_of(gradients, seen.scaled, seen.d_product))
         return (*_with(seen, output, d_hidden, step), gradients), None
 
     output, d_hidden, gradients = jax.lax.scan(body, sums, chunks.steps(num_chunks))[0]

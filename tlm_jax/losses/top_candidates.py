@@ -101,10 +101,10 @@ def most_probable(
     allowed = jnp.where(in_vocabulary, logits, -jnp.inf)
     total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     # The barrier keeps XLA from seeing that a part of the result is sliced off again below: it
-    # would then sort the whole vocabulary instead, at 30 times the cost (jax 0.10 on CPU).
-    values, ids = jax.lax.optimization_barrier(
-        _top(allowed, min(num_candidates, num_ids), vocab_shards)
-    )
+    # would then sort the whole vocabulary instead, at 30 times the cost (jax 0.10 on CPU). One
+    # for both would take top_k's tuple as it is, at which XLA's TopkDecomposer ends the process.
+    found = _top(allowed, min(num_candidates, num_ids), vocab_shards)
+    values, ids = map(jax.lax.optimization_barrier, found)
     least = values[..., -1:]
     others = jnp.where((logits < least) | ~in_vocabulary, logits, -jnp.inf)
     # Logits equal to the last candidate's are neither below it nor all among the candidates.
