@@ -1,6 +1,7 @@
 """Every test runs on eight simulated CPU devices with array annotations checked."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -81,3 +82,42 @@ def start_training() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def run_processes() -> Callable[..., None]:
+    """Returns a function that runs `python -m MODULE arguments...` in JAX processes of one job.
+
+    The devices are divided among the processes; all of them have to succeed.
+    """
+
+    def run(module: str, *arguments: str, processes: int, devices: int) -> None:
+        with socket.socket() as listener:
+            listener.bind(("localhost", 0))
+            port = listener.getsockname()[1]
+        flags = f"--xla_force_host_platform_device_count={devices // processes}"
+        running = []
+        for index in range(processes):
+            environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+            if processes > 1:
+                environment["JAX_COORDINATOR_ADDRESS"] = f"localhost:{port}"
+                environment["JAX_NUM_PROCESSES"] = str(processes)
+                environment["JAX_PROCESS_ID"] = str(index)
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", module, *arguments],
+                    cwd=Path(__file__).parents[1],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        try:
+            said = [process.communicate(timeout=400)[0] for process in running]
+        finally:
+            for process in running:
+                process.kill()
+        assert [process.returncode for process in running] == [0] * processes, "\n".join(said)
+
+    return run

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tlm_jax.losses.top_candidates import most_probable, top_candidates
 from tlm_jax.types import Unembedding
@@ -53,6 +54,18 @@ def test_the_vocabulary_is_not_sorted():
     text = find.lower(jnp.zeros((2, 8, 2048))).compile().as_text()
     assert "TopK" in text
     assert " sort(" not in text
+
+
+def test_more_candidates_than_a_shard_has_tokens():
+    """Of a padded vocabulary in two parts: XLA crashed where one barrier took the pair."""
+    mesh = Mesh(np.asarray(jax.devices()[:2]), ("tensor",))
+    logits = jax.random.normal(jax.random.key(0), (1, 2, 128))
+    find = jax.jit(
+        lambda logits: most_probable(logits, 104, num_ids=104, vocab_shards=2),
+        in_shardings=NamedSharding(mesh, PartitionSpec(None, None, "tensor")),
+    )
+    order = np.argsort(-np.asarray(logits)[..., :104], axis=-1)
+    np.testing.assert_array_equal(find(logits).ids, order)
 
 
 @pytest.mark.parametrize("shards", [1, 4])

@@ -138,6 +138,22 @@ def test_two_hosts_are_one(llama, solutions, tmp_path):
     assert same(alone, both)
 
 
+@pytest.mark.slow
+def test_two_processes_of_a_job_are_one(run_processes, llama, solutions, tmp_path):
+    """As above, by JAX's own count of processes, on a mesh of each one's devices."""
+    settings = [f"SOLUTIONS={solutions}", f"PROMPT={PROMPT}", "NUM_CANDIDATES=104"]
+    settings += [f"MODEL={llama}", "BATCH_SIZE=8", "--gin.mesh.MeshShape.tensor=2"]
+    found = []
+    for processes in (1, 2):
+        cache = tmp_path / str(processes)
+        arguments = ["score", f"OUTPUT_DIR={cache}", *settings]
+        run_processes("tlm_jax.cache_teacher", *arguments, processes=processes, devices=4)
+        found.append(TeacherCache.open(cache))
+    hosts = [{path.name[:11] for path in (tmp_path / n).glob("shard-*")} for n in "12"]
+    assert hosts == [{"shard-00000"}, {"shard-00000", "shard-00001"}]
+    assert same(*found)
+
+
 def same(one: TeacherCache, other: TeacherCache) -> bool:
     names = sorted(one.keys())
     assert names == sorted(other.keys())

@@ -1,7 +1,6 @@
 """Two processes of four devices train as one process of eight does: `python -m tlm_jax.train`."""
 
 import json
-import socket
 
 import numpy as np
 import pytest
@@ -18,25 +17,8 @@ BINDINGS = {
 }
 
 
-def _environment(processes, index, port):
-    environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // processes}"}
-    if processes > 1:
-        environment |= {
-            "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
-            "JAX_NUM_PROCESSES": str(processes),
-            "JAX_PROCESS_ID": str(index),
-        }
-    return environment
-
-
-def _free_port():
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.fixture
-def train(start_training):
+def train(run_processes):
     """Returns a function that trains in `folder` with eight devices divided among processes."""
 
     def train(folder, processes, steps, *, pack, mesh):
@@ -50,13 +32,8 @@ def train(start_training):
             },
         }
         arguments = [f"--gin.{name}={value!r}" for name, value in bindings.items()]
-        port = _free_port()
-        running = [
-            start_training(*arguments, **_environment(processes, index, port))
-            for index in range(processes)
-        ]
-        outputs = [process.communicate(timeout=400)[0] for process in running]
-        assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
+        arguments.append("--gin_file=tests/tiny_run.gin")
+        run_processes("tlm_jax.train", *arguments, processes=processes, devices=8)
 
     return train
 

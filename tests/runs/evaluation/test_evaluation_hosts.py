@@ -1,21 +1,11 @@
 """Two processes evaluate as one does: `python -m tlm_jax.eval`."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
 
-
-def run(world, output, processes):
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        port = listener.getsockname()[1]
+def run(run_processes, world, output, processes):
     bindings = {
         "OUTPUT_DIR": str(output),
         "CHECKPOINTS": [str(world / "one")],
@@ -31,31 +21,7 @@ def run(world, output, processes):
         "mesh.MeshShape.tensor": 2,
     }
     arguments = [f"--gin.{name}={value!r}" for name, value in bindings.items()]
-    running = []
-    for index in range(processes):
-        environment = {
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // processes}",
-        }
-        if processes > 1:
-            environment |= {
-                "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
-                "JAX_NUM_PROCESSES": str(processes),
-                "JAX_PROCESS_ID": str(index),
-            }
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tlm_jax.eval", *arguments],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    said = [process.communicate(timeout=400)[0] for process in running]
-    assert [process.returncode for process in running] == [0] * processes, "\n".join(said)
+    run_processes("tlm_jax.eval", *arguments, processes=processes, devices=4)
     results = json.loads((output / "results.json").read_text())["results"]
     samples = {
         row["mode"]: [
@@ -72,9 +38,9 @@ def run(world, output, processes):
 
 
 @pytest.mark.slow
-def test_two_processes_evaluate_as_one(world, tmp_path):
-    alone, alone_samples = run(world, tmp_path / "alone", 1)
-    together, together_samples = run(world, tmp_path / "together", 2)
+def test_two_processes_evaluate_as_one(run_processes, world, tmp_path):
+    alone, alone_samples = run(run_processes, world, tmp_path / "alone", 1)
+    together, together_samples = run(run_processes, world, tmp_path / "together", 2)
     assert together == alone
     for mode in ("greedy", "self_consistency"):
         assert together_samples[mode] == alone_samples[mode]
