@@ -7,7 +7,8 @@ import pytest
 
 from tlm_jax.errors import UserError
 from tlm_jax.losses.matching import (
-    Matching,
+    Attention,
+    HiddenStates,
     init_projections,
     match_attention,
     match_hidden_states,
@@ -30,6 +31,11 @@ def case(seed=0):
     return states, attention, weights, sources
 
 
+def chosen(layers, student, teacher):
+    """Returns the layers of each pair."""
+    return [student[own] for own, _ in layers], [teacher[its] for _, its in layers]
+
+
 def numpy_apart(measure, x, y, size):
     if measure == "mse":
         return ((x - y) ** 2).sum(-1) / size
@@ -39,25 +45,40 @@ def numpy_apart(measure, x, y, size):
 @pytest.mark.parametrize("measure", ["mse", "cosine"])
 def test_agrees_with_numpy(measure):
     (x, y), (a, b), weights, sources = case()
-    matching = Matching(((0, 1), (-1, 2)), measure)
-    states = init_projections(jax.random.key(1), matching, student_size=D, teacher_size=E)
-    heads = init_projections(jax.random.key(2), matching, student_size=N, teacher_size=P)
-    assert states.keys() == heads.keys() == projection_axes(matching).keys()
+    layers = ((0, 1), (-1, 2))
+    of_states, of_attention = HiddenStates(layers, measure), Attention(layers, measure)
+    states = init_projections(jax.random.key(1), of_states, student_size=D, teacher_size=E)
+    heads = init_projections(jax.random.key(2), of_attention, student_size=N, teacher_size=P)
+    assert states.keys() == heads.keys() == projection_axes(of_states).keys()
     real, expected = np.asarray(sources)[:, None, None], [0.0, 0.0]
-    for name, (own, its) in zip(matching.names, matching.layers):
+    for name, (own, its) in zip(of_states.names, layers):
         projected = np.asarray(x[own], np.float64) @ np.asarray(states[name])
         expected[0] += numpy_apart(measure, projected, np.asarray(y[its]), E) / 2
         mixed = np.einsum("bnts,np->bpts", a[own], heads[name]) * real
         each = numpy_apart(measure, mixed, np.asarray(b[its]) * real, real.sum(-1))
         expected[1] += each.mean(1) / 2
     outputs = (
-        match_hidden_states(states, x, y, weights, matching),
-        match_attention(heads, a, b, weights, sources, matching),
+        match_hidden_states(states, *chosen(layers, x, y), weights, of_states),
+        match_attention(heads, *chosen(layers, a, b), weights, sources[:, None], of_attention),
     )
     for output, token in zip(outputs, expected):
         total = (token * np.asarray(weights)).sum()
         np.testing.assert_allclose(output.loss.total, total, rtol=1e-5)
         assert float(output.loss.weight) == 6
+    assert outputs[0].metrics.keys() == {"decoder_hidden_states_difference"}
+
+
+def test_a_token_is_compared_over_the_sources_that_it_sees():
+    """Of a packed row: tokens that see their own segment only, and what is before them there."""
+    attention = np.zeros((1, 1, 3, 3), np.float32)
+    attention[0, 0] = [[1, 0, 0], [0.25, 0.75, 0], [0, 0, 1]]
+    teacher = np.zeros((1, 1, 3, 3), np.float32)
+    teacher[0, 0] = [[1, 0, 0], [0.5, 0.5, 0], [0, 0, 1]]
+    visible = jnp.asarray([[[1, 0, 0], [1, 1, 0], [0, 0, 1]]])
+    matching, kernel = Attention(((0, 0),)), {"0_to_0": jnp.ones((1, 1))}
+    arrays = [jnp.asarray(attention)], [jnp.asarray(teacher)]
+    output = match_attention(kernel, *arrays, jnp.ones((1, 3)), visible, matching)
+    assert float(output.loss.total) == pytest.approx((0.25**2 + 0.25**2) / 2)
 
 
 def test_the_right_projection_matches_exactly():
@@ -65,21 +86,25 @@ def test_the_right_projection_matches_exactly():
     kernel = jax.random.normal(jax.random.key(3), (D, E))
     teacher = jnp.einsum("lbtd,de->lbte", x, kernel)
     for measure in ("mse", "cosine"):
-        matching = Matching(((1, 1),), measure)
-        output = match_hidden_states({"1_to_1": kernel}, x, teacher, weights, matching)
+        matching = HiddenStates(((1, 1),), measure)
+        arrays = chosen(matching.layers, x, teacher)
+        output = match_hidden_states({"1_to_1": kernel}, *arrays, weights, matching)
         assert float(output.loss.total) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("measure", ["mse", "cosine"])
 def test_padding_and_teacher_get_no_gradient(measure):
     (x, y), (a, b), weights, sources = case()
-    matching = Matching(((0, 0),), measure)
-    states = init_projections(jax.random.key(1), matching, student_size=D, teacher_size=E)
-    heads = init_projections(jax.random.key(2), matching, student_size=N, teacher_size=P)
+    of_states, of_attention = HiddenStates(((0, 0),), measure), Attention(((0, 0),), measure)
+    states = init_projections(jax.random.key(1), of_states, student_size=D, teacher_size=E)
+    heads = init_projections(jax.random.key(2), of_attention, student_size=N, teacher_size=P)
 
     def loss(states, heads, x, y, a, b):
-        hidden = match_hidden_states(states, x, y, weights, matching)
-        return (hidden.loss + match_attention(heads, a, b, weights, sources, matching).loss).mean()
+        hidden = match_hidden_states(states, list(x[:1]), list(y[:1]), weights, of_states)
+        heads_apart = match_attention(
+            heads, list(a[:1]), list(b[:1]), weights, sources[:, None], of_attention
+        )
+        return (hidden.loss + heads_apart.loss).mean()
 
     x = x.at[:, 1, 2:].set(0.0)  # a zero vector has a cosine all the same
     d_states, d_heads, dx, dy, da, db = jax.grad(loss, argnums=tuple(range(6)))(
@@ -95,12 +120,20 @@ def test_padding_and_teacher_get_no_gradient(measure):
 
 def test_bad_settings_are_told():
     with pytest.raises(UserError, match="Did you mean 'cosine'"):
-        Matching(((0, 0),), "cosin")
-    with pytest.raises(UserError, match="names no layers"):
-        Matching(())
-    (x, y), _, weights, _ = case()
-    with pytest.raises(UserError, match="layer 3 of the teacher, which has 3"):
-        match_hidden_states({}, x, y, weights, Matching(((0, 3),)))
+        HiddenStates(measure="cosin")
+    with pytest.raises(UserError, match="Did you mean 'cross'"):
+        Attention(of="cros")
+    with pytest.raises(UserError, match=r"Attention.layers is empty"):
+        Attention(())
+    with pytest.raises(UserError, match="expected a pair"):
+        HiddenStates(((1, 2, 3),))
+    with pytest.raises(UserError, match="a pair twice"):
+        HiddenStates(((1, 2), (1, 2)))
+    with pytest.raises(UserError, match="weight is 0"):
+        HiddenStates(weight=0.0)
+    assert HiddenStates(((0, 1), (-1, -2))).pairs(2, 3) == ((0, 1), (1, 1))
+    with pytest.raises(UserError, match=r"layer 3 of the teacher, which has 3: .* from -3 to 2"):
+        HiddenStates(((0, 3),)).pairs(2, 3)
 
 
 def test_sorted_l1_by_hand_and_against_trl(shared_dir):

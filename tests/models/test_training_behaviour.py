@@ -163,7 +163,7 @@ def test_attention_dropout_is_one_draw_for_all_queries(t5):
     identity = {"params": {"out": {"kernel": jnp.eye(spec.num_heads * H)}}}
     mask = jnp.ones((1, 3, S), bool)
     rngs = {"dropout": jax.random.key(1)}
-    out = module.apply(identity, query, (keys,), (values,), mask, rngs=rngs)
+    out, _ = module.apply(identity, query, (keys,), (values,), mask, rngs=rngs)
     weights = np.asarray(out).reshape(3, spec.num_heads, S)
     assert set(np.unique(weights)) == {0.0, 2 / S}
     assert (weights == weights[:1]).all()

@@ -14,6 +14,9 @@ from tlm_jax.errors import UserError, nearest
 PARAMETERS = "params"
 """The field of a state that holds the model's parameters."""
 
+AUXILIARY = "auxiliary"
+"""Among the parameters, what only training needs; no part of the model."""
+
 
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Returns the leaves by their '/'-joined path, in the tree's order."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Num, Shaped
 
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.losses.reduction import LossOutput, WeightedSum
@@ -20,30 +21,110 @@ Projections = dict[str, Array]
 
 @dataclass(frozen=True)
 class Matching:
-    """Which layers are matched, and how.
+    """Which layers are matched, and how; see `HiddenStates` and `Attention`.
 
     Attributes:
       layers: pairs (student's layer, teacher's layer), counted from 0; negative from the end.
       measure: "mse", the mean squared difference, or "cosine", 1 minus the cosine.
+      weight: what the mean difference is multiplied by in a loss.
     """
 
-    layers: tuple[tuple[int, int], ...]
+    layers: Sequence[Sequence[int]] = ((-1, -1),)
     measure: str = "mse"
+    weight: float = 1.0
 
     def __post_init__(self):
-        """Checks the names, so that a run stops before it starts."""
+        """Checks names and ranges, so that a run stops before it starts."""
+        kind = type(self).__name__
         if not self.layers:
-            raise UserError("matching names no layers: give pairs (student layer, teacher layer)")
-        if self.measure not in MEASURES:
-            raise UserError(
-                f"unknown measure {self.measure!r} of matching."
-                f"{nearest(self.measure, MEASURES)} Known: {', '.join(MEASURES)}"
-            )
+            raise UserError(f"{kind}.layers is empty: give pairs (student layer, teacher layer)")
+        for pair in self.layers:
+            if not isinstance(pair, Sequence) or len(pair) != 2:
+                raise UserError(
+                    f"{kind}.layers has {pair!r}: expected a pair (student layer, teacher layer)"
+                )
+        # Gin and the command line write lists as readily as tuples.
+        object.__setattr__(self, "layers", tuple((own, its) for own, its in self.layers))
+        if len(set(self.layers)) < len(self.layers):
+            raise UserError(f"{kind}.layers has a pair twice: {self.layers}")
+        _require_name(f"{kind}.measure", self.measure, MEASURES)
+        if not self.weight > 0:
+            raise UserError(f"{kind}.weight is {self.weight}: expected above 0")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The pairs' names among the projections."""
         return tuple(f"{student}_to_{teacher}" for student, teacher in self.layers)
+
+    def pairs(self, of_student: int, of_teacher: int) -> tuple[tuple[int, int], ...]:
+        """Returns the pairs with all layers counted from 0.
+
+        Args:
+          of_student: how many layers the student has.
+          of_teacher: and the teacher.
+
+        Raises:
+          UserError: a layer is not there.
+        """
+
+        def counted(layer: int, number: int, whose: str) -> int:
+            if not -number <= layer < number:
+                raise UserError(
+                    f"{type(self).__name__}.layers names layer {layer} of the {whose}, which has "
+                    f"{number}: give a number from {-number} to {number - 1}"
+                )
+            return layer % number
+
+        return tuple(
+            (counted(own, of_student, "student"), counted(its, of_teacher, "teacher"))
+            for own, its in self.layers
+        )
+
+
+@dataclass(frozen=True)
+class HiddenStates(Matching):
+    """Matches what layers hand to the next ones.
+
+    Attributes:
+      stack: "decoder", which a decoder-only model is, or "encoder".
+    """
+
+    stack: str = "decoder"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require_name("HiddenStates.stack", self.stack, ("decoder", "encoder"))
+
+    @property
+    def name(self) -> str:
+        """What it is called among metrics and projections."""
+        return f"{self.stack}_hidden_states"
+
+
+@dataclass(frozen=True)
+class Attention(Matching):
+    """Matches attention probabilities.
+
+    Attributes:
+      of: "decoder", the self-attention of the decoder or of a decoder-only model; "encoder"; or
+        "cross", the decoder's to the encoder's outputs.
+    """
+
+    of: str = "decoder"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require_name("Attention.of", self.of, ("decoder", "encoder", "cross"))
+
+    @property
+    def name(self) -> str:
+        """As of `HiddenStates`."""
+        return f"{self.of}_attention"
+
+    @property
+    def stack(self) -> str:
+        """Whose layers attend."""
+        return "encoder" if self.of == "encoder" else "decoder"
 
 
 def init_projections(
@@ -72,10 +153,10 @@ def projection_axes(matching: Matching) -> dict[str, LogicalAxes]:
 
 def match_hidden_states(
     projections: Projections,
-    student: Float[Array, "L B T D"],
-    teacher: Float[Array, "M B T E"],
+    student: Sequence[Float[Array, "B T D"]],
+    teacher: Sequence[Float[Array, "B T E"]],
     weights: Num[Array, "B T"],
-    matching: Matching,
+    matching: HiddenStates,
 ) -> LossOutput:
     """Returns the weighted sum over tokens of the mean over pairs of their difference.
 
@@ -84,56 +165,54 @@ def match_hidden_states(
 
     Args:
       projections: of `init_projections`, from D to E.
-      student: hidden states of its L layers.
-      teacher: hidden states of its M layers; constants.
+      student: for each pair, the hidden states of the student's layer.
+      teacher: for each pair, those of the teacher's layer; constants.
       weights: 0 leaves a token out.
       matching: the pairs and the measure.
     """
-    _require_layers(matching, student.shape[0], teacher.shape[0])
-    teacher = jax.lax.stop_gradient(teacher).astype(jnp.float32)
     apart = []
-    for name, (own, its) in zip(matching.names, matching.layers):
+    for name, own, its in zip(matching.names, student, teacher, strict=True):
+        its = jax.lax.stop_gradient(its).astype(jnp.float32)
         projected = jnp.einsum(
-            "btd,de->bte", student[own], projections[name], preferred_element_type=jnp.float32
+            "btd,de->bte", own, projections[name], preferred_element_type=jnp.float32
         )
-        apart.append(_difference(matching.measure, projected, teacher[its], teacher.shape[-1]))
-    return _weighted(apart, weights, "hidden_state_match")
+        apart.append(_difference(matching.measure, projected, its, its.shape[-1]))
+    return _weighted(apart, weights, f"{matching.name}_difference")
 
 
 def match_attention(
     projections: Projections,
-    student: Float[Array, "L B N T S"],
-    teacher: Float[Array, "M B P T S"],
+    student: Sequence[Float[Array, "B N T S"]],
+    teacher: Sequence[Float[Array, "B P T S"]],
     weights: Num[Array, "B T"],
-    source_weights: Num[Array, "B S"],
-    matching: Matching,
+    visible: Shaped[Array, "B #T S"],
+    matching: Attention,
 ) -> LossOutput:
     """Returns the same for attention; the kernels mix the student's N heads into the teacher's P.
 
-    For one token and one teacher head: the mean over the sources of the squared difference, or 1
-    minus the cosine over them; then the mean over the heads.
+    For one token and one teacher head: the mean over the visible sources of the squared difference,
+    or 1 minus the cosine over them; then the mean over the heads.
 
     Args:
       projections: of `init_projections`, from N to P.
-      student: attention of its L layers.
-      teacher: attention of its M layers; constants.
+      student: for each pair, the attention of the student's layer.
+      teacher: for each pair, that of the teacher's layer; constants.
       weights: 0 leaves a token out.
-      source_weights: 0 leaves a source out (padding).
+      visible: which sources a token may see: those of its own segment, so that a packed row gives
+        what its examples give apart; 0 or False leaves a source out.
       matching: the pairs and the measure.
     """
-    _require_layers(matching, student.shape[0], teacher.shape[0])
-    real = (source_weights != 0).astype(jnp.float32)[:, None, None]
-    teacher = jax.lax.stop_gradient(teacher).astype(jnp.float32) * real[None]
+    real = (visible != 0).astype(jnp.float32)[:, None]
+    sources = jnp.maximum(jnp.sum(real, axis=-1), 1.0)
     apart = []
-    for name, (own, its) in zip(matching.names, matching.layers):
+    for name, own, its in zip(matching.names, student, teacher, strict=True):
+        its = jax.lax.stop_gradient(its).astype(jnp.float32) * real
         mixed = jnp.einsum(
-            "bnts,np->bpts", student[own], projections[name], preferred_element_type=jnp.float32
+            "bnts,np->bpts", own, projections[name], preferred_element_type=jnp.float32
         )
-        sources = jnp.maximum(jnp.sum(real, axis=-1), 1.0)
-        apart.append(
-            jnp.mean(_difference(matching.measure, mixed * real, teacher[its], sources), axis=1)
-        )
-    return _weighted(apart, weights, "attention_match")
+        heads = _difference(matching.measure, mixed * real, its, sources)
+        apart.append(jnp.mean(heads, axis=1))
+    return _weighted(apart, weights, f"{matching.name}_difference")
 
 
 def _difference(measure: str, ours: Array, theirs: Array, size: Array | int) -> Array:
@@ -154,11 +233,6 @@ def _weighted(apart: list[Array], weights: Array, metric: str) -> LossOutput:
     return LossOutput(summed, jax.lax.stop_gradient({metric: summed}))
 
 
-def _require_layers(matching: Matching, of_student: int, of_teacher: int) -> None:
-    for pair in matching.layers:
-        for layer, number, whose in zip(pair, (of_student, of_teacher), ("student", "teacher")):
-            if not -number <= layer < number:
-                raise UserError(
-                    f"matching names layer {layer} of the {whose}, which has {number}: give a "
-                    f"number from {-number} to {number - 1}"
-                )
+def _require_name(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise UserError(f"unknown {what} {name!r}.{nearest(name, known)} Known: {', '.join(known)}")

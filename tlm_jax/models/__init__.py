@@ -7,6 +7,7 @@ from tlm_jax.models.api import (
     encode,
     hidden_states,
     init,
+    layer_states,
     logical_axes,
     logits,
     prefill,
@@ -16,9 +17,15 @@ from tlm_jax.models.api import (
 )
 from tlm_jax.models.block import LayerCache
 from tlm_jax.models.cache import Cache, permute_rows, repeat_rows, select_rows
-from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.config import (
+    DecoderOnlyConfig,
+    EncoderDecoderConfig,
+    ModelConfig,
+    stack_specs,
+)
 from tlm_jax.models.flops import train_flops
 from tlm_jax.models.info import model_info, num_params
+from tlm_jax.models.inner import InnerStates, Keeps, KeptLayers, LayerStates
 from tlm_jax.models.layouts import check_shapes, to_layout
 from tlm_jax.models.specs import RotaryScaling
 
@@ -26,7 +33,11 @@ __all__ = [
     "Cache",
     "DecoderOnlyConfig",
     "EncoderDecoderConfig",
+    "InnerStates",
+    "Keeps",
+    "KeptLayers",
     "LayerCache",
+    "LayerStates",
     "ModelConfig",
     "RotaryScaling",
     "abstract_params",
@@ -36,6 +47,7 @@ __all__ = [
     "encode",
     "hidden_states",
     "init",
+    "layer_states",
     "logical_axes",
     "logits",
     "model_info",
@@ -44,6 +56,7 @@ __all__ = [
     "prefill",
     "repeat_rows",
     "select_rows",
+    "stack_specs",
     "tile_kernels",
     "to_layout",
     "train_flops",

@@ -13,10 +13,16 @@ from jaxtyping import Array, Float, Int
 
 from tlm_jax.models import cache as caches
 from tlm_jax.models.cache import Cache
-from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.config import (
+    DecoderOnlyConfig,
+    EncoderDecoderConfig,
+    ModelConfig,
+    stack_specs,
+)
 from tlm_jax.models.decoder_only import DecoderOnly
 from tlm_jax.models.encoder_decoder import EncoderDecoder
-from tlm_jax.models.stack import LAYERS_AXIS
+from tlm_jax.models.inner import NO_STATES, InnerStates, Keeps, LayerStates
+from tlm_jax.models.stack import LAYERS_AXIS, STATES
 from tlm_jax.models.tiled import LOGITS, tile_decoder, tiled
 from tlm_jax.types import Batch, Params, Unembedding
 
@@ -64,6 +70,42 @@ def hidden_states(
       dropout_rng: None means no dropout.
     """
     return _apply(config, params, batch, dropout_rng=dropout_rng)
+
+
+def layer_states(
+    params: Params,
+    batch: Batch,
+    config: ModelConfig,
+    keeps: Keeps = NO_STATES,
+    *,
+    dropout_rng: jax.Array | None = None,
+) -> InnerStates:
+    """Returns `hidden_states`, and inner states of chosen layers, of one pass.
+
+    Nothing else is kept: memory is that of `hidden_states` and of what is asked for, with any
+    `remat_policy`, layers scanned or not. Gradients flow through all of it.
+
+    Args:
+      params: parameters.
+      batch: features by T5X's names, packed or not.
+      config: the model.
+      keeps: which layers.
+      dropout_rng: None means no dropout.
+
+    Raises:
+      UserError: the model has no such layer, or no such attention.
+    """
+    keeps.require_in(stack_specs(config))
+    module = _module(config, deterministic=dropout_rng is None, keeps=keeps)
+    rngs = None if dropout_rng is None else {"dropout": dropout_rng}
+    result: Any = module.apply({"params": params}, batch, rngs=rngs, mutable=[STATES])
+    last, collected = result
+
+    def of(stack: str) -> LayerStates:
+        (states,) = collected.get(STATES, {}).get(stack, {}).get("layers", (LayerStates(),))
+        return states
+
+    return InnerStates(last, of("decoder"), of("encoder"))
 
 
 def branched_hidden_states(
@@ -225,11 +267,15 @@ def _apply(
 
 
 def _module(
-    config: ModelConfig, *, deterministic: bool = True, emit_cache: bool = False
+    config: ModelConfig,
+    *,
+    deterministic: bool = True,
+    emit_cache: bool = False,
+    keeps: Keeps = NO_STATES,
 ) -> EncoderDecoder | DecoderOnly:
     if isinstance(config, EncoderDecoderConfig):
-        return EncoderDecoder(config, deterministic, emit_cache)
-    return DecoderOnly(config, deterministic, emit_cache)
+        return EncoderDecoder(config, deterministic, emit_cache, keeps)
+    return DecoderOnly(config, deterministic, emit_cache, keeps.decoder)
 
 
 def _prompt(batch: Batch) -> jax.Array:

@@ -93,8 +93,8 @@ class Attention(nn.Module):
         values: tuple[Float[Array, "_ K _ H"], ...],
         mask: Bool[Array, "#B T S"],
         bias: Float[Array, "#B N T S"] | None = None,
-    ) -> Float[Array, "B T D"]:
-        """Returns `out(softmax(cap(q · k) + bias) v)`.
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B K G T S"]]:
+        """Returns `out(softmax(cap(q · k) + bias) v)`, and the float32 softmax before dropout.
 
         Args:
           query: from `queries`.
@@ -114,14 +114,15 @@ class Attention(nn.Module):
         if bias is not None:
             logits += _bias_of_rows(bias, B).reshape(-1, *logits.shape[1:3], *bias.shape[2:])
         logits = jnp.where(mask[:, None, None], logits, MASKED_LOGIT)
-        weights = jax.nn.softmax(logits).astype(spec.dtype)
+        probabilities = jax.nn.softmax(logits)
+        weights = probabilities.astype(spec.dtype)
         weights = self.dropout(weights, deterministic=self.deterministic)
         ends = np.cumsum([value.shape[2] for value in values])
         parts = jnp.split(weights, ends[:-1], axis=-1)
         results = [_mixed(part, value) for part, value in zip(parts, values)]
         result = functools.reduce(jnp.add, results)
         joined = constrain(result.reshape(B, T, N * H), ("batch", "length", "joined_kv"))
-        return self.out(joined)
+        return self.out(joined), probabilities
 
     def _to_heads(self, num_heads: int, init: nn.initializers.Initializer) -> Projection:
         features = num_heads * self.spec.head_dim

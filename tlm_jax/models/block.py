@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from tlm_jax.models import inner
 from tlm_jax.models.attention import Attention
 from tlm_jax.models.mlp import Mlp
 from tlm_jax.models.norms import Norm
@@ -69,12 +70,24 @@ class BlockContext(NamedTuple):
     of_window: BlockContext | None = None
 
 
+class Carried(NamedTuple):
+    """What goes from layer to layer.
+
+    Attributes:
+      x: hidden states [B, T, D].
+      kept: inner states of the layers before, where somebody asked for some.
+    """
+
+    x: jax.Array
+    kept: inner.LayerStates | None = None
+
+
 class Block(nn.Module):
     """A layer, named as in T5X.
 
     Called with the keys and values of earlier tokens, it works on one more token. It returns the
     keys and values it made if `emit_cache`, or if it was given a cache. `windowed` (bool []) says
-    whether this layer has a window, in a stack where some do.
+    whether this layer has a window, in a stack where some do; `place`, where its inner states go.
     """
 
     spec: BlockSpec
@@ -85,19 +98,26 @@ class Block(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,
+        carried: Carried,
         context: BlockContext,
         cache: LayerCache | None,
         windowed: jax.Array | None = None,
-    ) -> tuple[jax.Array, LayersMade]:
+        place: inner.Place | None = None,
+    ) -> tuple[Carried, LayersMade]:
         made: dict[str, jax.Array] = {}
+        states: dict[str, jax.Array] = {}
         name = self.spec.self_attention_name
 
         def attend(h: jax.Array) -> jax.Array:
-            return self._self_attention(h, context, cache, windowed, made)
+            result, states["attention"] = self._self_attention(h, context, cache, windowed, made)
+            return result
+
+        def attend_to_encoded(h: jax.Array) -> jax.Array:
+            result, states["cross_attention"] = self._cross_attention(h, context, cache, made)
+            return result
 
         mlp = Mlp(self.spec.mlp, self.deterministic, name="mlp")
-        x = constrain(x, ("batch", "length", "embed"))
+        x = constrain(carried.x, ("batch", "length", "embed"))
         if self.spec.parallel_residual:
             h = self._norm(f"pre_{name}_layer_norm")(x)
             mlp_input = self._norm("pre_mlp_layer_norm")(x) if self.spec.parallel_norms else h
@@ -105,12 +125,11 @@ class Block(nn.Module):
         else:
             x = self._sublayer(name, attend, x)
             if self.spec.cross_attention:
-                x = self._sublayer(
-                    "cross_attention", lambda h: self._cross_attention(h, context, cache, made), x
-                )
+                x = self._sublayer("cross_attention", attend_to_encoded, x)
             x = self._sublayer("mlp", mlp, x)
         x = constrain(x, ("batch", "length", "embed"))
-        return x, made if self.emit_cache or cache is not None else {}
+        kept = inner.with_layer(carried.kept, place, {**states, "hidden": x})
+        return Carried(x, kept), made if self.emit_cache or cache is not None else {}
 
     def _self_attention(
         self,
@@ -119,7 +138,7 @@ class Block(nn.Module):
         cache: LayerCache | None,
         windowed: jax.Array | None,
         made: dict[str, jax.Array],
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, jax.Array]:
         spec = self.spec.attention
         attention = Attention(
             spec, h.shape[-1], self.deterministic, name=self.spec.self_attention_name
@@ -154,7 +173,7 @@ class Block(nn.Module):
         context: BlockContext,
         cache: LayerCache | None,
         made: dict[str, jax.Array],
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, jax.Array]:
         attention = Attention(
             self.spec.attention, h.shape[-1], self.deterministic, name="encoder_decoder_attention"
         )

@@ -83,3 +83,11 @@ class EncoderDecoderConfig(TransformerConfig):
 
 
 ModelConfig = EncoderDecoderConfig | DecoderOnlyConfig
+
+
+def stack_specs(config: ModelConfig) -> dict[str, StackSpec]:
+    """Returns the stacks of a model by name: `decoder`, and `encoder` where there is one."""
+    stacks = {"decoder": config.decoder_spec()}
+    if isinstance(config, EncoderDecoderConfig):
+        stacks["encoder"] = config.encoder_spec()
+    return stacks

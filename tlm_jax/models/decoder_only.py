@@ -11,6 +11,7 @@ from tlm_jax.models import masks
 from tlm_jax.models.block import BlockContext, LayersMade
 from tlm_jax.models.branches import branch_context
 from tlm_jax.models.config import DecoderOnlyConfig
+from tlm_jax.models.inner import NOTHING, KeptLayers
 from tlm_jax.models.norms import Norm
 from tlm_jax.models.projections import Embedder, Projection
 from tlm_jax.models.stack import DecoderStack
@@ -24,6 +25,7 @@ class LanguageModel(nn.Module):
     config: DecoderOnlyConfig
     deterministic: bool = True
     emit_cache: bool = False
+    keeps: KeptLayers = NOTHING
 
     def setup(self) -> None:
         config = self.config
@@ -54,6 +56,7 @@ class LanguageModel(nn.Module):
             config.dtype,
             self.deterministic,
             self.emit_cache,
+            self.keeps,
             vocab_size=config.vocab_size,
             logits_kernel=not config.tie_embeddings,
             logits_bias=config.logits_bias,
@@ -83,9 +86,10 @@ class DecoderOnly(nn.Module):
     config: DecoderOnlyConfig
     deterministic: bool = True
     emit_cache: bool = False
+    keeps: KeptLayers = NOTHING
 
     def setup(self) -> None:
-        self.decoder = LanguageModel(self.config, self.deterministic, self.emit_cache)
+        self.decoder = LanguageModel(self.config, self.deterministic, self.emit_cache, self.keeps)
 
     def __call__(self, batch: Batch) -> jax.Array:
         """Returns teacher-forced hidden states [B, T, D], or [B, T, E]; so do the following."""

@@ -11,6 +11,7 @@ from tlm_jax.models import masks
 from tlm_jax.models.block import BlockContext, LayersMade
 from tlm_jax.models.branches import branch_context
 from tlm_jax.models.config import EncoderDecoderConfig
+from tlm_jax.models.inner import NO_STATES, Keeps
 from tlm_jax.models.projections import Embedder
 from tlm_jax.models.stack import DecoderStack, Stack
 from tlm_jax.sharding.rules import constrain
@@ -23,6 +24,7 @@ class EncoderDecoder(nn.Module):
     config: EncoderDecoderConfig
     deterministic: bool = True
     emit_cache: bool = False
+    keeps: Keeps = NO_STATES
 
     def setup(self) -> None:
         config = self.config
@@ -33,12 +35,15 @@ class EncoderDecoder(nn.Module):
             dtype=config.dtype,
         )
         self.input_dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
-        self.encoder = Stack(config.encoder_spec(), config.dtype, self.deterministic)
+        self.encoder = Stack(
+            config.encoder_spec(), config.dtype, self.deterministic, keeps=self.keeps.encoder
+        )
         self.decoder = DecoderStack(
             config.decoder_spec(),
             config.dtype,
             self.deterministic,
             self.emit_cache,
+            self.keeps.decoder,
             vocab_size=config.vocab_size,
             logits_kernel=not config.tie_embeddings,
             logits_width=config.token_width,

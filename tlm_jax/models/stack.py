@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from tlm_jax.models import masks
-from tlm_jax.models.block import Block, BlockContext, LayerCache, LayersMade
+from tlm_jax.models import inner, masks
+from tlm_jax.models.block import Block, BlockContext, Carried, LayerCache, LayersMade
 from tlm_jax.models.norms import Norm
 from tlm_jax.models.positions import AlibiBias, RelativeBias
 from tlm_jax.models.projections import LogitsDense
@@ -17,6 +17,9 @@ from tlm_jax.models.specs import StackSpec
 
 LAYERS_AXIS = 1
 """Where stacked parameters have their layers, as in T5X."""
+
+STATES = "states"
+"""The collection of inner states."""
 
 POLICIES = {
     "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -30,13 +33,15 @@ class Stack(nn.Module):
     """Runs the layers of a spec over embedded inputs.
 
     Scanned parameters lie under `spec.scanned_name`, stacked along axis 1; unrolled ones under
-    `layers_0`, `layers_1`, ... With a cache, layers are unrolled.
+    `layers_0`, `layers_1`, ... With a cache, layers are unrolled. Inner states that
+    `keeps` asks for go to the collection `STATES` under the stack's name, where that is mutable.
     """
 
     spec: StackSpec
     dtype: str
     deterministic: bool = True
     emit_cache: bool = False
+    keeps: inner.KeptLayers = inner.NOTHING
 
     @nn.compact
     def __call__(
@@ -51,9 +56,11 @@ class Stack(nn.Module):
             context = context._replace(of_window=of_window)
         if spec.scan_layers:
             assert cache is None, "scanned layers have no cache: models.unroll_layers"
-            x, made = self._scan(x, context)
+            (x, states), made = self._scan(x, context)
         else:
-            x, made = self._unroll(x, context, cache)
+            (x, states), made = self._unroll(x, context, cache)
+        if states is not None:
+            self.sow(STATES, "layers", states)
         if spec.block.norm_position != "post":
             x = Norm(spec.block.norm, self.dtype, name=spec.norm_name)(x)
         broadcast_dims = (-2,) if spec.share_last_dropout else ()
@@ -89,34 +96,50 @@ class Stack(nn.Module):
         flags = self.spec.windowed_layers
         return None if flags is None else jnp.asarray(flags)
 
-    def _scan(self, x: jax.Array, context: BlockContext) -> tuple[jax.Array, list[LayersMade]]:
+    def _room(
+        self, keeps: inner.KeptLayers, x: jax.Array, context: BlockContext
+    ) -> inner.LayerStates | None:
+        num_heads = self.spec.block.attention.num_heads
+        return inner.room(keeps, x, num_heads, context.encoded)
+
+    def _scan(self, x: jax.Array, context: BlockContext) -> tuple[Carried, list[LayersMade]]:
         scanned = nn.scan(
             self._block_class(),
             variable_axes={"params": LAYERS_AXIS},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, 0, 0),  # pyright: ignore[reportArgumentType]
+            in_axes=(nn.broadcast, 0, 0, 0),  # pyright: ignore[reportArgumentType]
             length=self.spec.num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         block = self._build(scanned, self.spec.scanned_name)
-        x, stacked = block(x, context, None, self._windowed_layers())
+        places = self.keeps.places(self.spec.num_layers)
+        carried = Carried(x, self._room(self.keeps, x, context))
+        carried, stacked = block(carried, context, None, self._windowed_layers(), places)
         layers = range(self.spec.num_layers)
-        return x, [{name: array[index] for name, array in stacked.items()} for index in layers]
+        return carried, [
+            {name: array[index] for name, array in stacked.items()} for index in layers
+        ]
 
     def _unroll(
         self, x: jax.Array, context: BlockContext, cache: Sequence[LayerCache] | None
-    ) -> tuple[jax.Array, list[LayersMade]]:
+    ) -> tuple[Carried, list[LayersMade]]:
         block_class = self._block_class()
         flags = self.spec.windowed_layers
         made = []
+        states: list[inner.LayerStates | None] = []
         for index in range(self.spec.num_layers):
             block = self._build(block_class, f"layers_{index}")
             layer_cache = None if cache is None else cache[index]
             windowed = None if flags is None else jnp.asarray(flags[index])
             own_slots = context.of_window if flags is not None and flags[index] else None
-            x, layer_made = block(x, own_slots or context, layer_cache, windowed)
+            keeps = self.keeps.of_layer(index)
+            carried = Carried(x, self._room(keeps, x, context))
+            (x, layer_states), layer_made = block(
+                carried, own_slots or context, layer_cache, windowed, keeps.only_place()
+            )
             made.append(layer_made)
-        return x, made
+            states.append(layer_states)
+        return Carried(x, inner.joined(states)), made
 
     def _build(self, block_class: type[nn.Module], name: str) -> nn.Module:
         return block_class(

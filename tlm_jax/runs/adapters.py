@@ -18,6 +18,7 @@ from tlm_jax.models.config import EncoderDecoderConfig
 from tlm_jax.runs import console
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.frozen_base import FrozenBase
+from tlm_jax.runs.trainable import of_model
 from tlm_jax.training.state import TrainState
 from tlm_jax.types import Params
 
@@ -31,7 +32,7 @@ def initial_adapters(run: RunConfig, base: FrozenBase, fresh: Params) -> tuple[P
     Args:
       run: names a directory of PEFT's, or none.
       base: what they are on.
-      fresh: new adapters, for shapes and shardings too.
+      fresh: new adapters, for shapes and shardings too; and what is trained beside them.
 
     Raises:
       UserError: there are none there, or they are not those that the run's settings describe.
@@ -41,7 +42,7 @@ def initial_adapters(run: RunConfig, base: FrozenBase, fresh: Params) -> tuple[P
     if lora.initial_path is None:
         return fresh, f"new adapters on {base.identity.origin}"
     read, theirs = peft.read_adapters(lora.initial_path, run.model, family=_family(run, base))
-    found, wanted = trees.flatten(read), trees.flatten(fresh)
+    found, wanted = trees.flatten(read), trees.flatten(of_model(fresh))
     same = found.keys() == wanted.keys() and theirs.scale == lora.scale
     if not same or any(found[name].shape != wanted[name].shape for name in found):
         raise UserError(
@@ -54,13 +55,13 @@ def initial_adapters(run: RunConfig, base: FrozenBase, fresh: Params) -> tuple[P
         for name, x in found.items()
     }
     phrase = f"adapters of {lora.initial_path} on {base.identity.origin}"
-    return trees.unflatten(placed), phrase
+    return {**fresh, **trees.unflatten(placed)}, phrase
 
 
 def export(run: RunConfig, base: FrozenBase, adapters: Params) -> None:
     """Writes MODEL_DIR/adapter as PEFT has adapters, if Hugging Face has such a model."""
     assert run.lora is not None
-    whole = multihost_utils.process_allgather(adapters, tiled=True)
+    whole = multihost_utils.process_allgather(of_model(adapters), tiled=True)
     if jax.process_index() != 0:
         return
     try:
@@ -87,11 +88,12 @@ def summary(run: RunConfig, base: FrozenBase, state: TrainState) -> str:
     """Returns a line on how many parameters are trained, and what is kept on each device."""
     lora = run.lora
     assert lora is not None
-    trained = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    adapters = of_model(state.params)
+    trained = sum(leaf.size for leaf in jax.tree.leaves(adapters))
     total = models.num_params(run.model) + trained
     sizes = (
         ("base" + (f" ({lora.quantization})" if lora.quantization else ""), base.params),
-        ("adapters", state.params),
+        ("adapters", adapters),
         ("optimizer", state.opt_state),
     )
     adapted = len(lora_models.targets(run.model, lora))

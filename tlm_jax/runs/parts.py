@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,19 +12,21 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from tlm_jax.checkpoints.structure import AUXILIARY
 from tlm_jax.data import converters
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
 from tlm_jax.optim import optimizers
 from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.config import RunConfig
-from tlm_jax.runs.run_teacher import RunTeacher, open_teacher
-from tlm_jax.runs.trainable import Trainable, trainable, with_shardings
+from tlm_jax.runs.run_teacher import RunTeacher, inner_matching, open_teacher
+from tlm_jax.runs.trainable import Trainable, trainable, with_auxiliary, with_shardings
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules
 from tlm_jax.training import distillation, objectives
 from tlm_jax.training.batches import check_batch_size
+from tlm_jax.training.matching import InnerMatching
 from tlm_jax.training.state import TrainState, initial_state
-from tlm_jax.training.step import Objective, jit_train_step, make_train_step
+from tlm_jax.training.step import jit_train_step, make_train_step
 from tlm_jax.types import Batch, Params
 
 
@@ -40,6 +42,7 @@ class Parts:
       train_step: jitted; donates the state. Takes a third argument where `abstract_beside` says so.
       trainable: what of the model is trained.
       teacher: of a distilled student.
+      matching: of its inner states with the teacher's, if there is any.
     """
 
     mesh: Mesh
@@ -49,6 +52,7 @@ class Parts:
     train_step: Any
     trainable: Trainable
     teacher: RunTeacher | None = None
+    matching: InnerMatching | None = None
 
     def abstract_beside(self) -> Any:
         """Returns what the step takes beside state and batch: see `Beside`; None: nothing."""
@@ -81,20 +85,21 @@ def build_parts(run: RunConfig, devices: Sequence[jax.Device] | None = None) -> 
     """
     mesh = meshes.make_mesh(run.mesh, devices)
     check_batch_size(run.batch_size, rules.batch_divisor(mesh), run.micro_batches)
+    teacher = open_teacher(run)
+    matching = inner_matching(run, teacher)
     trained = trainable(run, mesh)
+    if matching is not None:
+        trained = with_auxiliary(trained, matching.init, matching.axes())
     optimizer = optimizers.make_optimizer(run.optimizer, trained.axes)
     shapes = jax.eval_shape(lambda: initial_state(trained.init, optimizer, run.seed))
     slots = optimizers.state_logical_axes(run.optimizer, shapes.params, trained.axes)
     state_axes = TrainState._make([(), trained.axes, slots, (None,)])
     shardings = rules.named_shardings(state_axes, mesh, shapes=shapes)
-    teacher = open_teacher(run)
-    objective, whole = _objective(run, trained, teacher)
     step = make_train_step(
-        objective,
-        optimizer,
-        run.optimizer.learning_rate,
+        optimizer=optimizer,
+        learning_rate=run.optimizer.learning_rate,
         micro_batches=run.micro_batches,
-        whole=whole,
+        **_objective(run, trained, teacher, matching),
     )
 
     @functools.wraps(step)
@@ -110,27 +115,34 @@ def build_parts(run: RunConfig, devices: Sequence[jax.Device] | None = None) -> 
         train_step=jit_train_step(sharded_step, shardings, NamedSharding(mesh, PartitionSpec())),
         trainable=trained,
         teacher=teacher,
+        matching=matching,
     )
 
 
 def _objective(
-    run: RunConfig, trained: Trainable, teacher: RunTeacher | None
-) -> tuple[Objective, Callable[[Any, Params], Any]]:
-    """Returns the objective, and how its parameters are made of what is trained and the rest."""
+    run: RunConfig,
+    trained: Trainable,
+    teacher: RunTeacher | None,
+    matching: InnerMatching | None,
+) -> dict[str, Any]:
+    """Returns the arguments of the step that depend on what is learned from."""
     if isinstance(run.loss, objectives.CrossEntropy):
-        return (
-            objectives.cross_entropy(run.model, run.loss, batch_rows=run.batch_size),
-            trained.whole,
-        )
+        objective = objectives.cross_entropy(run.model, run.loss, batch_rows=run.batch_size)
+        return {"objective": objective, "whole": trained.whole}
     assert teacher is not None
     objective = distillation.distillation(
-        run.model, run.loss, live=teacher.live, batch_rows=run.batch_size
+        run.model, run.loss, live=teacher.live, matching=matching, batch_rows=run.batch_size
     )
 
     def whole(beside: Beside, params: Params) -> distillation.StudentAndTeacher:
-        return distillation.StudentAndTeacher(trained.whole(beside.base, params), beside.teacher)
+        student = trained.whole(beside.base, params)
+        return distillation.StudentAndTeacher(student, beside.teacher, params.get(AUXILIARY))
 
-    return objective, whole
+    arguments = {"objective": objective, "whole": whole}
+    if matching is not None:
+        normalization = run.loss.normalization
+        arguments["prepare"] = functools.partial(matching.weigh, normalization=normalization)
+    return arguments
 
 
 def create_state(run: RunConfig, parts: Parts) -> TrainState:

@@ -16,6 +16,7 @@ from tlm_jax.lazy import in_memory
 from tlm_jax.models.config import ModelConfig
 from tlm_jax.runs import console, files
 from tlm_jax.runs.config import RunConfig
+from tlm_jax.runs.trainable import of_model
 from tlm_jax.training.state import TrainState
 
 
@@ -64,11 +65,11 @@ def initial_state(
     params = load_params(
         source,
         run.model,
-        abstract.params,
+        of_model(abstract.params),
         resize_vocabulary=run.resize_vocabulary,
         announce=console.say,
     )
-    state = state._replace(params=params)
+    state = state._replace(params={**state.params, **params})
     if run.restore_optimizer:
         slots = load_optimizer_state(source, run.model, abstract.opt_state)
         step = load_array("step", in_memory(np.asarray(source.step, np.int32)), abstract.step)

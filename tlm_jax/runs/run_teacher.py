@@ -31,6 +31,7 @@ from tlm_jax.runs.student_vocabulary import student_vocabulary
 from tlm_jax.runs.trainable import with_shardings
 from tlm_jax.sharding import rules
 from tlm_jax.training.distillation import DistillationObjective, LiveArrays, LiveModel
+from tlm_jax.training.matching import InnerMatching
 from tlm_jax.types import Unembedding
 
 
@@ -85,6 +86,33 @@ def open_teacher(run: RunConfig) -> RunTeacher | None:
         assert isinstance(run.loss, DistillationObjective)
         return _CachedTeacher(run.teacher, student_vocabulary(run), run.loss.distillation)
     return _LiveTeacher(run.teacher, run)
+
+
+def inner_matching(run: RunConfig, teacher: RunTeacher | None) -> InnerMatching | None:
+    """Returns what is matched between the inner states of student and teacher, if anything is.
+
+    Raises:
+      UserError: the teacher is cached, or reads other tokens than the student; or one of the two
+        models has not the layers that are to be matched.
+    """
+    if teacher is None or not isinstance(run.loss, DistillationObjective) or not run.loss.matching:
+        return None
+    if teacher.live is None:
+        raise UserError(
+            "MATCHING needs the teacher's inner states, which no cache holds: set TEACHER_PATH to "
+            "the model itself (gin_configs/methods/distill_live.gin)"
+        )
+    if teacher.tokens is not None:
+        raise UserError(
+            "MATCHING compares states token by token, but the teacher has another vocabulary than "
+            "the student: take a teacher with the student's, or leave MATCHING out"
+        )
+    if run.restore_optimizer:
+        raise UserError(
+            "RESTORE_OPTIMIZER takes over the state of an optimizer that knew no projections: "
+            "leave it or MATCHING out"
+        )
+    return InnerMatching(tuple(run.loss.matching), run.model, teacher.live.config)
 
 
 class _CachedTeacher(RunTeacher):

@@ -98,6 +98,8 @@ class _Session:
             console.say(adapters.summary(run, self.base, self.state))
         if self.parts.teacher is not None:
             console.say(f"teacher {self.parts.teacher.describe()}")
+        if self.parts.matching is not None:
+            console.say(f"matching {self.parts.matching.describe()}")
 
     def train(self, stop: StopRequest) -> int:
         """Runs the loop; returns the number of steps taken in all."""

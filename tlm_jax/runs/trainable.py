@@ -1,4 +1,4 @@
-"""What a run trains of its model: all of it, or adapters on a frozen base."""
+"""What a run trains: all of its model, or adapters on a frozen base, and projections beside it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from tlm_jax import models, trees
+from tlm_jax.checkpoints.structure import AUXILIARY
 from tlm_jax.models import lora as lora_models
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.sharding import rules
@@ -25,7 +26,8 @@ class Trainable:
       init: returns the trained parameters from a key.
       axes: their logical axes.
       frozen: shapes, types and shardings of the frozen base; None where there is none.
-      whole: `whole(frozen, trained)` returns the parameters of the model.
+      whole: `whole(frozen, trained)` returns the parameters of the model, without what is trained
+        beside it (`AUXILIARY`).
     """
 
     init: Callable[[jax.Array], Params]
@@ -61,6 +63,35 @@ def trainable(run: RunConfig, mesh: Mesh) -> Trainable:
         frozen=with_shardings(shapes, shardings),
         whole=functools.partial(lora_models.attach, lora=lora),
     )
+
+
+def with_auxiliary(trained: Trainable, init: Callable[[jax.Array], Params], axes: Any) -> Trainable:
+    """Returns the same with parameters that the objective reads and the model has not.
+
+    They lie under `AUXILIARY` among the trained parameters: the optimizer updates them, checkpoints
+    hold them, and whoever takes the model out of either leaves them behind.
+
+    Args:
+      trained: what is trained of the model.
+      init: returns them from a key.
+      axes: their logical axes.
+    """
+
+    def init_all(rng: jax.Array) -> Params:
+        # The model's initial values are the same with and without.
+        return {**trained.init(rng), AUXILIARY: init(jax.random.fold_in(rng, 0xA11))}
+
+    return Trainable(
+        init=init_all,
+        axes={**trained.axes, AUXILIARY: axes},
+        frozen=trained.frozen,
+        whole=lambda frozen, params: trained.whole(frozen, of_model(params)),
+    )
+
+
+def of_model(trained: Params) -> Params:
+    """Returns trained parameters without the auxiliary ones."""
+    return {name: part for name, part in trained.items() if name != AUXILIARY}
 
 
 def with_shardings(shapes: Any, shardings: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,9 +13,11 @@ from jaxtyping import Array, Int
 from tlm_jax import models
 from tlm_jax.losses import fused
 from tlm_jax.losses.distillation import Distillation, effective_weights
-from tlm_jax.losses.reduction import LossOutput, loss_weights_and_normalizer
+from tlm_jax.losses.matching import Attention, HiddenStates
+from tlm_jax.losses.reduction import LossOutput, WeightedSum, loss_weights_and_normalizer
 from tlm_jax.losses.teachers import DenseTeacher, SparseTeacher, Teacher, teacher_of
 from tlm_jax.losses.top_candidates import top_candidates
+from tlm_jax.training.matching import InnerMatching
 from tlm_jax.training.step import Objective
 from tlm_jax.training.teacher_batch import teacher_batch
 from tlm_jax.types import Batch, Params, Unembedding
@@ -30,11 +32,14 @@ class DistillationObjective:
       normalization: what divides the batch's sum, by T5X's names; see
         `losses.reduction.loss_weights_and_normalizer`.
       chunk_tokens: how many tokens' logits exist at a time on a device.
+      matching: inner states of a live teacher that the student's are to resemble, too; each adds
+        its weight times its own mean.
     """
 
     distillation: Distillation = field(default_factory=Distillation)
     normalization: str | float | None = "NUM_REAL_TARGET_TOKENS"
     chunk_tokens: int = 256
+    matching: Sequence[HiddenStates | Attention] = ()
 
 
 class StudentAndTeacher(NamedTuple):
@@ -44,10 +49,13 @@ class StudentAndTeacher(NamedTuple):
       student: its parameters; gradients are taken of these alone.
       teacher: what the teacher needs on the devices: nothing (None) for cached candidates, an
         `Unembedding` for cached hidden states, a `LiveArrays` for a live teacher.
+      projections: of the matching of inner states, as `InnerMatching.init` makes them; they have
+        gradients as the student does. None without matching.
     """
 
     student: Params
     teacher: Any
+    projections: Any = None
 
 
 class LiveArrays(NamedTuple):
@@ -76,8 +84,20 @@ class LiveModel:
     num_candidates: int = 64
 
 
-AskTeacher = Callable[[Any, Batch], Teacher]
-"""`ask(arrays, batch)`: what the teacher says about a batch."""
+class Said(NamedTuple):
+    """What a teacher says about a batch.
+
+    Attributes:
+      teacher: of the next tokens.
+      inner: a live teacher's inner states at the student's places, as far as they are matched.
+    """
+
+    teacher: Teacher
+    inner: models.InnerStates | None = None
+
+
+AskTeacher = Callable[[Any, Batch], Said]
+"""`ask(arrays, batch)`."""
 
 
 def distillation(
@@ -85,6 +105,7 @@ def distillation(
     loss: DistillationObjective,
     *,
     live: LiveModel | None = None,
+    matching: InnerMatching | None = None,
     batch_rows: int | None = None,
 ) -> Objective:
     """Returns the objective of a student and its teacher; logits never exist as [B, T, V].
@@ -96,14 +117,20 @@ def distillation(
       loss: the settings.
       live: the teacher's model where it runs in the step; None where its rows are cached, in the
         batch.
+      matching: `loss.matching` for the two models; batches then have been through its `weigh`.
       batch_rows: rows of the whole batch, where the objective sees micro-batches of it.
     """
-    ask = teacher_of_batch if live is None else live_teacher(config, live, loss.chunk_tokens)
+    assert live is not None or matching is None, "cached teachers have no inner states"
+    ask = teacher_of_batch
+    if live is not None:
+        ask = live_teacher(config, live, loss.chunk_tokens, matching)
+    keeps = models.Keeps() if matching is None else matching.student_keeps()
 
     def objective(
         params: StudentAndTeacher, batch: Batch, dropout_rng: jax.Array | None
     ) -> LossOutput:
-        said = ask(jax.lax.stop_gradient(params.teacher), batch)
+        said, theirs = ask(jax.lax.stop_gradient(params.teacher), batch)
+        inner = models.layer_states(params.student, batch, config, keeps, dropout_rng=dropout_rng)
         weights, _ = loss_weights_and_normalizer(None, batch)
         counted = {
             **batch,
@@ -113,7 +140,7 @@ def distillation(
             loss.normalization, counted, batch_rows=batch_rows
         )
         output = fused.distillation_from_hidden(
-            models.hidden_states(params.student, batch, config, dropout_rng=dropout_rng),
+            inner.last,
             models.unembedding(params.student, config),
             batch["decoder_target_tokens"],
             weights,
@@ -121,35 +148,55 @@ def distillation(
             loss.distillation,
             chunk_tokens=loss.chunk_tokens,
         )
-        return output.with_normalizer(normalizer)
+        output = output.with_normalizer(normalizer)
+        if matching is None or theirs is None:
+            return output
+        apart = matching.loss(params.projections, inner, theirs, batch)
+        # The weights of `weigh` make the normalizer of both the same.
+        return LossOutput(
+            WeightedSum(output.loss.total + apart.loss.total, normalizer),
+            output.metrics | apart.metrics,
+        )
 
     return objective
 
 
-def teacher_of_batch(unembedding: Unembedding | None, batch: Batch) -> Teacher:
+def teacher_of_batch(unembedding: Unembedding | None, batch: Batch) -> Said:
     """Returns the cached teacher whose features the batch carries."""
-    return teacher_of(batch, unembedding)
+    return Said(teacher_of(batch, unembedding))
 
 
-def live_teacher(student: models.ModelConfig, live: LiveModel, chunk_tokens: int) -> AskTeacher:
+def live_teacher(
+    student: models.ModelConfig,
+    live: LiveModel,
+    chunk_tokens: int,
+    matching: InnerMatching | None = None,
+) -> AskTeacher:
     """Returns the teacher that runs in the step.
 
     With the student's vocabulary it reads the student's batch, and its full distributions count.
     With another one it reads the batch's `teacher/...` features, its own tokens of the same
     examples; `teacher_steps` [B, T] says at which of its positions it predicts each of the
     student's targets, -1 for none; and its `num_candidates` most probable tokens are mapped, the
-    mass of the others and of what the student has no token for being the tail.
+    mass of the others and of what the student has no token for being the tail. Inner states are
+    matched with the student's vocabulary only.
     """
+    keeps = models.Keeps() if matching is None else matching.teacher_keeps()
 
-    def same_vocabulary(arrays: LiveArrays, batch: Batch) -> DenseTeacher:
+    def same_vocabulary(arrays: LiveArrays, batch: Batch) -> Said:
         length = batch["decoder_target_tokens"].shape[1]
         own = teacher_batch(batch, student, live.config)
-        hidden = models.hidden_states(arrays.params, own.batch, live.config)
-        hidden = hidden[:, own.start : own.start + length]
+        inner = models.layer_states(arrays.params, own.batch, live.config, keeps)
+        places = slice(own.start, own.start + length)
         weights = (batch["decoder_loss_weights"] != 0).astype(jnp.float32)
-        return DenseTeacher(hidden, models.unembedding(arrays.params, live.config), weights)
+        head = models.unembedding(arrays.params, live.config)
+        said = DenseTeacher(inner.last[:, places], head, weights)
+        if inner.decoder.hidden is not None:
+            decoder = inner.decoder._replace(hidden=inner.decoder.hidden[:, :, places])
+            inner = inner._replace(decoder=decoder)
+        return Said(said, inner)
 
-    def other_vocabulary(arrays: LiveArrays, batch: Batch) -> SparseTeacher:
+    def other_vocabulary(arrays: LiveArrays, batch: Batch) -> Said:
         own = {
             name.removeprefix(PREFIX): array
             for name, array in batch.items()
@@ -166,9 +213,9 @@ def live_teacher(student: models.ModelConfig, live: LiveModel, chunk_tokens: int
             chunk_tokens=chunk_tokens,
         )
         assert arrays.student_ids is not None
-        return _mapped(found, arrays.student_ids)
+        return Said(_mapped(found, arrays.student_ids))
 
-    def ask(arrays: LiveArrays, batch: Batch) -> Teacher:
+    def ask(arrays: LiveArrays, batch: Batch) -> Said:
         one = same_vocabulary if arrays.student_ids is None else other_vocabulary
         return jax.lax.stop_gradient(one(arrays, batch))
 

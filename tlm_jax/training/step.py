@@ -44,6 +44,7 @@ def make_train_step(
     *,
     micro_batches: int = 1,
     whole: Callable[[PyTree, Params], Params] = lambda frozen, trained: trained,
+    prepare: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> TrainStep:
     """Builds the pure train step; the caller jits it with shardings (`jit_train_step`).
 
@@ -57,6 +58,7 @@ def make_train_step(
       micro_batches: M; must divide the number of rows. Activations are kept for one at a time.
       whole: where only a part of the parameters is trained, `whole(frozen, trained)` returns those
         that the objective is given. Gradients, optimizer and norms are of the trained part alone.
+      prepare: adds to the whole batch what the objective needs to know of it in each micro-batch.
 
     Returns:
       `step(state, batch, frozen=None) -> (state, StepMetrics)`. A step with a non-finite loss or
@@ -70,7 +72,7 @@ def make_train_step(
             return objective(whole(frozen, params), batch, rng)
 
         output, gradient = _accumulate(
-            of_trained, state.params, batch, step_rng(state), micro_batches
+            of_trained, state.params, prepare(batch), step_rng(state), micro_batches
         )
         weight = jnp.where(output.loss.weight > 0, output.loss.weight, 1.0)
         gradient = jax.tree.map(lambda g: g / weight, gradient)

@@ -27,7 +27,7 @@ from tlm_jax.checkpoints.formats.tensorstore_arrays import chunk_indices, create
 from tlm_jax.checkpoints.manifest import ArraySpec
 from tlm_jax.checkpoints.orbax_files import STATE
 from tlm_jax.checkpoints.processes import gather, is_primary
-from tlm_jax.checkpoints.structure import PARAMETERS
+from tlm_jax.checkpoints.structure import AUXILIARY, PARAMETERS
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import LazyArray
 from tlm_jax.models.config import ModelConfig
@@ -166,7 +166,7 @@ def _open_checkpoint(
     arrays = {
         name.removeprefix(prefix): array
         for name, array in open_item(path / STATE).items()
-        if name.startswith(prefix)
+        if name.startswith(prefix) and not name.startswith(f"{prefix}{AUXILIARY}/")
     }
     return arrays, [path / name for name in sorted(found.files)], found.base
 
