@@ -49,6 +49,9 @@ def test_agrees_with_numpy(measure):
     of_states, of_attention = HiddenStates(layers, measure), Attention(layers, measure)
     states = init_projections(jax.random.key(1), of_states, student_size=D, teacher_size=E)
     heads = init_projections(jax.random.key(2), of_attention, student_size=N, teacher_size=P)
+    assert all((np.asarray(kernel) == 1 / N).all() for kernel in heads.values())
+    noise = jax.random.normal(jax.random.key(4), (2, N, P))
+    heads = {name: kernel + noise[i] for i, (name, kernel) in enumerate(heads.items())}
     assert states.keys() == heads.keys() == projection_axes(of_states).keys()
     real, expected = np.asarray(sources)[:, None, None], [0.0, 0.0]
     for name, (own, its) in zip(of_states.names, layers):
@@ -106,7 +109,9 @@ def test_padding_and_teacher_get_no_gradient(measure):
         )
         return (hidden.loss + heads_apart.loss).mean()
 
-    x = x.at[:, 1, 2:].set(0.0)  # a zero vector has a cosine all the same
+    # Zero vectors have a cosine all the same, and so have two of them.
+    x, y = x.at[:, 1, 2:].set(0.0), y.at[:, 1, 3].set(0.0)
+    a, b = a.at[:, 0, :, 3].set(0.0), b.at[:, 0, :, 3].set(0.0)
     d_states, d_heads, dx, dy, da, db = jax.grad(loss, argnums=tuple(range(6)))(
         states, heads, x, y, a, b
     )

@@ -130,7 +130,11 @@ class Attention(Matching):
 def init_projections(
     rng: Array, matching: Matching, *, student_size: int, teacher_size: int
 ) -> Projections:
-    """Returns a kernel [student_size, teacher_size] for each pair, variance 1 / student_size.
+    """Returns a kernel [student_size, teacher_size] for each pair.
+
+    Of hidden states, normal with variance 1 / student_size. Of attention, 1 / student_size
+    everywhere: each of the teacher's heads is first compared with the mean of the student's, which
+    is a distribution as they are; signs drawn at random would have to be unlearned.
 
     Args:
       rng: a key.
@@ -138,12 +142,12 @@ def init_projections(
       student_size: D of hidden states, or N heads of attention.
       teacher_size: the teacher's.
     """
+    shape = (student_size, teacher_size)
+    if isinstance(matching, Attention):
+        return {name: jnp.full(shape, 1.0 / student_size) for name in matching.names}
     keys = jax.random.split(rng, len(matching.layers))
     scale = student_size**-0.5
-    return {
-        name: scale * jax.random.normal(key, (student_size, teacher_size))
-        for name, key in zip(matching.names, keys)
-    }
+    return {name: scale * jax.random.normal(key, shape) for name, key in zip(matching.names, keys)}
 
 
 def projection_axes(matching: Matching) -> dict[str, LogicalAxes]:
@@ -218,10 +222,13 @@ def match_attention(
 def _difference(measure: str, ours: Array, theirs: Array, size: Array | int) -> Array:
     if measure == "mse":
         return jnp.sum(jnp.square(ours - theirs), axis=-1) / size
-    # The square root of the smallest normal number keeps the gradient of a zero vector finite.
-    squares = [jnp.sum(jnp.square(x), axis=-1) for x in (ours, theirs)]
-    norms = [jnp.sqrt(jnp.maximum(x, jnp.finfo(jnp.float32).tiny)) for x in squares]
-    return 1.0 - jnp.sum(ours * theirs, axis=-1) / (norms[0] * norms[1])
+    return 1.0 - jnp.sum(_unit(ours) * _unit(theirs), axis=-1)
+
+
+def _unit(x: Array) -> Array:
+    """Returns vectors of length 1; a zero vector, as padding has, stays one and has a gradient."""
+    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x / jnp.sqrt(jnp.where(square > jnp.finfo(jnp.float32).tiny, square, 1.0))
 
 
 def _weighted(apart: list[Array], weights: Array, metric: str) -> LossOutput:

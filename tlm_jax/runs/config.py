@@ -146,6 +146,8 @@ class RunConfig:
                 raise UserError(f"RunConfig.{name} is {value}, expected at least 1")
         if self.on_policy is not None:
             self._check_on_policy()
+        if isinstance(self.loss, DistillationObjective) and self.loss.matching:
+            self._check_matching()
 
     def _check_on_policy(self) -> None:
         if not isinstance(self.teacher, LiveTeacher):
@@ -161,4 +163,16 @@ class RunConfig:
             raise UserError(
                 f"on-policy distillation with ALPHA={self.loss.distillation.alpha}: cross-entropy "
                 "on the student's own samples teaches it nothing but what it does; set ALPHA=1.0"
+            )
+
+    def _check_matching(self) -> None:
+        if not isinstance(self.teacher, LiveTeacher):
+            raise UserError(
+                "MATCHING needs the inner states of a teacher, which no cache holds: set "
+                "TEACHER_PATH to the model itself (gin_configs/methods/distill_live.gin)"
+            )
+        if self.restore_optimizer:
+            raise UserError(
+                "RESTORE_OPTIMIZER takes over the state of an optimizer that has none for the "
+                "projections of MATCHING: leave out one of the two"
             )

@@ -92,25 +92,17 @@ def inner_matching(run: RunConfig, teacher: RunTeacher | None) -> InnerMatching 
     """Returns what is matched between the inner states of student and teacher, if anything is.
 
     Raises:
-      UserError: the teacher is cached, or reads other tokens than the student; or one of the two
-        models has not the layers that are to be matched.
+      UserError: the teacher reads other tokens than the student, or one of the two models has not
+        the layers that are to be matched.
     """
-    if teacher is None or not isinstance(run.loss, DistillationObjective) or not run.loss.matching:
+    if not isinstance(run.loss, DistillationObjective) or not run.loss.matching:
         return None
-    if teacher.live is None:
-        raise UserError(
-            "MATCHING needs the teacher's inner states, which no cache holds: set TEACHER_PATH to "
-            "the model itself (gin_configs/methods/distill_live.gin)"
-        )
+    assert teacher is not None
+    assert teacher.live is not None
     if teacher.tokens is not None:
         raise UserError(
             "MATCHING compares states token by token, but the teacher has another vocabulary than "
             "the student: take a teacher with the student's, or leave MATCHING out"
-        )
-    if run.restore_optimizer:
-        raise UserError(
-            "RESTORE_OPTIMIZER takes over the state of an optimizer that knew no projections: "
-            "leave it or MATCHING out"
         )
     return InnerMatching(tuple(run.loss.matching), run.model, teacher.live.config)
 
