@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -23,7 +24,7 @@ from tlm_jax.losses.matching import Attention, HiddenStates
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
 from tlm_jax.models.lora import LoraConfig
 from tlm_jax.runs import parts
-from tlm_jax.runs.config import EvaluationConfig
+from tlm_jax.runs.config import CheckpointConfig, EvaluationConfig
 from tlm_jax.runs.live_teacher import LiveTeacher
 from tlm_jax.runs.session import run_training
 from tlm_jax.sharding.mesh import MeshShape
@@ -95,6 +96,7 @@ def packed_run(tiny_module_run, teachers):
         teacher=LiveTeacher(teachers["wider"]),
         data=dataclasses.replace(plain.data, pack=True),
         log_period_steps=1,
+        checkpoints=CheckpointConfig(period_steps=3),
     )
     run_training(run, "")
     return run
@@ -128,10 +130,10 @@ def test_the_student_comes_closer_and_its_projections_learn(packed_run):
 
 
 def test_going_on_is_as_if_never_stopped(packed_run, tiny_run):
-    model_dir = tiny_run("part").model_dir
-    part = dataclasses.replace(packed_run, model_dir=model_dir)
-    for steps in (3, 6):
-        run_training(dataclasses.replace(part, train_steps=steps), "")
+    part = dataclasses.replace(packed_run, model_dir=tiny_run("part").model_dir)
+    shutil.copytree(packed_run.model_dir, part.model_dir)
+    shutil.rmtree(Path(part.model_dir, "checkpoints", "6"))
+    run_training(part, "")
     expected, seen = metrics(packed_run.model_dir), metrics(part.model_dir)
     assert [row["loss"] for row in seen] == [row["loss"] for row in expected]
     whole = projections(packed_run)
