@@ -128,7 +128,7 @@ def test_bad_settings_are_told():
         HiddenStates(measure="cosin")
     with pytest.raises(UserError, match="Did you mean 'cross'"):
         Attention(of="cros")
-    with pytest.raises(UserError, match=r"Attention.layers is empty"):
+    with pytest.raises(UserError, match=r"Attention.layers is \(\): give pairs"):
         Attention(())
     with pytest.raises(UserError, match="expected a pair"):
         HiddenStates(((1, 2, 3),))

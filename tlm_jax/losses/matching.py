@@ -36,10 +36,13 @@ class Matching:
     def __post_init__(self):
         """Checks names and ranges, so that a run stops before it starts."""
         kind = type(self).__name__
-        if not self.layers:
-            raise UserError(f"{kind}.layers is empty: give pairs (student layer, teacher layer)")
+        if not isinstance(self.layers, Sequence) or not self.layers:
+            raise UserError(
+                f"{kind}.layers is {self.layers!r}: give pairs (student layer, teacher layer)"
+            )
         for pair in self.layers:
-            if not isinstance(pair, Sequence) or len(pair) != 2:
+            pair_of_numbers = isinstance(pair, Sequence) and all(isinstance(n, int) for n in pair)
+            if not pair_of_numbers or len(pair) != 2:
                 raise UserError(
                     f"{kind}.layers has {pair!r}: expected a pair (student layer, teacher layer)"
                 )
@@ -48,8 +51,8 @@ class Matching:
         if len(set(self.layers)) < len(self.layers):
             raise UserError(f"{kind}.layers has a pair twice: {self.layers}")
         _require_name(f"{kind}.measure", self.measure, MEASURES)
-        if not self.weight > 0:
-            raise UserError(f"{kind}.weight is {self.weight}: expected above 0")
+        if not isinstance(self.weight, int | float) or not self.weight > 0:
+            raise UserError(f"{kind}.weight is {self.weight!r}: expected a number above 0")
 
     @property
     def names(self) -> tuple[str, ...]:
