@@ -32,12 +32,15 @@ class Shape(NamedTuple):
     teacher_hidden: int
     vocabulary: int
     candidates: int
-    dtype: str
+    hidden_dtype: str
+    matrix_dtype: str
 
 
-SMALL = Shape(8, 128, 512, 512, 32128, 8, "float32")
-LARGE = Shape(8, 1024, 4096, 4096, 128256, 8, "bfloat16")
-LIGER = Shape(8, 1024, 2048, 4096, 128256, 8, "bfloat16")
+SMALL = Shape(8, 128, 512, 512, 32128, 8, "float32", "float32")
+LARGE = Shape(8, 1024, 4096, 4096, 128256, 8, "bfloat16", "float32")
+LIGER = Shape(8, 1024, 2048, 4096, 128256, 8, "bfloat16", "bfloat16")
+# Of hidden states and matrix; the second are a train step's.
+DTYPES = (("float32", "float32"), ("bfloat16", "float32"), ("bfloat16", "bfloat16"))
 LOSSES = ("cross_entropy", "sparse", "dense")
 FORMS = ("fused", "whole", "derived")
 DESCRIPTIONS = {
@@ -56,7 +59,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", choices=["time", "memory"])
     parser.add_argument("--topology", default="v5p:1x1x1", help="of the TPU to compile for")
     parser.add_argument("--chunk-tokens", type=int, default=64, help="at the small size")
-    parser.add_argument("--large-chunk-tokens", type=int, default=256)
+    parser.add_argument("--large-chunk-tokens", type=int, default=512)
+    parser.add_argument(
+        "--second-sweep",
+        action="store_true",
+        help="with --device, compute logits twice rather than keep a float32 sum (less memory)",
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker:
@@ -71,7 +79,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def loss_function(loss: str, form: str, chunk_tokens: int) -> Callable[..., Any]:
+def loss_function(
+    loss: str, form: str, chunk_tokens: int, *, second_sweep: bool = True
+) -> Callable[..., Any]:
     """Returns the mean loss as a function of (student hidden, student matrix, the rest).
 
     `fused` is chunk by chunk; `whole` has the logits of all tokens and the same written-out
@@ -115,7 +125,12 @@ def loss_function(loss: str, form: str, chunk_tokens: int) -> Callable[..., Any]
         if loss == "cross_entropy":
             if form == "fused":
                 output = fused.cross_entropy_from_hidden(
-                    hidden, head, rest["targets"], ones, chunk_tokens=chunk_tokens
+                    hidden,
+                    head,
+                    rest["targets"],
+                    ones,
+                    chunk_tokens=chunk_tokens,
+                    second_sweep=second_sweep,
                 )
             else:
                 output = cross_entropy(head.logits(hidden), rest["targets"], ones)
@@ -127,7 +142,14 @@ def loss_function(loss: str, form: str, chunk_tokens: int) -> Callable[..., Any]
             teacher = DenseTeacher(rest["teacher_hidden"], teacher_head, ones)
         if form == "fused":
             output = fused.distillation_from_hidden(
-                hidden, head, rest["targets"], ones, teacher, settings, chunk_tokens=chunk_tokens
+                hidden,
+                head,
+                rest["targets"],
+                ones,
+                teacher,
+                settings,
+                chunk_tokens=chunk_tokens,
+                second_sweep=second_sweep,
             )
         else:
             logits = head.logits(hidden)
@@ -146,9 +168,13 @@ def example(shape: Shape, loss: str) -> tuple[Any, ...]:
     keys = jax.random.split(jax.random.key(0), 7)
 
     def normal(key, *sizes):
-        return jax.random.normal(key, sizes, shape.dtype)
+        return jax.random.normal(key, sizes, shape.hidden_dtype)
 
-    matrix = normal(keys[1], shape.hidden, shape.vocabulary) * shape.hidden**-0.5
+    def random_matrix(key, rows):
+        drawn = jax.random.normal(key, (rows, shape.vocabulary), shape.matrix_dtype)
+        return drawn * rows**-0.5
+
+    matrix = random_matrix(keys[1], shape.hidden)
     rest = {"targets": jax.random.randint(keys[2], tokens, 0, shape.vocabulary)}
     if loss == "sparse":
         # Distinct candidates: one of each of C equal parts of the vocabulary.
@@ -162,8 +188,7 @@ def example(shape: Shape, loss: str) -> tuple[Any, ...]:
         rest["tail"] = rest["tail"][..., 0]
     if loss == "dense":
         rest["teacher_hidden"] = normal(keys[5], *tokens, shape.teacher_hidden)
-        teacher_matrix = normal(keys[6], shape.teacher_hidden, shape.vocabulary)
-        rest["teacher_matrix"] = teacher_matrix * shape.teacher_hidden**-0.5
+        rest["teacher_matrix"] = random_matrix(keys[6], shape.teacher_hidden)
     return normal(keys[0], *tokens, shape.hidden), matrix, rest
 
 
@@ -219,20 +244,22 @@ def _in_turns(
 def _compile_large(options: argparse.Namespace) -> None:
     print(
         f"Compiled alone: {LARGE.rows * LARGE.length} tokens, hidden {LARGE.hidden}, vocabulary "
-        f"{LARGE.vocabulary}, forward and backward, chunks of {options.large_chunk_tokens} tokens"
+        f"{LARGE.vocabulary}, forward and backward, chunks of {options.large_chunk_tokens} tokens; "
+        "hidden states x matrices"
     )
-    for dtype in ("float32", "bfloat16"):
+    for dtypes in DTYPES:
         for platform in ("cpu", options.topology):
             for loss in LOSSES:
                 task = {
                     "platform": platform,
                     "loss": loss,
-                    "dtype": dtype,
+                    "dtypes": dtypes,
                     "chunk_tokens": options.large_chunk_tokens,
                 }
                 answers = {form: _ask_worker({**task, "form": form}) for form in FORMS}
                 fused = answers["fused"]["bytes"]
-                print(f"  {platform:10} {dtype:9} {loss:14}", end="")
+                hidden, matrix = dtypes
+                print(f"  {platform:11} {hidden:8} x {matrix:8} {loss:13}", end="")
                 for form, answer in answers.items():
                     size = answer["bytes"]
                     text = f"{size / GB:.2f} GB" if size else answer["error"]
@@ -251,13 +278,13 @@ def _ask_worker(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compiled_memory(
-    platform: str, loss: str, form: str, dtype: str, chunk_tokens: int
+    platform: str, loss: str, form: str, dtypes: tuple[str, str], chunk_tokens: int
 ) -> dict[str, Any]:
     """Returns the temporary bytes of the large shape's program, compiled for one device."""
     import jax
 
     jax.config.update("jax_platforms", "cpu")
-    shape = LARGE._replace(dtype=dtype)
+    shape = LARGE._replace(hidden_dtype=dtypes[0], matrix_dtype=dtypes[1])
     arrays = jax.eval_shape(functools.partial(example, shape, loss))
     if platform != "cpu":
         from tlm_jax.sharding.tpu_topology import tpu_topology
@@ -282,7 +309,7 @@ def _measure_device(options: argparse.Namespace) -> int:
     print(
         f"{device.device_kind}, jax {jax.__version__}: {DESCRIPTIONS['dense']}, "
         f"{shape.rows * shape.length} tokens, student hidden {shape.hidden}, teacher hidden "
-        f"{shape.teacher_hidden}, vocabulary {shape.vocabulary}, {shape.dtype}, forward and "
+        f"{shape.teacher_hidden}, vocabulary {shape.vocabulary}, {shape.matrix_dtype}, forward and "
         f"backward, median of {options.repeats}",
         flush=True,
     )
@@ -290,8 +317,8 @@ def _measure_device(options: argparse.Namespace) -> int:
     jax.block_until_ready(arrays)
     # Ascending, because the peak is that of the process so far.
     for chunk_tokens in sorted(options.chunks):
-        lowered = jax.jit(loss_function("dense", "fused", chunk_tokens)).lower(*arrays)
-        program = lowered.compile()
+        function = loss_function("dense", "fused", chunk_tokens, second_sweep=options.second_sweep)
+        program = jax.jit(function).lower(*arrays).compile()
         times, _ = _in_turns({"fused": program}, arrays, options.repeats)
         memory = program.memory_analysis()
         planned = (
