@@ -154,9 +154,12 @@ def test_rows_without_examples_weigh_nothing():
     assert batch["decoder_target_tokens"].sum(axis=1).tolist() == [0, 30, 0]
 
 
-def test_truncation_is_counted():
+def test_truncation_is_found():
     converter = EncoderDecoderConverter({"inputs": 4, "targets": 2})
-    assert converter.count_truncated(tokenized(EXAMPLES)) == {"inputs": 1, "targets": 1}
+    found = converter.find_truncated(tokenized(EXAMPLES))
+    lengths = [(len(e["inputs"]), len(e["targets"])) for e in EXAMPLES]
+    assert found["inputs"].tolist() == [inputs > 4 for inputs, _ in lengths]
+    assert found["targets"].tolist() == [targets > 2 for _, targets in lengths]
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,13 @@ def test_statistics_count_tokens_room_and_truncation():
     assert statistics.truncated == {"inputs": 8 * 4, "targets": 0}
 
 
+def test_packed_examples_that_are_not_handed_out_yet_do_not_count_as_truncated():
+    with make("pipe_endless", pack=True, feature_lengths={"inputs": 1, "targets": 1}) as pipeline:
+        take(pipeline, 2)
+    statistics = pipeline.statistics
+    assert statistics.truncated == {"inputs": statistics.examples, "targets": statistics.examples}
+
+
 def test_impossible_divisions_are_user_errors():
     with pytest.raises(UserError, match="batch size 8 cannot be divided among 3 hosts"):
         make(hosts=3)

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Bool, Int, Int32
 
 from tlm_jax.data.packing import Layout, lay_out
 from tlm_jax.data.ragged import PreparedExamples, TokenizedExamples, exclusive_cumsum, spans
@@ -111,10 +111,10 @@ class Converter(abc.ABC):
                     "token (leave a feature out of the task to do without it)."
                 )
 
-    def count_truncated(self, examples: TokenizedExamples) -> dict[str, int]:
-        """Returns how many examples lose tokens, by feature."""
+    def find_truncated(self, examples: TokenizedExamples) -> dict[str, Bool[np.ndarray, "n"]]:
+        """Returns whether each example loses tokens, by feature."""
         return {
-            name: int(np.count_nonzero(examples.features[name].lengths > length))
+            name: examples.features[name].lengths > length
             for name, length in self.feature_lengths.items()
         }
 

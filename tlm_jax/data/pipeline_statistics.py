@@ -15,7 +15,7 @@ class PipelineStatistics:
       wait_seconds: time the caller spent waiting for them.
       tokens: real tokens, by axis ("encoder", "decoder").
       capacity: positions, real or padding, by axis.
-      truncated: examples that lost tokens, by feature (with packing, in the windows opened).
+      truncated: those of them that lost tokens, by feature.
     """
 
     batches: int = 0

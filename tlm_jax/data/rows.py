@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from tlm_jax.data.converters import Converter
 from tlm_jax.data.packing import assign_rows
@@ -78,7 +78,8 @@ class UnpackedRows(RowPlan):
             if not positions.size:
                 examples = examples.take(np.zeros(0, np.int64))
             rows = np.arange(len(examples))
-            truncated = self.converter.count_truncated(examples)
+            cut = self.converter.find_truncated(examples)
+            truncated = {name: int(np.count_nonzero(of)) for name, of in cut.items()}
             yield BatchRows(self.converter.prepare(examples), rows, truncated, places)
             step += 1
 
@@ -171,14 +172,14 @@ class PackedRows(RowPlan):
 
     def _prepare_window(
         self, shard: int, window: int
-    ) -> tuple[PreparedExamples, Int[np.ndarray, "n"], dict[str, int]]:
-        """Returns a window's examples, the row of each, and how many were truncated."""
+    ) -> tuple[PreparedExamples, Int[np.ndarray, "n"], dict[str, Bool[np.ndarray, "n"]]]:
+        """Returns a window's examples, the row of each, and whether it was truncated."""
         examples = self.read(self._positions(shard, window))
         prepared = self.converter.prepare(examples)
         rows = assign_rows(prepared.axes, self.converter.row_lengths)
         num_rows = int(rows.max()) + 1
         rows = permute(rows, num_rows, self.seed, shard, window)
-        return prepared, rows, self.converter.count_truncated(examples)
+        return prepared, rows, self.converter.find_truncated(examples)
 
 
 class _Shard:
@@ -189,23 +190,25 @@ class _Shard:
         self._plan = plan
         self._shard = shard
         self._prepared: PreparedExamples | None = None
+        self._cut: dict[str, np.ndarray] = {}
         self._members: list[np.ndarray] = []
 
     def take_row(self, truncated: dict[str, int]) -> PreparedExamples | None:
         """Returns the examples of the next row, or None behind the end.
 
         Args:
-          truncated: counts to which those of a newly opened window are added.
+          truncated: counts of examples that lost tokens, to which those of the row are added.
         """
         if self._prepared is None:
             if not self._plan._positions(self._shard, self.window).size:
                 return None
-            self._prepared, rows, cut = self._plan._prepare_window(self._shard, self.window)
-            for name, count in cut.items():
-                truncated[name] += count
+            self._prepared, rows, self._cut = self._plan._prepare_window(self._shard, self.window)
             ends = np.cumsum(np.bincount(rows))
             self._members = np.split(np.argsort(rows, kind="stable"), ends[:-1])
-        taken = self._prepared.take(self._members[self.row])
+        members = self._members[self.row]
+        taken = self._prepared.take(members)
+        for name, of in self._cut.items():
+            truncated[name] += int(np.count_nonzero(of[members]))
         self.row += 1
         if self.row == len(self._members):
             self.window, self.row, self._prepared = self.window + 1, 0, None

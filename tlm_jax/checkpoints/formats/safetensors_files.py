@@ -133,7 +133,7 @@ class SafetensorsWriter:
         row_bytes = math.prod(entry["shape"][1:]) * part.dtype.itemsize
         first = index[0].start * row_bytes if index else 0
         position = self._start + entry["data_offsets"][0] + first
-        content = memoryview(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+        content = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
         while content:
             written = os.pwrite(self._file.fileno(), content, position)
             content, position = content[written:], position + written

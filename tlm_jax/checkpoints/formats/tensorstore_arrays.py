@@ -238,7 +238,8 @@ def _stored(
     place: str,
 ) -> LazyArray:
     shape, itemsize = tuple(store.shape), store.dtype.numpy_dtype.itemsize
-    chunks = store.chunk_layout.read_chunk.shape or ()  # None where there are no axes
+    # None where there are no axes.
+    chunks = [size or 1 for size in store.chunk_layout.read_chunk.shape or ()]
 
     def read(index: Index) -> np.ndarray:
         wanted = math.prod(part.stop - part.start for part in index) * itemsize
