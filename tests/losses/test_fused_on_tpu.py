@@ -1,14 +1,19 @@
 """Compiled for a TPU, a fused loss needs a tenth of what whole logits do, and copies no matrix."""
 
 import importlib.util
+import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from tlm_jax.losses.distillation import Distillation
 from tlm_jax.losses.fused import cross_entropy_from_hidden, distillation_from_hidden
 from tlm_jax.losses.teachers import DenseTeacher, SparseTeacher
+from tlm_jax.sharding.rules import use_rules
 from tlm_jax.sharding.tpu_topology import tpu_topology
 from tlm_jax.types import Unembedding
 
@@ -88,3 +93,27 @@ def test_a_tenth_of_whole_logits(name, hidden_type, matrix_type):
     assert program.memory_analysis().temp_size_in_bytes <= WHOLE[name] * B * T * V * 4 / 10
     if matrix_type == "float32":  # the product's operands are bfloat16
         assert f"bf16[{D},{V}]" not in (program.as_text() or "")
+
+
+@needs_libtpu
+@pytest.mark.slow
+@pytest.mark.usefixtures("uncached")
+def test_devices_gather_a_matrix_in_bfloat16():
+    devices = np.asarray(tpu_topology("v5p:2x2x1").devices).reshape(1, 2, 2)
+    mesh = Mesh(devices, ("data", "fsdp", "tensor"))
+
+    def array(dtype, shape, *axes):
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, P(*axes)))
+
+    hidden = array(jnp.bfloat16, (B, T, D), "fsdp")
+    matrix = array(jnp.float32, (D, V), "fsdp", "tensor")
+    targets = array(jnp.int32, (B, T), "fsdp")
+
+    def loss(hidden, matrix, targets):
+        return loss_of("cross entropy", hidden, matrix, targets, None)
+
+    with use_rules(mesh):
+        step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+        text = step.lower(hidden, matrix, targets).compile().as_text() or ""
+    gathered = re.findall(r"= (\w+\[[\d,]+\])\S* all-gather(?:-start)?\(", text)
+    assert set(gathered) == {f"bf16[{D},{V // 2}]"}

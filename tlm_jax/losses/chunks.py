@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from tlm_jax.losses.columns import Columns
 from tlm_jax.losses.reduction import LossOutput
-from tlm_jax.sharding.rules import batch_shards, constrain
+from tlm_jax.sharding.rules import axis_shards, batch_shards, constrain
 from tlm_jax.types import Unembedding
 
 
@@ -57,11 +57,14 @@ def read_in(step: Step, constants: Any) -> Any:
 
     Its products take bfloat16 operands. Those of a float32 matrix that is the same in every step
     XLA computes before the loop and keeps, half the matrix's size; those of one that may differ, it
-    computes as it reads the matrix.
+    computes as it reads the matrix. One that devices gather is left to XLA, because it has to be
+    kept anyway, and in bfloat16 half as much is sent.
     """
 
     def of(x: Any) -> Any:
         if jnp.ndim(x) != 2 or x.dtype != jnp.float32:
+            return x
+        if axis_shards("embed", x.shape[0], of_parameters=True) > 1:
             return x
         return jax.lax.platform_dependent(x, step.one, tpu=jnp.multiply, default=lambda x, one: x)
 

@@ -134,13 +134,17 @@ def batch_shards() -> int:
     return 1 if active is None else batch_divisor(*active)
 
 
-def axis_shards(name: str, size: int) -> int:
-    """Returns how many ways the rules in use split an activation's axis; 1 outside `use_rules`."""
+def axis_shards(name: str, size: int, *, of_parameters: bool = False) -> int:
+    """Returns how many ways the rules in use split an activation's axis, or a parameter's.
+
+    1 outside `use_rules`.
+    """
     active = _active.get()
     if active is None:
         return 1
     mesh, rules = active
-    axes = activation_spec((name,), (size,), mesh, rules)[0]
+    spec = parameter_spec if of_parameters else activation_spec
+    axes = spec((name,), (size,), mesh, rules)[0]
     return 1 if axes is None else _size(mesh, (axes,) if isinstance(axes, str) else axes)
 
 
