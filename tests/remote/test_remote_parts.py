@@ -95,6 +95,20 @@ def test_reads_the_log_probabilities_of_a_completion():
     assert found.finish_reason == "unknown"
 
 
+def test_tokens_that_are_parts_of_a_character_are_told_by_their_bytes():
+    def token(byte, value):
+        return {"token": "\ufffd", "bytes": [byte], "logprob": value}
+
+    entry = {**token(0xA6, -0.5), "top_logprobs": [token(0xA6, -0.5), token(0xB8, -2.5)]}
+    found = parse_completion({"choices": [{"text": "?", "logprobs": {"content": [entry]}}]})
+    assert found.tokens == ("bytes:\\xa6",)
+    assert found.top_logprobs == ({"bytes:\\xa6": -0.5, "bytes:\\xb8": -2.5},)
+    special = [{"token": "", "bytes": [], "logprob": value} for value in (-0.5, -2.5)]
+    content = [{**special[0], "top_logprobs": special}]
+    found = parse_completion({"choices": [{"text": "", "logprobs": {"content": content}}]})
+    assert found.top_logprobs == ({"": -0.5},)
+
+
 def test_half_a_surrogate_pair_becomes_a_question_mark():
     assert parse_completion({"choices": [{"text": "a\ud800b"}]}).text == "a?b"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -93,7 +93,8 @@ class Completion:
     Attributes:
       text: without the prompt.
       finish_reason: "stop" (an end token or a stop string), "length", or what the server calls it.
-      tokens: the text of each token; None where the server does not say.
+      tokens: the text of each token, or its bytes, as `bytes:\\xf0\\x9f`, where they are no text;
+        None where the server does not say.
       token_ids: None where the server does not say.
       logprobs: natural logarithm of each token's probability; None where the server does not say.
       top_logprobs: for each token the candidates' log-probabilities by their text.
@@ -163,16 +164,33 @@ def _chat_logprobs(listed: Mapping[str, Any]) -> _Listed:
     if entries is None:
         return None, None, None
     where = "an entry of 'logprobs'"
-    tokens = tuple(_clean(_field(entry, "token", str, where)) for entry in entries)
+    tokens = tuple(_token(entry, where) for entry in entries)
     logprobs = tuple(_logprob(entry.get("logprob")) for entry in entries)
     top = tuple(
-        {
-            _clean(_field(candidate, "token", str, where)): _logprob(candidate.get("logprob"))
+        _by_text(
+            (_token(candidate, where), _logprob(candidate.get("logprob")))
             for candidate in _optional(entry, "top_logprobs", list, where) or ()
-        }
+        )
         for entry in entries
     )
     return tokens, logprobs, top if any(top) else None
+
+
+def _token(entry: Any, where: str) -> str:
+    """Returns a token's text; bytes that are none as OpenAI does, `bytes:\\xf0\\x9f`."""
+    text = _clean(_field(entry, "token", str, where))
+    given = _optional(entry, "bytes", list, where)
+    if "\ufffd" not in text or not given:
+        return text
+    return "bytes:" + "".join(f"\\x{_integer(byte) & 0xFF:02x}" for byte in given)
+
+
+def _by_text(found: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Returns log-probabilities by text; of tokens with the same text the most probable counts."""
+    best: dict[str, float] = {}
+    for text, value in found:
+        best[text] = max(value, best.get(text, value))
+    return best
 
 
 def _logprobs(listed: Mapping[str, Any]) -> _Listed:

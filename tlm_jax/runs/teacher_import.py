@@ -321,7 +321,12 @@ def _say(
         if reason not in ("kept", "there already"):
             print(f"left out  {n:,} {reason}")
     usual = survey.widths.most_common(1)[0][0] if survey.widths else 0
-    fewer = sum(n for width, n in survey.widths.items() if width < usual)
+    if none := survey.widths[0]:
+        print(
+            f"note: {none:,} of {survey.widths.total():,} tokens have no candidates of their own "
+            "(a server joined the tokens of a character, say); the teacher says nothing there"
+        )
+    fewer = sum(n for width, n in survey.widths.items() if 0 < width < usual)
     if fewer:
         print(
             f"note: {fewer:,} of {survey.widths.total():,} tokens have fewer than the usual "

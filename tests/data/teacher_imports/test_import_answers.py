@@ -112,6 +112,72 @@ def test_completions_and_samples_of_infer(tmp_path):
     assert (second.answer, second.kind, second.correct) == ("4", "numeric", True)
 
 
+def llama_cpp(token, logprob, *tops, id=0):
+    """An entry as llama.cpp writes it; tops are (id, bytes, log-probability)."""
+
+    def one(number, content, value):
+        text = content.decode("utf-8", "replace")
+        return {"id": number, "token": text, "bytes": list(content), "logprob": value}
+
+    return {**one(id, token, logprob), "top_logprobs": [one(*top) for top in tops]}
+
+
+def test_the_end_of_a_text_in_llama_cpp_is_an_empty_token(tmp_path):
+    """As captured: special tokens are empty texts, told apart by their ids."""
+    content = [
+        llama_cpp(b"4", -0.5, (36, b"4", -0.5), (2, b"", -1.5), (1, b"", -4.0), id=36),
+        llama_cpp(b"", -0.25, (2, b"", -0.25), (30, b".", -2.0), id=2),
+    ]
+    choice = {"text": "4", "finish_reason": "stop", "logprobs": {"content": content}}
+    sample = {
+        "text": "4",
+        "num_tokens": 2,
+        "finish_reason": "stop",
+        "tokens": ["4", ""],
+        "logprobs": [-0.5, -0.25],
+        "candidates": [
+            {"tokens": ["4", ""], "logprobs": [-0.5, -1.5]},
+            {"tokens": ["", "."], "logprobs": [-0.25, -2.0]},
+        ],
+    }
+    cut = {**choice, "finish_reason": "length"}
+    rows = [{"prompt": "2+2=", **row} for row in ({"choices": [choice, cut]}, sample)]
+    whole, cut, sampled = openai_answers.read_answers(write(tmp_path / "a.jsonl", *rows))
+    end = "<|endoftext|>"
+    assert whole.steps[0].alternatives == ((b"4", -0.5), (end, -1.5), (b"", -4.0))
+    assert within_text(whole.steps, "4")[1].alternatives == ((end, -0.25), (b".", -2.0))
+    assert sampled.steps[0].alternatives == whole.steps[0].alternatives[:2]
+    assert sampled.steps[1] == whole.steps[1]
+    # A text that a limit cut off does not tell which of its special tokens would have ended it.
+    assert cut.steps[0].alternatives == ((b"4", -0.5), (b"", -1.5))
+
+
+def test_a_character_that_llama_cpp_joins_has_no_candidates(tmp_path):
+    """As captured: the entry has the whole character, its candidates are of the last byte."""
+    bird, tops = "\N{BIRD}".encode(), ((116, b"\xa6", -0.02), (133, b"\xb8", -4.5))
+    joined = llama_cpp(bird, -0.02, *tops, id=116)
+    apart = [llama_cpp(bird[:3], -0.1, (7, bird[:3], -0.1)), llama_cpp(b"\xa6", -0.02, *tops)]
+    unknown = entry("\N{BIRD}", -3.0, ("\ufffd", -0.5), ("a", -2.0))
+    for top in unknown["top_logprobs"]:
+        del top["bytes"]
+    plain = entry("b", -1.0, ("a", -0.5), ("\ufffd", -2.0), ("b", -1.0))
+    del plain["top_logprobs"][1]["bytes"]
+    content = [joined, *apart, unknown, plain]
+    text = "\N{BIRD}" * 3 + "b"
+    choice = {"text": text, "finish_reason": "stop", "logprobs": {"content": content}}
+    row = {"prompt": "Draw.", "choices": [choice]}
+    (found,) = openai_answers.read_answers(write(tmp_path / "a.jsonl", row))
+    steps = within_text(found.steps, text)
+    assert [step.piece for step in steps] == [bird, bird[:3], bird[3:], bird, b"b"]
+    assert [step.alternatives for step in steps] == [
+        (),
+        ((bird[:3], -0.1),),
+        ((b"\xa6", -0.02), (b"\xb8", -4.5)),
+        (),
+        ((b"a", -0.5), (b"b", -1.0)),
+    ]
+
+
 def test_questions_from_a_file_of_their_own(tmp_path):
     answers = write(tmp_path / "a.jsonl", {"custom_id": "7", "response": {"choices": [CHAT]}})
     asked = write(
@@ -148,6 +214,10 @@ def test_questions_from_a_file_of_their_own(tmp_path):
         (
             {"question": "?", "choices": [{"logprobs": {"content": [entry("a", float("nan"))]}}]},
             "is no log-probability",
+        ),
+        (
+            {"question": "?", "choices": [{"logprobs": {"content": [entry("a", 800.0)]}}]},
+            "'800.0' is no log-probability",
         ),
     ],
 )

@@ -15,6 +15,10 @@ Piece = bytes | str
 """What a token adds to the text, as bytes; or the name of a special token, which adds nothing."""
 
 
+END_OF_TEXT: Piece = "<|endoftext|>"
+"""Names the token that ends a text where the source gives no name."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
     """One token that a teacher wrote.

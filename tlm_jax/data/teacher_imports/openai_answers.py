@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax.data.records import read_json_lines
-from tlm_jax.data.teacher_imports.captured import Captured, Piece, Step, piece_of
+from tlm_jax.data.teacher_imports.captured import END_OF_TEXT, Captured, Piece, Step, piece_of
 from tlm_jax.errors import UserError
 
 Questions = Mapping[str, Mapping[str, Any]]
@@ -23,6 +23,12 @@ Questions = Mapping[str, Mapping[str, Any]]
 
 _LEAST_LOGPROB = -1000.0
 """Below this a server means a probability of zero (-9999 is customary): JSON has no infinity."""
+
+_ROUNDING = 1e-3
+"""Log-probabilities of float32 and less are above zero by no more."""
+
+_REPLACED = "\ufffd"
+"""What a server writes for bytes that are no UTF-8 by themselves."""
 
 
 def read_questions(path: Path) -> Questions:
@@ -131,58 +137,88 @@ def _steps(choice: Mapping[str, Any], place: str) -> list[Step] | None:
     Raises:
       UserError: they are not what the protocol says.
     """
-    listed = choice.get("logprobs")
     try:
-        if isinstance(listed, Mapping) and listed.get("content") is not None:
-            return [_chat_step(entry) for entry in listed["content"]]
-        if isinstance(listed, Mapping) and listed.get("token_logprobs") is not None:
-            tops = listed.get("top_logprobs") or [None] * len(listed["tokens"])
-            columns = (listed["tokens"], listed["token_logprobs"], tops)
-            return [_step(t, p, (top or {}).items()) for t, p, top in zip(*columns, strict=True)]
-        if isinstance(listed, list) and choice.get("tokens") is not None:
-            tops = choice.get("candidates") or [{"tokens": [], "logprobs": []}] * len(listed)
-            columns = (choice["tokens"], listed, tops)
-            return [
-                _step(t, p, zip(top["tokens"], top["logprobs"], strict=True))
-                for t, p, top in zip(*columns, strict=True)
-            ]
+        entries = _entries(choice)
+        if entries is None:
+            return None
+        end = entries[-1] if entries and choice.get("finish_reason") != "length" else {}
+        return [_step(entry, end) for entry in entries]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{place}: 'logprobs' is not what the protocol says ({type(error).__name__}: {error})"
         ) from None
-    return None
 
 
-def _chat_step(entry: Mapping[str, Any]) -> Step:
-    piece = piece_of(entry["token"], entry.get("bytes"))
-    tops = (
-        (piece_of(top["token"], top.get("bytes")), top["logprob"])
-        for top in entry.get("top_logprobs") or ()
-    )
-    return Step(piece, _alternatives(piece, entry.get("logprob"), tops))
+def _entries(choice: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    """Returns the tokens in the form of chat completions, whatever form they have."""
+    listed = choice.get("logprobs")
+    if isinstance(listed, Mapping) and listed.get("content") is not None:
+        return listed["content"]
+    if isinstance(listed, Mapping) and listed.get("token_logprobs") is not None:
+        written, logprobs = listed["tokens"], listed["token_logprobs"]
+        tops = [(top or {}).items() for top in listed.get("top_logprobs") or [None] * len(written)]
+    elif isinstance(listed, list) and choice.get("tokens") is not None:
+        written, logprobs = choice["tokens"], listed
+        none = {"tokens": [], "logprobs": []}
+        candidates = choice.get("candidates") or [none] * len(written)
+        tops = [zip(top["tokens"], top["logprobs"], strict=True) for top in candidates]
+    else:
+        return None
+    return [
+        {
+            "token": token,
+            "logprob": logprob,
+            "top_logprobs": [{"token": other, "logprob": value} for other, value in top],
+        }
+        for token, logprob, top in zip(written, logprobs, tops, strict=True)
+    ]
 
 
-def _step(token: str, logprob: float | None, tops: Any) -> Step:
-    piece = piece_of(token)
-    return Step(piece, _alternatives(piece, logprob, ((piece_of(t), p) for t, p in tops)))
+def _step(entry: Mapping[str, Any], last: Mapping[str, Any]) -> Step:
+    """Returns a token's step: its candidates and itself, each once.
 
+    Of candidates with the same text the first counts; the others' mass becomes part of the tail.
+    llama.cpp gives a character of several tokens as one entry, with the candidates of its last
+    token: these say nothing about the character, and are left out.
 
-def _alternatives(
-    piece: Piece, logprob: float | None, tops: Iterator[tuple[Piece, float]]
-) -> tuple[tuple[Piece, float], ...]:
-    """Returns the candidates and the written token, each once; those of the same text count once.
-
-    Where two tokens of a vocabulary have one text, the second's mass becomes part of the tail.
+    Args:
+      entry: as of chat completions.
+      last: the text's last one, where it may be the token that ends it.
     """
-    found: dict[Piece, float] = {}
-    for other, value in tops:
-        found.setdefault(other, _nats(value))
-    if logprob is not None:
-        found.setdefault(piece, _nats(logprob))
-    return tuple(found.items())
+    found: dict[Piece | None, float] = {}
+    for top in entry.get("top_logprobs") or ():
+        found.setdefault(_piece(top, last), _nats(top["logprob"]))
+    piece = _piece(entry, last)
+    best = max(found, key=found.__getitem__, default=b"")
+    if piece is not None and _within_character(best) and not _within_character(piece):
+        return Step(piece, ())
+    if piece is None:
+        piece = piece_of(entry["token"])
+    if entry.get("logprob") is not None:
+        found.setdefault(piece, _nats(entry["logprob"]))
+    return Step(piece, tuple((other, p) for other, p in found.items() if other is not None))
+
+
+def _piece(entry: Mapping[str, Any], last: Mapping[str, Any]) -> Piece | None:
+    """Returns what a token adds to the text; None where the text is no UTF-8 and no bytes tell.
+
+    llama.cpp writes the token that ends a text, and every other special one, as an empty text.
+    """
+    token, given = entry["token"], entry.get("bytes")
+    if token == "" and not given:
+        ends = last.get("token") == "" and entry.get("id") == last.get("id")
+        return END_OF_TEXT if ends else b""
+    if given is None and _REPLACED in token:
+        return None
+    return piece_of(token, given)
+
+
+def _within_character(piece: Piece | None) -> bool:
+    """Whether a token goes on with a character of UTF-8 that began before it, or may do so."""
+    return piece is None or (isinstance(piece, bytes) and 0x80 <= (piece or b"\0")[0] < 0xC0)
 
 
 def _nats(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value < _ROUNDING:
         raise ValueError(f"{str(value)[:40]!r} is no log-probability")
     return float(value) if value > _LEAST_LOGPROB else -math.inf
