@@ -63,6 +63,18 @@ def test_a_split_without_any_rationale_says_so():
         cot.num_examples("train_bare")
 
 
+def test_a_teacher_s_solution_is_learned_without_a_gold_answer():
+    solved = Record("6", "d", "train", "text", "q6", None, "", None).with_generated(targets="s")
+    splits = {name: lambda: [solved] for name in ("train", "all", "validation")}
+    source = FormattedRecords(LoadedRecords("d", splits), FORMATS["cot_zero_shot"])
+    assert [source.example(split, 0)["targets"] for split in ("train", "all")] == ["s", "s"]
+    with pytest.raises(UserError, match="no record of the split 'validation' has an answer"):
+        source.num_examples("validation")
+    answers = FormattedRecords(LoadedRecords("d", splits), FORMATS["answer_zero_shot"])
+    with pytest.raises(UserError, match=r"has an answer.*a chain-of-thought format needs none"):
+        answers.num_examples("all")
+
+
 @pytest.mark.parametrize(
     ("split", "message"),
     [("secret", "d has no split 'secret': it is hidden."), ("tran", "Did you mean 'train'")],

@@ -27,7 +27,8 @@ class FormattedRecords(RecordSource):
 
     Records without a gold answer are left out, and from training splits those that lack the
     rationale a chain-of-thought format needs. In the other splits such a record stays, with the
-    answer alone as its targets: it can still be graded.
+    answer alone as its targets: it can still be graded. A teacher's solution (the field `targets`)
+    can be learned without a gold answer, in training splits and in the split of all records.
 
     Args:
       records: the record set.
@@ -69,9 +70,14 @@ class FormattedRecords(RecordSource):
         }
 
     def _targets(self, record: Record) -> str:
-        """Returns the targets; a teacher's solution as it wrote it, where the record keeps that."""
+        """Returns what the model is to write."""
+        written = self._written(record)
+        return self._format.targets(record) if written is None else written
+
+    def _written(self, record: Record) -> str | None:
+        """Returns a teacher's solution as it wrote it, where the record keeps that."""
         written = record.generated.get("targets") if self._format.cot else None
-        return written if isinstance(written, str) else self._format.targets(record)
+        return written if isinstance(written, str) else None
 
     def _indices(self, split: str) -> list[int]:
         """Returns the places of the records that this format can use, found once a split."""
@@ -80,17 +86,29 @@ class FormattedRecords(RecordSource):
             if key not in self._usable:
                 count = self._records.num_records(split)
                 assert count is not None
-                needs_rationale = self._format.cot and split.startswith("train")
-                every = ((i, self._records.record(split, i)) for i in range(count))
-                usable = [i for i, r in every if r.answer and (r.rationale or not needs_rationale)]
+                every = [(i, self._records.record(split, i)) for i in range(count)]
+                usable = [i for i, record in every if self._is_usable(record, split)]
                 if count and not usable:
-                    lack = "rationale to train on" if needs_rationale else "answer"
-                    raise UserError(
-                        f"{self._records.name}: no record of the split {split!r} has a {lack}. "
-                        "Add rationales with a teacher first, or use an answer-only format."
-                    )
+                    raise UserError(self._nothing_usable(split, any(r.answer for _, r in every)))
                 self._usable[key] = usable
             return self._usable[key]
+
+    def _is_usable(self, record: Record, split: str) -> bool:
+        trains = split.startswith("train")
+        if self._written(record) is not None and (trains or split == _ALL):
+            return True  # there is a text to learn, whether or not it can be graded
+        needs_rationale = self._format.cot and trains
+        return bool(record.answer and (record.rationale or not needs_rationale))
+
+    def _nothing_usable(self, split: str, has_answers: bool) -> str:
+        where = f"{self._records.name}: no record of the split {split!r} has"
+        if has_answers:
+            return (
+                f"{where} a rationale to train on. Add rationales with a teacher first, or use an "
+                "answer-only format."
+            )
+        remedy = "" if self._format.cot else "; a chain-of-thought format needs none to train"
+        return f"{where} an answer: expected a field 'answer'{remedy}."
 
 
 class MappedRecords(RecordSource):
@@ -156,3 +174,7 @@ def register_formats(
         )
         for form in FORMATS.values()
     )
+
+
+_ALL = "all"
+"""The split of all records of a file, whatever split they name."""
