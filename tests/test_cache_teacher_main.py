@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tlm_jax import cache_teacher
+from tlm_jax.data.records import read_records, write_records
 from tlm_jax.data.teacher_cache import (
     CacheWriter,
     Header,
@@ -18,6 +19,7 @@ from tlm_jax.data.teacher_cache import (
     TopK,
     steps_from_draws,
 )
+from tlm_jax.data.teacher_imports.examples import Solution, solution_record
 from tlm_jax.data.teacher_steps import HiddenSteps, StepDistributions, TeacherRow, content_key
 from tlm_jax.data.vocabularies.token_bytes import TokenTable
 from tlm_jax.errors import UserError
@@ -94,6 +96,30 @@ def test_merge_tells_what_it_wrote(cache_dir, tmp_path, capsys):
     assert status == 0
     assert "4 rows, 24 tokens in 2 shards; 1 rows stood in several and count once" in out
     assert run(capsys, "verify", str(tmp_path / "all"))[0] == 0
+
+
+def test_merge_keeps_the_records_of_the_solutions(cache_dir, tmp_path, capsys):
+    with CacheWriter(tmp_path / "more", HEADER, encoding=TopK(2)) as writer:
+        writer.write(row(3))
+
+    def write(directory, *solutions):
+        records = [solution_record(Solution(*one), "d") for one in solutions]
+        write_records(Path(directory) / "examples.jsonl", records)
+
+    first, second, other = ("a", "q1", "s1"), ("b", "q2", "s2"), ("a", "q1", "another")
+    write(cache_dir, first)
+    write(tmp_path / "more", first, second)
+    status, out = run(capsys, "merge", str(tmp_path / "all"), cache_dir, str(tmp_path / "more"))
+    assert status == 0
+    assert "2 records, 2 new" in out
+    kept = read_records(tmp_path / "all" / "examples.jsonl")
+    assert [(r.id, r.generated["targets"]) for r in kept] == [("a", "s1"), ("b", "s2")]
+    write(tmp_path / "more", other)
+    status, out = run(capsys, "merge", str(tmp_path / "rows"), cache_dir, str(tmp_path / "more"))
+    assert status == 0
+    assert "not merged, train on each of them" in out
+    assert "two solutions have the id 'a'" in out
+    assert not (tmp_path / "rows" / "examples.jsonl").exists()
 
 
 def test_inspect_draws_a_text_in_the_terminal(cache_dir, capsys):

@@ -37,7 +37,8 @@ def merge(argv: Sequence[str]) -> int:
     arguments = argparse.ArgumentParser(
         prog="python -m tlm_jax.cache_teacher merge",
         description="Puts the rows of several caches of one teacher, tokenizer and encoding into a "
-        "new directory. Shards are linked where the file system can, else copied.",
+        "new directory, and the records of their examples.jsonl. Shards are linked where the file "
+        "system can, else copied.",
         allow_abbrev=False,
     )
     arguments.add_argument("destination", metavar="DST", type=Path, help="a directory to make")
@@ -46,6 +47,7 @@ def merge(argv: Sequence[str]) -> int:
 
     from tlm_jax.data.teacher_cache import merge as merging
     from tlm_jax.metrics.byte_progress import ByteProgress
+    from tlm_jax.runs.teacher_examples import merge_examples
 
     with ByteProgress() as progress:
         cache = merging.merge(
@@ -55,6 +57,7 @@ def merge(argv: Sequence[str]) -> int:
         f"wrote {options.destination}: {len(cache):,} rows, {cache.num_tokens:,} tokens in "
         f"{len(cache.shards)} shards; {cache.duplicates:,} rows stood in several and count once"
     )
+    merge_examples(options.destination, options.sources)
     return 0
 
 

@@ -109,6 +109,15 @@ class ExampleFile:
         self.num_new += key not in self._records
         self._records.setdefault(key, record)
 
+    def add_all(self, others: ExampleFile) -> None:
+        """Takes the records of another file, each solution once.
+
+        Raises:
+          UserError: other solutions have their ids.
+        """
+        for record in others._records.values():
+            self.add(record)
+
     def write(self) -> None:
         """Writes the file whole, if there is anything to write."""
         if self._records:
