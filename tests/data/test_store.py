@@ -7,8 +7,12 @@ import tensorflow as tf
 
 from tlm_jax.data.materialized import MaterializedReader
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
-from tlm_jax.data.store import open_readers
+from tlm_jax.data.store import open_readers, task_vocabulary
+from tlm_jax.data.teacher_cache import CacheWriter, Header, TopK
+from tlm_jax.data.teacher_join import TeacherJoin
+from tlm_jax.data.teacher_steps import StepDistributions, TeacherRow, content_key
 from tlm_jax.data.vocabularies import ByteVocabulary
+from tlm_jax.data.vocabularies.token_bytes import token_table
 from tlm_jax.errors import UserError
 
 RUNS = []
@@ -94,3 +98,53 @@ def test_a_foreign_task_keeps_its_vocabulary():
         )
     with pytest.raises(UserError, match="'store_plain' has no split 'test'; it has train"):
         open_readers("store_plain", "test", feature_lengths={})
+
+
+@pytest.mark.parametrize("name", ["store_plain", "store_plain_with_teacher", "store_mixture"])
+def test_the_vocabulary_of_a_foreign_task_is_known_without_reading_it(name):
+    runs = len(RUNS)
+    assert task_vocabulary(name) == ByteVocabulary()
+    assert len(RUNS) == runs
+
+
+def test_a_foreign_task_without_targets_is_told():
+    task = seqio.Task(
+        "store_texts",
+        source=seqio.FunctionDataSource(make_dataset, splits=["train"]),
+        output_features={"text": seqio.Feature(seqio.ByteVocabulary())},
+        preprocessors=[],
+    )
+    with pytest.raises(UserError, match="'store_texts' has the features text; expected 'targets'"):
+        MaterializedReader(task, "train", {})
+
+
+def test_a_foreign_task_is_joined_with_a_teacher(tmp_path):
+    """Its examples are known by their texts, as decoded from its tokens."""
+    table = token_table(ByteVocabulary())
+    header = Header("made up", "teacher-1", table.fingerprint, table.size)
+    with CacheWriter(tmp_path, header, encoding=TopK(1), table=table) as writer:
+        for i in range(5):
+            text = f"text number {i}"
+            ids = np.append(ByteVocabulary().encode(text), 1).astype(np.int32)
+            tail = np.full(len(ids), np.log(0.5), np.float32)
+            weights = np.ones(len(ids), np.float32)
+            steps = StepDistributions(ids[:, None], tail[:, None], tail, weights)
+            writer.write(TeacherRow(content_key(text, text), str(i), ids, steps))
+    config = PipelineConfig(
+        "store_plain_with_teacher",
+        {"inputs": 16, "targets": 16},
+        batch_size=2,
+        pack=True,
+        num_epochs=1,
+        teacher=TeacherJoin([str(tmp_path)]),
+    )
+    with Pipeline(config) as pipeline:
+        for batch in pipeline:
+            scored = batch.arrays["teacher_weights"] == 1
+            targets = batch.arrays["decoder_target_tokens"]
+            np.testing.assert_array_equal(
+                batch.arrays["teacher_token_ids"][..., 0][scored], targets[scored]
+            )
+        counts = pipeline.teacher.counts
+    assert (counts.matched, counts.missing) == (5, 1)
+    assert counts.first_unmatched == "'store_plain-5' (missing)"

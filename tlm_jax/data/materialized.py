@@ -13,7 +13,7 @@ import seqio
 from jaxtyping import Integer
 
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
-from tlm_jax.data.seqio_bridge import from_seqio_vocabulary
+from tlm_jax.data.seqio_bridge import vocabularies_of
 from tlm_jax.data.store import Reader
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
@@ -45,27 +45,22 @@ class MaterializedReader(Reader):
             feature lengths; remove them when the task's data change.
 
         Raises:
-          UserError: no such split, or far too many examples (an endless data set).
+          UserError: no such split, no targets, or far too many examples (an endless data set).
         """
         if split not in task.splits:
             raise UserError(
                 f"task {task.name!r} has no split {split!r}; it has {', '.join(task.splits)}."
             )
         self.name = task.name
-        vocabularies = {
-            name: feature.vocabulary
-            for name, feature in task.output_features.items()
-            if name in ("inputs", "targets")
-        }
+        vocabularies = vocabularies_of(task)
         self.features = tuple(vocabularies)
-        self.vocabulary = from_seqio_vocabulary(vocabularies["targets"])
+        self.vocabulary = vocabularies["targets"]
         key = {
             "task": task.name,
             "split": split,
             "lengths": dict(feature_lengths),
             "vocabularies": {
-                name: from_seqio_vocabulary(vocabulary).fingerprint
-                for name, vocabulary in vocabularies.items()
+                name: vocabulary.fingerprint for name, vocabulary in vocabularies.items()
             },
         }
         directory = None if cache_dir is None else _cache_folder(Path(cache_dir), key)

@@ -270,6 +270,22 @@ def find_task(name: str) -> seqio.Task:
     return found
 
 
+def vocabularies_of(task: seqio.Task) -> dict[str, Vocabulary]:
+    """Returns the vocabularies of a task's inputs, if it has some, and of its targets.
+
+    Raises:
+      UserError: it has no targets.
+    """
+    features = task.output_features
+    if "targets" not in features:
+        raise UserError(
+            f"the SeqIO task {task.name!r} has the features {', '.join(features)}; expected "
+            "'targets', and 'inputs' if it has any: rename them in its preprocessors."
+        )
+    names = [name for name in features if name in ("inputs", "targets")]
+    return {name: from_seqio_vocabulary(features[name].vocabulary) for name in names}
+
+
 def foreign_names() -> list[tuple[str, str]]:
     """Returns (name, "task" or "mixture") of what is in SeqIO's registries and not in ours."""
     ours = tasks.registered()

@@ -89,10 +89,7 @@ def open_readers(
     Raises:
       UserError: as `open_reader`.
     """
-    if not tasks.is_registered(mixture_or_task):
-        tasks.load_tasks()
-    # Where SeqIO is not imported, nobody can have registered anything with it.
-    if tasks.is_registered(mixture_or_task) or "seqio" not in sys.modules:
+    if _is_ours(mixture_or_task):
         rates = tasks.task_rates(mixture_or_task)
     else:
         from tlm_jax.data import seqio_bridge
@@ -111,6 +108,21 @@ def open_readers(
         for name in rates
     }
     return rates, readers
+
+
+def task_vocabulary(mixture_or_task: str) -> Vocabulary:
+    """Returns the vocabulary that a task's (a mixture's first task's) targets have by themselves.
+
+    Raises:
+      UserError: no such task, or it has no targets.
+    """
+    if _is_ours(mixture_or_task):
+        return tasks.get_task(next(iter(tasks.task_rates(mixture_or_task)))).vocabulary
+    from tlm_jax.data import seqio_bridge
+
+    base = mixture_or_task.removesuffix(tasks.WITH_TEACHER)
+    first = seqio_bridge.find_task(next(iter(seqio_bridge.task_rates(base))))
+    return seqio_bridge.vocabularies_of(first)["targets"]
 
 
 def open_reader(
@@ -143,6 +155,14 @@ def open_reader(
             "vocabulary unset, or register the task through tlm_jax.data.tasks.register_task."
         )
     return reader
+
+
+def _is_ours(mixture_or_task: str) -> bool:
+    """Whether a name is to be looked up here; the tasks are loaded if need be."""
+    if not tasks.is_registered(mixture_or_task):
+        tasks.load_tasks()
+    # Where SeqIO is not imported, nobody can have registered anything with it.
+    return tasks.is_registered(mixture_or_task) or "seqio" not in sys.modules
 
 
 def tokenize(

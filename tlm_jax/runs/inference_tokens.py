@@ -14,6 +14,7 @@ from jaxtyping import Integer
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data import tasks
 from tlm_jax.data.chat import ChatTemplate, read_chat_template, render_chat
+from tlm_jax.data.store import task_vocabulary
 from tlm_jax.data.vocabularies import Vocabulary, vocabulary_from_name
 from tlm_jax.data.vocabularies.hugging_face import HuggingFaceVocabulary
 from tlm_jax.errors import UserError
@@ -74,13 +75,14 @@ def model_vocabulary(
         return vocabulary_from_name(named)
     if files.hold_tokenizer:
         return vocabulary_from_name(str(files.directory))
-    tasks.load_tasks(modules)
-    if task is None or task not in tasks.registered():
+    if task is None:
         raise UserError(
             f"no tokenizer lies beside the model {files.model}: set VOCABULARY to the one that it "
-            "was trained with, such as path/to/tokenizer.json"
+            "was trained with: path/to/tokenizer.json or spiece.model+100, 'byte', or "
+            "'asset:word_problems', with which the tasks that come with the library are read"
         )
-    return tasks.get_task(next(iter(tasks.task_rates(task)))).vocabulary
+    tasks.load_tasks(modules)
+    return task_vocabulary(task)
 
 
 @dataclasses.dataclass(frozen=True)

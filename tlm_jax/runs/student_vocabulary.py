@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tlm_jax.data import demonstrations, location, tasks
-from tlm_jax.data.store import open_readers
+from tlm_jax.data.store import task_vocabulary
 from tlm_jax.data.vocabularies import Vocabulary, vocabulary_from_name
 from tlm_jax.runs.config import DataConfig, RunConfig
 
@@ -34,8 +34,4 @@ def student_vocabulary(run: RunConfig) -> Vocabulary:
     if named is not None:
         return named
     prepare_tasks(run.data)
-    name = run.mixture_or_task_name
-    if tasks.is_registered(name):
-        return tasks.get_task(next(iter(tasks.task_rates(name)))).vocabulary
-    _, readers = open_readers(name, run.data.split, feature_lengths=run.feature_lengths)
-    return next(iter(readers.values())).vocabulary
+    return task_vocabulary(run.mixture_or_task_name)

@@ -125,7 +125,10 @@ def _of_task(config: SolutionsConfig, vocabulary: Vocabulary) -> Iterator[Scored
             raise UserError(f"split {config.split!r} of {name!r} has no end: set NUM_EXAMPLES")
         examples = reader.read(np.arange(min(counts)))
         if not {"inputs", "targets"} <= set(examples.features):
-            raise UserError(f"task {name!r} has no inputs and targets to score")
+            raise UserError(
+                f"task {name!r} has {', '.join(examples.features)} only: a teacher is asked for "
+                "targets behind inputs, so give it inputs, or score a file (SOLUTIONS)"
+            )
         inputs, targets = (
             np.split(part.values, np.cumsum(part.lengths)[:-1])
             for part in (examples.features["inputs"], examples.features["targets"])
