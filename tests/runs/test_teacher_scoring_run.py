@@ -291,6 +291,22 @@ def test_bad_lines_are_told(llama, tmp_path, row, message):
         run(llama, tmp_path / "c", f"SOLUTIONS={path}", f"PROMPT={PROMPT}")
 
 
+def test_what_cannot_become_records_is_told_before_the_work(llama, tmp_path):
+    twice = [{"id": 1, "question": "x", "solution": text} for text in ("y", "z")]
+    path = write(tmp_path / "s.jsonl", *twice)
+    with pytest.raises(UserError, match="two solutions have the id '1', and other texts"):
+        run(llama, tmp_path / "c", f"SOLUTIONS={path}", f"PROMPT={PROMPT}")
+    assert not (tmp_path / "c").exists()
+
+
+def test_there_are_no_more_candidates_than_tokens(llama, tmp_path):
+    path = write(tmp_path / "s.jsonl", {"id": 1, "question": "x", "solution": "y"})
+    settings = [f"SOLUTIONS={path}", f"PROMPT={PROMPT}", "NUM_CANDIDATES=9999"]
+    cache = run(llama, tmp_path / "c", *settings)
+    assert cache.header.vocabulary_size < 9999
+    assert cache.identity["encoding"]["num_candidates"] == cache.header.vocabulary_size
+
+
 def test_another_teacher_or_prompt_is_refused(llama, t5, solutions, tmp_path):
     settings = [f"SOLUTIONS={solutions}", f"PROMPT={PROMPT}"]
     run(llama, tmp_path / "c", *settings)

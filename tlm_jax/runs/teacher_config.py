@@ -126,14 +126,17 @@ class EncodingConfig:
                 "temperature to the loss"
             )
 
-    def encoding(self) -> Encoding:
-        """Returns the cache's encoding.
+    def encoding(self, vocabulary_size: int) -> Encoding:
+        """Returns the cache's encoding; a step has no more candidates than the vocabulary ids.
 
         Raises:
           UserError: there is no such one.
         """
         settings = {
-            "topk": {"num_candidates": self.num_candidates, "mass": self.mass},
+            "topk": {
+                "num_candidates": min(self.num_candidates, vocabulary_size),
+                "mass": self.mass,
+            },
             "sampled": {"num_draws": self.num_draws},
         }
         return encoding_by_name(self.name, **settings.get(self.name, {}))

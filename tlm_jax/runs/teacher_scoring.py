@@ -57,11 +57,13 @@ def run_scoring(config: ScoreConfig) -> None:
         wanted, counts = _wanted(every, config)
         encoder = SolutionEncoder(source, vocabulary, files, config)
         host, num_hosts = this_host(config.host_index, config.num_hosts)
+        # Before the work, as what cannot become records is an error.
+        examples = _examples(wanted, config) if host == 0 else None
         teacher = _Teacher(config, source, model, vocabulary)
         with CacheWriter(
             Path(config.output_dir).expanduser(),
             _header(config, source, vocabulary, encoder),
-            encoding=config.encoding.encoding(),
+            encoding=config.encoding.encoding(vocabulary.size),
             host=host,
             num_hosts=num_hosts,
             rows_per_shard=config.encoding.rows_per_shard,
@@ -84,8 +86,8 @@ def run_scoring(config: ScoreConfig) -> None:
             print(f"scored    {sum(len(t.solutions) for t in tokenized):,} solutions, {rates}")
     finally:
         files.close()
-    if host == 0:
-        _write_examples(wanted, config)
+    if examples is not None:
+        write_examples(examples)
     print(f"cache     {config.output_dir}", flush=True)
 
 
@@ -221,13 +223,13 @@ def fingerprint(source: Pretrained) -> str:
     return hashed.hexdigest()[:16]
 
 
-def _write_examples(solutions: Sequence[Scored], config: ScoreConfig) -> None:
+def _examples(solutions: Sequence[Scored], config: ScoreConfig) -> ExampleFile:
     directory = Path(config.output_dir).expanduser()
     examples = ExampleFile(directory)
     for one in solutions:
         if one.becomes_record:
             examples.add(solution_record(one.solution, dataset=directory.name))
-    write_examples(examples)
+    return examples
 
 
 def _say_tokens(encoder: SolutionEncoder) -> None:
