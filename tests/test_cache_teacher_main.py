@@ -86,6 +86,7 @@ def test_verify_tells_size_and_damage(cache_dir, capsys):
     assert status == 1
     assert "shard-00000-000000.rows: 1 of 3 rows lost" in out
     assert "damaged: 2 of 3 rows can be read" in out
+    assert "delete shard-00000-000000.rows, part-00000.json, and run the command that" in out
 
 
 def test_merge_tells_what_it_wrote(cache_dir, tmp_path, capsys):

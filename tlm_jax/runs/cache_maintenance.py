@@ -86,3 +86,11 @@ def _print_verification(directory: Path, found) -> None:
     readable = sum(shard.readable for shard in found.shards)
     rows = sum(shard.rows for shard in found.shards)
     print(f"  damaged: {readable:,} of {rows:,} rows can be read")
+    damaged = [shard.name for shard in found.shards if shard.problems]
+    if damaged:
+        parts = sorted({name.replace("shard", "part")[:10] + ".json" for name in damaged})
+        print(
+            f"  to fill it again, delete {', '.join([*damaged[:4], *parts])}"
+            f"{' and the other damaged shards' if len(damaged) > 4 else ''}, and run the command "
+            "that wrote them: it takes up what is left"
+        )

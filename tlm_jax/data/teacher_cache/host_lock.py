@@ -27,7 +27,7 @@ def lock_host(directory: Path, host: int) -> int:
         os.close(descriptor)
         raise UserError(
             f"another process is writing {directory} as host {host}; wait for it, or give each "
-            "process its number of num_hosts."
+            "process its own HOST_INDEX of NUM_HOSTS."
         ) from None
     except (ImportError, OSError):
         pass  # Not a POSIX system, or a file system without locks.

@@ -91,8 +91,8 @@ def _read_part(path: Path) -> Part:
         content = read_json(path)
     except ValueError as error:
         raise UserError(
-            f"{path}: damaged ({error}); restore it from a copy. The shards beside it still hold "
-            "their rows."
+            f"{path}: damaged ({error}); delete it, and run the command that wrote the cache "
+            "again: the shards beside it still hold their rows, and are taken up."
         ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error

@@ -317,5 +317,5 @@ def _damaged(path: Path, error: Exception, what: str = "") -> UserError:
     reason = getattr(error, "strerror", None) or error
     return UserError(
         f"{path}: {what}{reason}. `python -m tlm_jax.cache_teacher verify {path.parent}` tells "
-        "what is lost; on_damage='skip' goes on without it."
+        "what is lost; TEACHER_ON_DAMAGE='skip' (on_damage) goes on without it."
     )

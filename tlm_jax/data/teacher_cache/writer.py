@@ -312,7 +312,8 @@ def _open(path: Path) -> ShardFile:
     try:
         return ShardFile(path)
     except (DamageError, VersionError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{path}: {error}; `python -m tlm_jax.cache_teacher verify {path.parent}` tells what "
+            f"{path}: {reason}; `python -m tlm_jax.cache_teacher verify {path.parent}` tells what "
             "is lost."
         ) from error
