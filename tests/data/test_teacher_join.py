@@ -11,7 +11,7 @@ from tlm_jax.data.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.sources import ListSource
 from tlm_jax.data.teacher_cache import CacheWriter, Header, Hidden, StoredUnembedding, TopK
 from tlm_jax.data.teacher_cache.unembedding import write_unembedding
-from tlm_jax.data.teacher_join import TeacherJoin
+from tlm_jax.data.teacher_join import OpenTeacher, TeacherJoin
 from tlm_jax.data.teacher_steps import HiddenSteps, StepDistributions, TeacherRow, content_key
 from tlm_jax.data.vocabularies import ByteVocabulary, SentencePieceVocabulary
 from tlm_jax.data.vocabularies.token_bytes import token_table
@@ -248,3 +248,20 @@ def test_going_on_with_another_cache_is_noticed(tmp_path, registered):
     other = dataclasses.replace(config, teacher=TeacherJoin([str(tmp_path / "two")]))
     with Pipeline(other) as pipeline, pytest.raises(UserError, match="teacher's rows was"):
         pipeline.restore(state)
+
+
+def test_a_cache_of_other_examples_is_told_early_and_once(tmp_path):
+    """Not only by the counts at the end of a long run."""
+    write_cache(tmp_path / "cache", EXAMPLES)
+    teacher = OpenTeacher(TeacherJoin([str(tmp_path / "cache")]), BYTES)
+    lines = []
+    teacher.say = lines.append
+    others = [{**EXAMPLES[0], "id": f"o{i}", "question": f"Why {i}?"} for i in range(60)]
+    tokens = [np.zeros(0, np.int32)] * 60
+    teacher.steps_of(others, tokens)
+    assert lines == []
+    teacher.steps_of(others, tokens)
+    teacher.steps_of(others, tokens)
+    (line,) = lines
+    assert line.startswith("note: none of the first 120 examples has a teacher's row; the first is")
+    assert "'o0' (missing)" in line

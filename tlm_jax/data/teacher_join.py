@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import ml_dtypes
@@ -120,6 +120,7 @@ class OpenTeacher:
     Attributes:
       cache: the rows.
       counts: what was joined so far.
+      say: is given a line for people, should no example at all be found.
     """
 
     def __init__(self, join: TeacherJoin, vocabulary: Vocabulary):
@@ -137,6 +138,8 @@ class OpenTeacher:
         self.cache = TeacherCache.open(list(join.caches), on_damage=join.on_damage)
         self.cache.check_matches(teacher_fingerprint=join.teacher_fingerprint)
         self.counts = JoinCounts()
+        self.say: Callable[[str], None] = lambda line: None
+        self._said = False
         self._lock = threading.Lock()
         student = token_table(vocabulary)
         self._mapper: RowMapper | None = None
@@ -211,6 +214,7 @@ class OpenTeacher:
             if row is None:
                 stale = self.cache.keys_of(str(example.get("id", "")))
                 self._count_without("stale" if stale else "missing", example)
+        self._say_if_none()
         return found
 
     def _aligned(
@@ -225,6 +229,18 @@ class OpenTeacher:
                 return [error]
             # One of them is wrong: the others are not to suffer for it.
             return [self._aligned([row], [ids])[0] for row, ids in zip(rows, tokens)]
+
+    def _say_if_none(self) -> None:
+        """Tells, once, of a cache that seems to be of other examples, before a long run ends."""
+        with self._lock:
+            counts = self.counts
+            first = not self._said and counts.examples >= _ENOUGH_TO_TELL
+            self._said = self._said or first
+        if first and not counts.matched:
+            self.say(
+                f"note: none of the first {counts.examples:,} examples has a teacher's row; the "
+                f"first is {counts.first_unmatched}. TEACHER_ON_UNMATCHED='stop' ends a run there."
+            )
 
     def _count_without(self, why: str, example: Example, detail: str = "") -> None:
         text = f"{example.get('id')!r} ({why}{': ' + detail if detail else ''})"
@@ -293,3 +309,7 @@ def _resized(steps: Steps, kept: int, length: int) -> Steps:
         resized[field.name] = np.full(shape, fill_of(field.name), values.dtype)
         resized[field.name][:kept] = values[:kept]
     return dataclasses.replace(steps, **resized)
+
+
+_ENOUGH_TO_TELL = 100
+"""Examples; where so many have no row, a cache is not likely to be theirs."""

@@ -9,6 +9,7 @@ from tlm_jax.data.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.teacher_join import TeacherJoin
 from tlm_jax.data.vocabularies import check_vocabulary_fits
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
+from tlm_jax.runs import console
 from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.run_teacher import RunTeacher
@@ -49,6 +50,8 @@ def open_pipeline(run: RunConfig, rows: HostRows, teacher: RunTeacher | None = N
         prefetch_batches=run.data.prefetch_batches,
     )
     check_vocabulary_fits(pipeline.vocabulary, run.model.vocab_size)
+    if pipeline.teacher is not None:
+        pipeline.teacher.say = console.say
     return pipeline
 
 
