@@ -207,7 +207,8 @@ def test_hidden_states_travel_in_their_own_precision(tmp_path, registered):
     rows = write_cache(tmp_path / "cache", EXAMPLES, encoding=Hidden(), make=hidden)
     matrix = np.ones((width, table.size), np.float32)
     write_unembedding(tmp_path / "cache", StoredUnembedding(matrix))
-    batches, _ = read(tmp_path / "cache")
+    batches, teacher = read(tmp_path / "cache")
+    assert "candidates that the student has hold 100.0% of the mass" in teacher.counts.lines()[1]
     arrays = batches[0].arrays
     assert arrays["teacher_hidden"].dtype == ml_dtypes.bfloat16
     first = rows[batches[0].example_ids[0][0]]

@@ -253,6 +253,14 @@ def test_beam_makes_the_same_cache(tmp_path):
     assert ids[0] == ids[1]
 
 
+def test_probabilities_that_sum_above_one_are_named_where_nothing_is_left(tmp_path):
+    row = answer("The answer is 4")
+    tops = row["response"]["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+    tops[1]["logprob"] = math.log(0.5)
+    with pytest.raises(UserError, match="can be cached: 1 probabilities sum to more than 1"):
+        run("openai", write(tmp_path / "a.jsonl", row), to=tmp_path / "cache")
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [

@@ -293,7 +293,7 @@ def _as_they_are(row: TeacherRow, tokens: np.ndarray) -> tuple[Steps, Coverage] 
         )
     said = row.steps.weights[:kept] != 0
     soft = int(said.sum())
-    mass = 0.0
+    mass = float(soft)  # hidden states give whole distributions
     if isinstance(row.steps, StepDistributions):
         mass = float(np.exp(row.steps.logprobs[:kept][said].astype(np.float64)).sum())
     coverage = Coverage(soft=soft, dropped=len(tokens) - soft, kept_mass=mass)

@@ -133,7 +133,7 @@ def run_import(config: ImportConfig) -> Counter[str]:
                 writer.write(row)
                 tokens += len(row.token_ids)
     if not keys:
-        raise nothing_usable(config)
+        raise _nothing_usable(config, counts)
     write_examples(examples)
     _say(config, counts, survey, tokens, time.monotonic() - began)
     return counts
@@ -254,6 +254,10 @@ def nothing_usable(config: ImportConfig) -> UserError:
     counts: Counter[str] = Counter()
     for _ in usable(config, counts):
         pass
+    return _nothing_usable(config, counts)
+
+
+def _nothing_usable(config: ImportConfig, counts: Counter[str]) -> UserError:
     why = ", ".join(f"{n:,} {reason}" for reason, n in counts.most_common()) or "no solution"
     return UserError(f"nothing in {', '.join(map(str, config.files))} can be cached: {why}")
 

@@ -219,6 +219,10 @@ def test_questions_from_a_file_of_their_own(tmp_path):
             {"question": "?", "choices": [{"logprobs": {"content": [entry("a", 800.0)]}}]},
             "'800.0' is no log-probability",
         ),
+        (
+            {"question": "?", "sample": "x", "choices": [{"text": "a"}]},
+            "a.jsonl:1: sample is 'x', expected a whole number",
+        ),
     ],
 )
 def test_lines_that_are_no_answers(tmp_path, row, message):
@@ -275,6 +279,8 @@ def test_our_own_samples(tmp_path):
         (own(token_ids=[1, 2]), "do not fit: 2 tokens"),
         (own(token_ids=[1, 2, 9]), "token 9 is beyond the 4 of the vocabulary"),
         (own(candidates=[{"token_ids": [1]}] * 3), "do not fit"),
+        (own(question=None), "s.jsonl:1: the question is NoneType, expected text"),
+        (own(text=5), "s.jsonl:1: the text is int, expected text"),
     ],
 )
 def test_samples_that_are_none(tmp_path, row, message):

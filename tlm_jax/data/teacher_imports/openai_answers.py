@@ -62,7 +62,9 @@ def read_answers(path: Path, questions: Questions | None = None) -> Iterator[Cap
         identifier = str(row.get("custom_id", row.get("id", f"{path.stem}-{number}")))
         asked = _asked(row, identifier, questions, place)
         choices = _choices(row, place)
-        first = int(row.get("sample", 0))
+        first = row.get("sample", 0)
+        if not isinstance(first, int):
+            raise UserError(f"{place}: sample is {str(first)[:40]!r}, expected a whole number")
         for index, choice in enumerate(choices, start=first):
             alone = len(choices) == 1 and "sample" not in row
             yield Captured(

@@ -33,14 +33,17 @@ def read_samples(path: Path, table: TokenTable) -> Iterator[Captured]:
                     f"{place}: no sample of tlm_jax.infer: no field {name!r}; what servers "
                     "answer is imported as 'openai'"
                 )
-        question = row.get("question", row.get("prompt"))
+        question: Any = row.get("question", row.get("prompt"))
         if question is None and row.get("messages"):
             question = row["messages"][-1]["content"]
+        for name, value in (("question", question), ("text", row["text"])):
+            if not isinstance(value, str):
+                raise UserError(f"{place}: the {name} is {type(value).__name__}, expected text")
         answer, options = row.get("gold"), row.get("options")
         yield Captured(
             id=f"{row['id']}/{row['sample']}",
             place=place,
-            question=str(question),
+            question=question,
             text=row["text"].strip(),
             steps=_steps(row, table, place),
             question_id=str(row["id"]),
