@@ -253,6 +253,12 @@ def test_beam_makes_the_same_cache(tmp_path):
     assert ids[0] == ids[1]
 
 
+def test_half_a_surrogate_pair_is_left_out(tmp_path):
+    path = write(tmp_path / "a.jsonl", answer(RIGHT, question="\ud800?"))
+    with pytest.raises(UserError, match="can be cached: 1 halves of surrogate pairs"):
+        run("openai", path, to=tmp_path / "cache")
+
+
 def test_probabilities_that_sum_above_one_are_named_where_nothing_is_left(tmp_path):
     row = answer("The answer is 4")
     tops = row["response"]["choices"][0]["logprobs"]["content"][0]["top_logprobs"]

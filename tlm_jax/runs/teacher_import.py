@@ -286,6 +286,8 @@ def _checked(captured: Captured, config: ImportConfig, table: TokenTable | None)
     """
     if captured.steps is None:
         raise Unusable("without log-probabilities")
+    if any("\ud800" <= letter <= "\udfff" for letter in captured.question + captured.text):
+        raise Unusable("halves of surrogate pairs, which no file of UTF-8 can hold")
     if not captured.finished and not config.keep_unfinished:
         raise Unusable("unfinished")
     is_codex = config.source.startswith("codex")

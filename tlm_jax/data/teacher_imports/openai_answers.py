@@ -105,7 +105,8 @@ def _asked(
 def _last_user_message(row: Mapping[str, Any]) -> Any:
     request = row.get("request")
     body = request.get("body", request) if isinstance(request, Mapping) else row
-    for message in reversed(body.get("messages") or ()):
+    messages = body.get("messages")
+    for message in reversed(messages if isinstance(messages, list) else ()):
         if isinstance(message, Mapping) and message.get("role") == "user":
             return message.get("content")
     return body.get("prompt")

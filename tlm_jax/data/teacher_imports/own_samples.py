@@ -33,18 +33,18 @@ def read_samples(path: Path, table: TokenTable) -> Iterator[Captured]:
                     f"{place}: no sample of tlm_jax.infer: no field {name!r}; what servers "
                     "answer is imported as 'openai'"
                 )
-        question: Any = row.get("question", row.get("prompt"))
+        question, text = row.get("question", row.get("prompt")), row["text"]
         if question is None and row.get("messages"):
             question = row["messages"][-1]["content"]
-        for name, value in (("question", question), ("text", row["text"])):
-            if not isinstance(value, str):
-                raise UserError(f"{place}: the {name} is {type(value).__name__}, expected text")
+        if not isinstance(question, str) or not isinstance(text, str):
+            name, value = ("text", text) if isinstance(question, str) else ("question", question)
+            raise UserError(f"{place}: the {name} is {type(value).__name__}, expected text")
         answer, options = row.get("gold"), row.get("options")
         yield Captured(
             id=f"{row['id']}/{row['sample']}",
             place=place,
             question=question,
-            text=row["text"].strip(),
+            text=text.strip(),
             steps=_steps(row, table, place),
             question_id=str(row["id"]),
             answer=None if answer in (None, "") else str(answer),
