@@ -203,6 +203,12 @@ def _prompt(row: Mapping[str, Any], identifier: str, place: str, config: Solutio
     if config.question_field is not None:
         question = fields.value_at(row, config.question_field, (), place)
     text, messages = row.get("prompt", row.get("inputs")), row.get("messages")
+    options = row.get("options")
+    if messages is not None and not _are_messages(messages):
+        raise UserError(f"{place}: 'messages' must be a list of objects with role and content")
+    if options is not None and not _are_texts(options):
+        raise UserError(f"{place}: 'options' must be a list of texts")
+    question, text = question or None, text or None
     if question is None and text is None and messages:
         question = messages[-1].get("content")
     for name, value in (("question", question), ("prompt", text)):
@@ -214,9 +220,8 @@ def _prompt(row: Mapping[str, Any], identifier: str, place: str, config: Solutio
             "QUESTION_FIELD to name another field"
         )
     answer, kind = row.get("answer", row.get("gold")), row.get("kind", row.get("rule", "numeric"))
-    if kind not in RULES:
+    if not isinstance(kind, str) or kind not in RULES:
         raise UserError(f"{place}: kind {kind!r} is none of {', '.join(RULES)}")
-    options = row.get("options")
     return Prompt(
         id=identifier,
         place=place,
@@ -226,6 +231,17 @@ def _prompt(row: Mapping[str, Any], identifier: str, place: str, config: Solutio
         kind=kind,
         options=None if options is None else tuple(options),
         question=question,
+    )
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(message, Mapping) and _are_texts([message.get("role"), message.get("content")])
+        for message in value
     )
 
 
