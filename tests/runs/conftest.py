@@ -6,25 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_models import encoder_decoder
 
 from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.data.vocabularies import ByteVocabulary
-from tlm_jax.models.config import EncoderDecoderConfig
 from tlm_jax.optim.optimizers import AdamW
 from tlm_jax.optim.schedules import Constant
 from tlm_jax.runs.config import CheckpointConfig, DataConfig, RunConfig
 from tlm_jax.sharding.mesh import MeshShape
 
-TINY = EncoderDecoderConfig(
-    vocab_size=264,
-    embed_dim=16,
-    num_heads=2,
-    head_dim=8,
-    mlp_dim=32,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
-    dropout_rate=0.1,
-)
+TINY = encoder_decoder(264, dropout_rate=0.1)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_models import decoder_only, encoder_decoder
 
 from tlm_jax import cache_teacher
 from tlm_jax.data import tasks
@@ -16,7 +17,6 @@ from tlm_jax.data.vocabularies import ByteVocabulary, SentencePieceVocabulary
 from tlm_jax.data.vocabularies.token_bytes import token_table
 from tlm_jax.errors import UserError
 from tlm_jax.losses.distillation import Distillation
-from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
 from tlm_jax.runs.config import DataConfig
 from tlm_jax.runs.live_teacher import LiveTeacher
 from tlm_jax.runs.session import run_training
@@ -26,26 +26,8 @@ from tlm_jax.training.on_policy import OnPolicy
 
 BYTES = ByteVocabulary()
 PIECES = SentencePieceVocabulary("asset:word_problems")
-STUDENT = EncoderDecoderConfig(
-    vocab_size=264,
-    embed_dim=16,
-    num_heads=2,
-    head_dim=8,
-    mlp_dim=32,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
-    dropout_rate=0.0,
-)
-ALONE = DecoderOnlyConfig(
-    vocab_size=264,
-    embed_dim=16,
-    num_heads=2,
-    num_kv_heads=2,
-    head_dim=8,
-    mlp_dim=32,
-    num_layers=1,
-    dropout_rate=0.0,
-)
+STUDENT = encoder_decoder(264)
+ALONE = decoder_only(264)
 
 
 def metrics(model_dir: str) -> list[dict]:
@@ -167,6 +149,12 @@ def test_cached_and_live_teachers_say_the_same(tiny_run, teachers, tmp_path):
         assert rows[encoding]["teacher_share"] == 1
         np.testing.assert_allclose(
             rows[encoding]["divergence"], rows["live"]["divergence"], rtol=tolerance
+        )
+    objective = DistillationObjective(Distillation(support="renormalized"))
+    join = TeacherJoin([str(tmp_path / "hidden")])
+    with pytest.raises(UserError, match=r"SUPPORT is 'renormalized', but .* holds hidden states"):
+        distil(
+            tiny_run, "refused", join, task=f"{name}_with_teacher", objective=objective, **fields
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from tiny_models import decoder_only, encoder_decoder
 
 from tlm_jax import models, trees
 from tlm_jax.checkpoints.conversion import convert
@@ -21,7 +22,6 @@ from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import in_memory
 from tlm_jax.losses.matching import Attention, HiddenStates
-from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
 from tlm_jax.models.lora import LoraConfig
 from tlm_jax.runs import parts
 from tlm_jax.runs.config import CheckpointConfig, EvaluationConfig
@@ -30,20 +30,9 @@ from tlm_jax.runs.session import run_training
 from tlm_jax.sharding.mesh import MeshShape
 from tlm_jax.training.distillation import DistillationObjective
 
-STUDENT = EncoderDecoderConfig(
-    vocab_size=264,
-    embed_dim=16,
-    num_heads=2,
-    head_dim=8,
-    mlp_dim=32,
-    num_encoder_layers=1,
-    num_decoder_layers=2,
-    dropout_rate=0.0,
-)
+STUDENT = encoder_decoder(264, num_decoder_layers=2)
 WIDER = dataclasses.replace(STUDENT, embed_dim=24, num_heads=3, num_decoder_layers=3)
-ALONE = DecoderOnlyConfig(
-    vocab_size=264, embed_dim=24, num_heads=3, head_dim=8, mlp_dim=32, num_layers=2
-)
+ALONE = decoder_only(264, embed_dim=24, num_heads=3, num_layers=2)
 MATCHING = (
     HiddenStates(((0, 1), (-1, -1)), weight=0.5),
     HiddenStates(((0, 0),), "cosine", stack="encoder"),

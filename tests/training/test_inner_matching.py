@@ -6,25 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_models import decoder_only, encoder_decoder
 
 from tlm_jax import models
 from tlm_jax.losses.matching import Attention, HiddenStates
-from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
 from tlm_jax.training.distillation import LiveArrays, LiveModel, live_teacher
 from tlm_jax.training.matching import InnerMatching
 
-PAIR = EncoderDecoderConfig(
-    vocab_size=32,
-    embed_dim=8,
-    num_heads=2,
-    head_dim=4,
-    mlp_dim=8,
-    num_encoder_layers=1,
-    num_decoder_layers=2,
-)
-ALONE = DecoderOnlyConfig(
-    vocab_size=32, embed_dim=8, num_heads=2, head_dim=4, mlp_dim=8, num_layers=2
-)
+PAIR = encoder_decoder(32, num_decoder_layers=2)
+ALONE = decoder_only(32, num_layers=2)
 
 
 @pytest.fixture

@@ -4,25 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_models import decoder_only, encoder_decoder
 
 from tlm_jax import models
 from tlm_jax.data.converters import make_converter
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
 from tlm_jax.decoding.greedy import greedy
 from tlm_jax.errors import UserError
-from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
 from tlm_jax.optim.schedules import Linear
 from tlm_jax.sharding.mesh import MeshShape, make_mesh
 from tlm_jax.training.on_policy import OnPolicy, OnPolicySampler, on_policy_batch
 
 EOS = 1
-SIZES = {"vocab_size": 24, "embed_dim": 16, "num_heads": 2, "head_dim": 8, "mlp_dim": 32}
-MODELS = {
-    "encoder_decoder": EncoderDecoderConfig(
-        **SIZES, num_encoder_layers=1, num_decoder_layers=1, dropout_rate=0.0
-    ),
-    "decoder_only": DecoderOnlyConfig(**SIZES, num_kv_heads=2, num_layers=1, dropout_rate=0.0),
-}
+MODELS = {"encoder_decoder": encoder_decoder(24), "decoder_only": decoder_only(24)}
 INPUTS = [[7, 8, 5, 1], [8, 4, 9, 3, 1], [6, 1]]
 LENGTHS = {"inputs": 6, "targets": 7}
 

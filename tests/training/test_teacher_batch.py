@@ -5,33 +5,15 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from tiny_models import decoder_only, encoder_decoder
 
 from tlm_jax import models
 from tlm_jax.data.converters import make_converter
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
-from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
 from tlm_jax.training.teacher_batch import teacher_batch
 
-PAIR = EncoderDecoderConfig(
-    vocab_size=40,
-    embed_dim=16,
-    num_heads=2,
-    head_dim=8,
-    mlp_dim=32,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
-    dropout_rate=0.0,
-)
-ALONE = DecoderOnlyConfig(
-    vocab_size=40,
-    embed_dim=16,
-    num_heads=2,
-    num_kv_heads=1,
-    head_dim=8,
-    mlp_dim=32,
-    num_layers=2,
-    dropout_rate=0.0,
-)
+PAIR = encoder_decoder(40)
+ALONE = decoder_only(40, num_kv_heads=1, num_layers=2)
 INPUTS = ([7, 8, 5, 1], [8, 4, 9, 3, 1], [6, 1])
 TARGETS = ([3, 9, 1], [4, 1], [11, 12, 13, 1])
 

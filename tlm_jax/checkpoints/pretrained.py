@@ -199,8 +199,8 @@ def _base_path(path: Path, identity: BaseModel) -> Path:
 
 
 def companions_beside(directory: Path) -> dict[str, Path | bytes]:
-    """Returns the tokenizer files of a directory."""
-    names = hugging_face.TOKENIZER_FILES
+    """Returns the tokenizer files of a directory, and the note of which vocabulary it was."""
+    names = (*hugging_face.TOKENIZER_FILES, native.VOCABULARY_FILE)
     return {name: directory / name for name in names if (directory / name).is_file()}
 
 

@@ -90,6 +90,8 @@ def _evaluate(
         eval_sets = _open_sets(config, _vocabulary(config, tokenizer), known)
         for eval_set in eval_sets:
             check_vocabulary_fits(eval_set.vocabulary, source.config.vocab_size)
+            if config.data.vocabulary is None:
+                tokenizer.check(eval_set.vocabulary, "set VOCABULARY to the one of its training")
         load = functools.cache(lambda: _load(name, source, config))  # if anything is missing
         found = []
         for eval_set in eval_sets:

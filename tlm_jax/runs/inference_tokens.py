@@ -20,6 +20,7 @@ from tlm_jax.data.vocabularies.hugging_face import HuggingFaceVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference_config import PromptsConfig
 from tlm_jax.runs.inference_prompts import Prompt
+from tlm_jax.runs.trained_vocabulary import check_trained_with
 
 
 class TokenizerFiles:
@@ -41,6 +42,14 @@ class TokenizerFiles:
     def close(self) -> None:
         """Deletes the copies."""
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def check(self, vocabulary: Vocabulary, remedy: str) -> None:
+        """Refuses a vocabulary that the model is known not to be trained with.
+
+        Raises:
+          UserError: with `remedy`.
+        """
+        check_trained_with(self.directory, self.model, vocabulary, remedy)
 
     def template(self) -> ChatTemplate:
         """Returns the chat template.
@@ -69,7 +78,7 @@ def model_vocabulary(
       modules: further modules that register tasks.
 
     Raises:
-      UserError: there is none.
+      UserError: there is none, or the task's is not the one that the model was trained with.
     """
     if named is not None:
         return vocabulary_from_name(named)
@@ -82,7 +91,9 @@ def model_vocabulary(
             "'asset:word_problems', with which the tasks that come with the library are read"
         )
     tasks.load_tasks(modules)
-    return task_vocabulary(task)
+    vocabulary = task_vocabulary(task)
+    files.check(vocabulary, "set VOCABULARY to the one of its training")
+    return vocabulary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,12 +11,14 @@ from tlm_jax.checkpoints.formats import native
 from tlm_jax.checkpoints.loading import load_array, load_params, with_run_choices
 from tlm_jax.checkpoints.optimizer_slots import load_optimizer_state
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import in_memory
 from tlm_jax.models.config import ModelConfig
 from tlm_jax.runs import console, files
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.trainable import of_model
+from tlm_jax.runs.trained_vocabulary import trained_fingerprint, trained_vocabulary_text
 from tlm_jax.training.state import TrainState
 
 
@@ -77,10 +79,13 @@ def initial_state(
     return source, state
 
 
-def describe_model(model_dir: Path, run: RunConfig, source: Pretrained | None) -> None:
-    """Writes model.json, and the tokenizer files of the model that training starts from.
+def describe_model(
+    model_dir: Path, run: RunConfig, source: Pretrained | None, vocabulary: Vocabulary
+) -> None:
+    """Writes model.json, vocabulary.json, and the tokenizer files of the model one starts from.
 
-    With them MODEL_DIR can be converted, continued from and served like any other model.
+    With them MODEL_DIR can be converted, continued from and served like any other model. Says so
+    where training gives the ids of that model another meaning.
     """
     hugging_face: Any = None
     if source is not None:
@@ -95,3 +100,10 @@ def describe_model(model_dir: Path, run: RunConfig, source: Pretrained | None) -
     for name, content in (source.companions if source is not None else {}).items():
         data = content.read_bytes() if isinstance(content, Path) else content
         files.write_bytes(model_dir / name, data)
+        if name == native.VOCABULARY_FILE and trained_fingerprint(data) != vocabulary.fingerprint:
+            console.say(
+                "note: the checkpoint to start from was trained with another vocabulary: its ids "
+                "stand for other tokens now"
+            )
+    trained = trained_vocabulary_text(vocabulary)
+    files.write_text(model_dir / native.VOCABULARY_FILE, trained)

@@ -114,6 +114,12 @@ class _CachedTeacher(RunTeacher):
         self._opened = OpenTeacher(join, vocabulary)
         cache = self._opened.cache
         if cache.encoding.name == "hidden":
+            if self._stored() is not None and settings.support != "tail":
+                raise UserError(
+                    f"SUPPORT is {settings.support!r}, but {join.caches[0]} holds hidden states, "
+                    "so that whole distributions are compared and there are no candidates: leave "
+                    "SUPPORT out, or use a cache of the encoding topk"
+                )
             return  # whole distributions: any temperature, any divergence
         if cache.header.temperature != settings.temperature:
             raise UserError(
@@ -184,7 +190,10 @@ class _LiveTeacher(RunTeacher):
         config = with_run_choices(self._source.config, dtype=settings.dtype, dropout_rate=0.0)
         self.live = LiveModel(config, settings.num_candidates)
         student = student_vocabulary(run)
-        vocabulary = self._vocabulary() or student
+        vocabulary = self._vocabulary()
+        if vocabulary is None:
+            vocabulary = student
+            self._files.check(student, "set TEACHER_VOCABULARY to the one of its training")
         check_vocabulary_fits(vocabulary, config.vocab_size)
         self._student_ids: np.ndarray | None = None
         if vocabulary.fingerprint == student.fingerprint:

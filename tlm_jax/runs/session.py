@@ -92,7 +92,7 @@ class _Session:
         files.write_configuration(self.model_dir, configuration)
         info = models.model_info(run.model, self.parts.mesh)
         files.write_text(self.model_dir / "model-info.txt", info)
-        pretrained.describe_model(self.model_dir, run, self.source)
+        pretrained.describe_model(self.model_dir, run, self.source, self.pipeline.vocabulary)
         console.start(run, self.parts.mesh, origin)
         if self.base is not None:
             console.say(adapters.summary(run, self.base, self.state))

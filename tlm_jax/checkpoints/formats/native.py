@@ -2,6 +2,7 @@
 
 DIRECTORY/
   model.json          the model's configuration, and config.json of where it came from
+  vocabulary.json     which vocabulary training used, by its fingerprint
   checkpoints/0/      a checkpoint as training writes them, with parameters only
   tokenizer.json ...  whatever lay beside the source
 """
@@ -34,6 +35,7 @@ from tlm_jax.models.config import ModelConfig
 from tlm_jax.models.config_json import config_from_json, config_to_json
 
 MODEL_FILE = "model.json"
+VOCABULARY_FILE = "vocabulary.json"
 _FORMAT = 1
 
 

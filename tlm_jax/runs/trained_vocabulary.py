@@ -1,0 +1,48 @@
+"""Which vocabulary a model was trained with: equal sizes do not make ids mean the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tlm_jax.checkpoints.formats.native import VOCABULARY_FILE
+from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.errors import UserError
+
+
+def trained_vocabulary_text(vocabulary: Vocabulary) -> str:
+    """Returns the content of vocabulary.json."""
+    content = {"fingerprint": vocabulary.fingerprint, "size": vocabulary.size}
+    return json.dumps(content, indent=1) + "\n"
+
+
+def trained_fingerprint(content: bytes) -> str | None:
+    """Returns the fingerprint in vocabulary.json; None where it cannot be read."""
+    try:
+        found = json.loads(content)
+        return str(found["fingerprint"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def check_trained_with(directory: Path, model: Path, vocabulary: Vocabulary, remedy: str) -> None:
+    """Refuses a vocabulary that nobody has named and that is not the one the model knows.
+
+    Args:
+      directory: holds vocabulary.json, if the model has one.
+      model: what messages call it.
+      vocabulary: that its ids would be read with.
+      remedy: what to set.
+
+    Raises:
+      UserError: the model was trained with another.
+    """
+    file = directory / VOCABULARY_FILE
+    if not file.is_file():
+        return
+    trained = trained_fingerprint(file.read_bytes())
+    if trained not in (None, vocabulary.fingerprint):
+        raise UserError(
+            f"the model {model} was trained with another vocabulary than that of "
+            f"{vocabulary.size} tokens that would be used here; {remedy}"
+        )
