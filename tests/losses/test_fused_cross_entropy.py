@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from closeness import assert_close
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -48,16 +49,6 @@ def with_gradient(function, **options):
         return output.loss.mean(), output
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))
-
-
-def assert_close(got, expected, rtol=2e-5, atol=1e-6):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(
-            np.asarray(a, np.float32), np.asarray(b, np.float32), rtol=rtol, atol=atol
-        ),
-        got,
-        expected,
-    )
 
 
 @pytest.mark.parametrize("chunk_tokens", [1, 8, 12, 1000])  # 7, 4, 3 chunks, the last padded; 1

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from closeness import assert_close
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -76,16 +77,6 @@ def with_gradient(function, **options):
         return output.loss.mean(), output
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))
-
-
-def assert_close(got, expected, rtol=2e-5, atol=1e-6):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(
-            np.asarray(a, np.float32), np.asarray(b, np.float32), rtol=rtol, atol=atol
-        ),
-        got,
-        expected,
-    )
 
 
 @functools.cache
