@@ -13,8 +13,9 @@ from tlm_jax.losses.matching import Attention, HiddenStates
 from tlm_jax.training.distillation import LiveArrays, LiveModel, live_teacher
 from tlm_jax.training.matching import InnerMatching
 
-PAIR = encoder_decoder(32, num_decoder_layers=2)
-ALONE = decoder_only(32, num_layers=2)
+SIZES = {"embed_dim": 8, "head_dim": 4, "mlp_dim": 8}
+PAIR = encoder_decoder(32, num_decoder_layers=2, **SIZES)
+ALONE = decoder_only(32, num_layers=2, **SIZES)
 
 
 @pytest.fixture

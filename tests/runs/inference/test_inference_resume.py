@@ -122,9 +122,10 @@ def test_ctrl_c_does_not_wait_for_answers_under_way(server, prompts, tmp_path):
     command += [f"PROMPTS={prompts}", f"OUTPUT_DIR={tmp_path / 'out'}"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 300
-        while not server.requests and time.monotonic() < deadline:
+        while len(server.requests) < 4 and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert server.requests
+        assert len(server.requests) == 4
+        time.sleep(1)  # now it waits for them
         process.send_signal(signal.SIGINT)
         _, shown = process.communicate(timeout=15)
     assert shown == "stopped; all samples so far are safe, and the same command goes on\n"
