@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlm_jax.data.shuffle import permute
+from tlm_jax.data.shuffle import chosen, permute
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,3 +59,26 @@ def test_neighbours_are_spread_evenly():
 def test_an_empty_set_is_refused():
     with pytest.raises(ValueError, match="set of 0"):
         permute(np.arange(0), 0, 1)
+
+
+def test_a_sample_is_spread_fixed_and_grows():
+    found = chosen(6511, 200, 0)
+    assert found.tolist() == sorted(set(found.tolist()))
+    assert chosen(6511, 200, 0).tolist() == found.tolist()
+    assert chosen(6511, 200, 1).tolist() != found.tolist()
+    assert set(found.tolist()) < set(chosen(6511, 300, 0).tolist())
+    # 27 tasks of 241 examples one behind the other: the first 200 would be of one task.
+    assert len(set(found // 242)) == 27
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "seed", "indices"),
+    [
+        (5, None, 0, [0, 1, 2, 3, 4]),
+        (5, 9, 0, [0, 1, 2, 3, 4]),
+        (5, 2, None, [0, 1]),
+        (None, 3, 0, [0, 1, 2]),
+    ],
+)
+def test_which_examples_are_chosen(size, count, seed, indices):
+    assert chosen(size, count, seed).tolist() == indices

@@ -40,7 +40,8 @@ def _expected(logits, *, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0):
     if top_k:
         keep &= tempered >= tempered[order[min(top_k, len(order)) - 1]]
     if top_p < 1:
-        number = np.searchsorted(np.cumsum(tempered[order]), top_p) + 1
+        left = np.where(keep, tempered, 0.0)[order]
+        number = np.searchsorted(np.cumsum(left / left.sum()), top_p) + 1
         keep &= tempered >= tempered[order[min(number, len(order)) - 1]]
     keep &= tempered >= min_p * tempered.max()
     kept = np.where(keep, tempered, 0.0)
@@ -96,6 +97,28 @@ def test_weights_keep_what_sorting_would_keep(seed, spread, top_k, top_p, min_p,
     expected = _expected(logits.astype(np.float64), **setting)
     # A token whose cumulative mass is top_p to the last bit may fall on either side.
     np.testing.assert_allclose(kept / kept.sum(), expected, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "kept"),
+    [
+        # 0.4, 0.3, 0.2, 0.1: behind a top_k of 2 they are 4/7 and 3/7, behind 3 4/9, 3/9 and 2/9.
+        (0, 0.5, 2),
+        (2, 0.5, 1),
+        (2, 0.6, 2),
+        (3, 0.42, 1),
+        (3, 0.75, 2),
+        (3, 0.8, 3),
+    ],
+)
+def test_top_p_is_of_what_top_k_left(top_k, top_p, kept):
+    logits = jnp.log(jnp.asarray([[0.4, 0.3, 0.2, 0.1]]))
+    found = np.asarray(weights(logits, _rows(1, top_k=top_k, top_p=top_p)))[0]
+    assert np.count_nonzero(found) == kept
+    alone = np.asarray(weights(logits, _rows(1, top_p=top_p)))[0]
+    beside = _rows(2, top_p=top_p)._replace(top_k=jnp.asarray([top_k, 0]))
+    both = np.asarray(weights(jnp.concatenate([logits, logits]), beside))
+    np.testing.assert_array_equal(both, [found, alone])
 
 
 def test_a_draw_depends_on_its_own_row_seed_and_position_only():

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from tlm_jax.data import tasks
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
+from tlm_jax.data.sources import ListSource
 from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.batching import count_truncated_prompts
-from tlm_jax.evaluation.eval_set import EvalSet, fit_prompts
+from tlm_jax.evaluation.eval_set import EvalSet, fit_prompts, load_eval_sets
 
 WHY = "the window of tiny, 16 tokens with the answer,"
 
@@ -75,3 +77,35 @@ def test_a_task_of_targets_only_has_no_prompts():
         "x", TokenizedExamples(targets, ("a",), ({"id": "a"},)), made.vocabulary, {"targets": 4}
     )
     assert fit_prompts(bare, 3, "error", WHY) is bare
+
+
+@pytest.fixture
+def grouped():
+    """Forty examples, ten of each subject one behind the other."""
+    examples = [
+        {"id": f"{subject}-{n}", "inputs": f"{subject} {n}", "targets": "x"}
+        for subject in "abcd"
+        for n in range(10)
+    ]
+    tasks.register_task("eval_set_grouped", ListSource({"test": examples}))
+    yield "eval_set_grouped"
+    tasks.unregister("eval_set_grouped")
+
+
+def ids_of(name, **settings):
+    lengths = {"inputs": 9, "targets": 4}
+    (found,) = load_eval_sets(name, "test", feature_lengths=lengths, **settings)
+    return list(found.examples.ids)
+
+
+def test_some_examples_are_of_every_subject(grouped):
+    every = ids_of(grouped)
+    found = ids_of(grouped, num_examples=12)
+    assert len(found) == 12
+    assert {name[0] for name in found} == set("abcd")
+    assert found == [name for name in every if name in found]
+    assert ids_of(grouped, num_examples=12) == found
+    assert set(found) < set(ids_of(grouped, num_examples=20))
+    assert ids_of(grouped, num_examples=12, examples_seed=1) != found
+    assert ids_of(grouped, num_examples=12, examples_seed=None) == every[:12]
+    assert ids_of(grouped, num_examples=99) == every

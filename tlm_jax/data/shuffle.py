@@ -39,6 +39,24 @@ def permute(
     return images.astype(np.int64)
 
 
+def chosen(size: int | None, count: int | None, seed: int | None) -> Int[np.ndarray, "n"]:
+    """Returns the indices of `count` of `size` examples, in ascending order.
+
+    A larger count holds the same examples and further ones. Files are often grouped by task,
+    subject or difficulty, so the first of them stand for a part only.
+
+    Args:
+      size: how many there are; None for no end, of which the first are taken.
+      count: how many are wanted; None, or more than there are, for all.
+      seed: of the sample; None takes the first ones.
+    """
+    counts = [n for n in (size, count) if n is not None]
+    assert counts, "all of an endless number"
+    if size is None or seed is None or min(counts) == size:
+        return np.arange(min(counts))
+    return np.sort(permute(np.arange(min(counts)), size, seed))
+
+
 def _feistel(
     values: Integer[np.ndarray, "n"], keys: Integer[np.ndarray, "n"], half_bits: int
 ) -> Integer[np.ndarray, "n"]:

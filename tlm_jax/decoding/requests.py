@@ -28,7 +28,7 @@ class Sampling:
       max_new_tokens: the most tokens generated, at least 1.
       temperature: divides logits before all that follows but the penalty; 0 is greedy.
       top_k: draws from the k most probable tokens; 0 is off.
-      top_p: draws from the fewest tokens that have this mass; 1 is off.
+      top_p: draws from the fewest tokens with this share of the mass that `top_k` left; 1 is off.
       min_p: draws from tokens with at least this share of the largest probability; 0 is off.
       repetition_penalty: divides positive and multiplies negative logits of tokens seen before, in
         a decoder-only model's prompt too; 1 is off.

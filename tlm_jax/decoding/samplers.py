@@ -20,7 +20,8 @@ class RowSampling(NamedTuple):
     Attributes:
       temperature: divides logits; 0 takes the most probable token.
       top_k: keeps the k most probable tokens; 0 keeps all.
-      top_p: keeps the fewest most probable tokens whose mass reaches this share; 1 keeps all.
+      top_p: keeps the fewest most probable tokens whose mass reaches this share of what `top_k`
+        left; 1 keeps all.
       min_p: keeps tokens with at least this share of the largest probability; 0 keeps all.
       repetition_penalty: see `penalized`; 1 changes nothing.
       seed: the upper and lower halves of each row's seed.
@@ -60,9 +61,9 @@ def choose(
 def weights(logits: Float[Array, "B V"], rows: RowSampling) -> Float[Array, "B V"]:
     """Returns the probabilities that `choose` draws from, times a constant of the row.
 
-    Temperature first, then each truncation of the tempered distribution: a token is kept if all of
-    `top_k`, `top_p` (of the whole mass) and `min_p` keep it. Tokens exactly as probable as the
-    least one that is kept are kept too.
+    Temperature first, then `top_k`, then `top_p` of the mass that `top_k` left, as transformers
+    and vLLM have it, and `min_p`, whose limit follows from the most probable token alone. Tokens
+    exactly as probable as the least one that is kept are kept too.
     """
     temperature = jnp.where(rows.temperature > 0, rows.temperature, 1.0)[:, None]
     relative = jnp.exp((logits - jnp.max(logits, axis=-1, keepdims=True)) / temperature)
@@ -72,16 +73,17 @@ def weights(logits: Float[Array, "B V"], rows: RowSampling) -> Float[Array, "B V
     def of_top_k() -> jax.Array:
         return _least_of_top(bits, jnp.where(rows.top_k > 0, rows.top_k, logits.shape[-1]))
 
-    def of_top_p() -> jax.Array:
-        mass = jnp.where(rows.top_p < 1, rows.top_p, 0.0) * jnp.sum(relative, axis=-1)
-        return _least_of_mass(bits, relative, mass)
-
     # Each takes 30 passes over V: none where no row asks for it.
     everything = jnp.zeros_like(rows.top_k)
-    least_bits = jnp.maximum(
-        jax.lax.cond(jnp.any(rows.top_k > 0), of_top_k, lambda: everything),
-        jax.lax.cond(jnp.any(rows.top_p < 1), of_top_p, lambda: everything),
-    )
+    least_of_k = jax.lax.cond(jnp.any(rows.top_k > 0), of_top_k, lambda: everything)
+
+    def of_top_p() -> jax.Array:
+        left = jnp.where(bits >= least_of_k[:, None], relative, 0.0)
+        mass = jnp.where(rows.top_p < 1, rows.top_p, 0.0) * jnp.sum(left, axis=-1)
+        return _least_of_mass(bits, left, mass)
+
+    least_of_p = jax.lax.cond(jnp.any(rows.top_p < 1), of_top_p, lambda: everything)
+    least_bits = jnp.maximum(least_of_k, least_of_p)
     least = jnp.maximum(jax.lax.bitcast_convert_type(least_bits, jnp.float32), rows.min_p)
     return jnp.where(relative >= least[:, None], relative, 0.0)
 

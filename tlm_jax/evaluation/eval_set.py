@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from tlm_jax.data.ragged import Ragged, TokenizedExamples, spans
+from tlm_jax.data.shuffle import chosen
 from tlm_jax.data.store import Reader, open_readers
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
@@ -41,15 +42,18 @@ def load_eval_sets(
     *,
     feature_lengths: Mapping[str, int],
     num_examples: int | None = None,
+    examples_seed: int | None = 0,
     vocabulary: Vocabulary | None = None,
 ) -> list[EvalSet]:
-    """Loads the first `num_examples` of a task, or of each task of a mixture.
+    """Loads `num_examples` of a task, or of each task of a mixture, in the task's order.
 
     Args:
       name: a registered task or mixture.
       split: one of the task's splits.
       feature_lengths: most tokens of each feature of the task.
       num_examples: None means all.
+      examples_seed: which ones (`data.shuffle.chosen`); None takes the first, as an endless split
+        does.
       vocabulary: replaces the task's own.
 
     Raises:
@@ -58,7 +62,12 @@ def load_eval_sets(
     """
     _, readers = open_readers(name, split, feature_lengths=feature_lengths, vocabulary=vocabulary)
     return [
-        EvalSet(task, _read(reader, split, num_examples), reader.vocabulary, dict(feature_lengths))
+        EvalSet(
+            task,
+            _read(reader, split, num_examples, examples_seed),
+            reader.vocabulary,
+            dict(feature_lengths),
+        )
         for task, reader in readers.items()
     ]
 
@@ -110,14 +119,16 @@ def _check_not_empty(eval_set: EvalSet, inputs: Ragged) -> None:
             )
 
 
-def _read(reader: Reader, split: str, num_examples: int | None) -> TokenizedExamples:
+def _read(
+    reader: Reader, split: str, num_examples: int | None, examples_seed: int | None
+) -> TokenizedExamples:
     name = reader.name
     if reader.num_examples is None and num_examples is None:
         raise UserError(
             f"split {split!r} of evaluation task {name!r} has no end: set num_examples of the "
             "evaluation, to 200 say"
         )
-    count = min(n for n in (reader.num_examples, num_examples) if n is not None)
-    if count < 1:
+    indices = chosen(reader.num_examples, num_examples, examples_seed)
+    if not indices.size:
         raise UserError(f"split {split!r} of evaluation task {name!r} has no examples to take")
-    return reader.read(np.arange(count))
+    return reader.read(indices)

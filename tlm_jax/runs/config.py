@@ -55,7 +55,8 @@ class EvaluationConfig:
       tasks: names; empty means no evaluation.
       split: of those tasks.
       period_steps: evaluated at every multiple, and at the end.
-      num_examples: the first so many of each task; None means all.
+      num_examples: so many of each task; None means all.
+      examples_seed: which ones, a sample that this seed fixes; None: the first.
       batch_size: rows decoded at a time.
       max_decode_tokens: longest generation; None means the targets' feature length.
       show_examples: how many predictions are printed at the end of training.
@@ -65,6 +66,7 @@ class EvaluationConfig:
     split: str = "validation"
     period_steps: int = 1000
     num_examples: int | None = None
+    examples_seed: int | None = 0
     batch_size: int = 32
     max_decode_tokens: int | None = None
     show_examples: int = 3

@@ -66,6 +66,7 @@ def open_eval_sets(run: RunConfig) -> list[EvalSet]:
             run.evaluation.split,
             feature_lengths=run.feature_lengths,
             num_examples=run.evaluation.num_examples,
+            examples_seed=run.evaluation.examples_seed,
             vocabulary=named_vocabulary(run.data),
         )
     ]

@@ -38,7 +38,8 @@ class EvalConfig:
       rank_continuation: another template of an option.
       grading_rule: a rule of `tlm_jax.grade` for all answers; None: the kind that each example
         names. Options are compared as they are.
-      num_examples: the first so many of each task; None means all.
+      num_examples: so many of each task; None means all.
+      examples_seed: which ones, a sample that this seed fixes; None: the first.
       batch_size: rows at a time.
       max_decode_tokens: longest generation; None means the targets' feature length.
       num_samples: samples a question.
@@ -67,6 +68,7 @@ class EvalConfig:
     rank_continuation: str | None = None
     grading_rule: str | None = None
     num_examples: int | None = None
+    examples_seed: int | None = 0
     batch_size: int = 32
     max_decode_tokens: int | None = None
     num_samples: int = 8

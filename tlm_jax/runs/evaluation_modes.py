@@ -22,6 +22,7 @@ from tlm_jax.evaluation.predictions import Prediction
 from tlm_jax.runs.evaluation_config import EvalConfig
 from tlm_jax.runs.evaluation_rank import rank
 from tlm_jax.runs.evaluation_subject import Subject, text_of, traits_of
+from tlm_jax.runs.inference_jobs import sample_seed
 from tlm_jax.sharding import rules
 
 
@@ -61,6 +62,8 @@ def self_consistency(subject: Subject, eval_set: EvalSet, config: EvalConfig) ->
 
     With several hosts each draws the samples of its share of the questions, by a copy of the model
     of its own; a sample's seed says all about it, so results do not depend on how many there are.
+    The seed is drawn from SEED, the question's id and the sample's number, as `tlm_jax.infer` does:
+    questions that shared their random numbers would be answered rightly or wrongly together.
     """
     eval_set = subject.fitted(eval_set, config)
     records = eval_set.examples.records
@@ -113,9 +116,14 @@ def _drawn(
         temperature=config.temperature,
         top_p=config.top_p,
     )
-    seeds = [config.seed * config.num_samples + i for i in range(config.num_samples)]
+    names = [name or str(i) for i, name in enumerate(eval_set.examples.ids)]
     requests = (
-        Generation(id=i, prompt=prompt, seeds=seeds, sampling=sampling)
+        Generation(
+            id=i,
+            prompt=prompt,
+            seeds=[sample_seed(config.seed, names[i], n) for n in range(config.num_samples)],
+            sampling=sampling,
+        )
         for i, prompt in prompts.items()
     )
     return {

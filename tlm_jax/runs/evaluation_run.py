@@ -152,6 +152,7 @@ def _open_sets(
             config.split,
             feature_lengths=config.feature_lengths,
             num_examples=config.num_examples,
+            examples_seed=config.examples_seed,
             vocabulary=vocabulary,
         )
     ]

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.evaluation.outcomes import Outcome, Question, Sample, as_lines
 from tlm_jax.runs import files
 from tlm_jax.runs.evaluation_config import EvalConfig
+
+_VERSION = 2
+"""Of what decides an outcome beside its settings: how answers are drawn and read."""
 
 _DECIDES_NOTHING = (
     *("output_dir", "checkpoints", "tasks", "modes", "batch_size", "show_questions", "mesh"),
@@ -94,12 +98,21 @@ def outcome_key(config: EvalConfig, source: Pretrained, eval_set: EvalSet) -> st
     stats = [(path.name, path.stat()) for path in source.files]
     model = sorted((name, found.st_size, found.st_mtime_ns) for name, found in stats)
     digest = hashlib.sha256()
-    for part in (settings, str(source.path), source.step, model, eval_set.vocabulary.fingerprint):
+    vocabulary = eval_set.vocabulary.fingerprint
+    for part in (_VERSION, settings, str(source.path), source.step, model, vocabulary):
         digest.update(json.dumps(part, sort_keys=True, default=repr).encode("utf-8", "replace"))
     for record in eval_set.examples.records:
-        written = {name: str(value) for name, value in record.items()}
+        written = {name: _whole(value) for name, value in record.items()}
         digest.update(json.dumps(written, sort_keys=True).encode("ascii"))
     return digest.hexdigest()
+
+
+def _whole(value: str | np.ndarray) -> str | list[Any]:
+    """Returns a field for hashing; NumPy's own text of a long array leaves out its middle."""
+    if isinstance(value, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return [str(value.dtype), value.shape, digest]
+    return str(value)
 
 
 def _question(fields: Mapping[str, Any]) -> Question:

@@ -24,7 +24,8 @@ class PromptsConfig:
         rule of `tlm_jax.grade`, "numeric" if there is none) and, of a choice, `options`.
       mixture_or_task_name: a registered task or mixture instead of a file.
       split: of the task.
-      num_examples: the first so many prompts of the file or of each task; None means all.
+      num_examples: so many prompts of the file or of each task; None means all.
+      examples_seed: which ones, a sample that this seed fixes; None: the first.
       chat: whether a text prompt is asked as a user's message, by the model's chat template.
       system: a system message before it.
       data_dir: folder with the data sets' files; else the environment's TLM_JAX_DATA_DIR.
@@ -42,6 +43,7 @@ class PromptsConfig:
     mixture_or_task_name: str | None = None
     split: str = "test"
     num_examples: int | None = None
+    examples_seed: int | None = 0
     chat: bool = False
     system: str | None = None
     data_dir: str | None = None
@@ -71,7 +73,7 @@ class SamplingConfig:
       max_tokens: most tokens of a sample.
       temperature: 0 takes the most probable token.
       top_k: None for all.
-      top_p: of the fewest tokens with this much probability.
+      top_p: of the fewest tokens with this share of the probability that `top_k` left.
       min_p: of tokens with at least this share of the most probable one's probability.
       repetition_penalty: divides the logits of tokens seen before; 1 changes nothing.
       max_repeats: a sample that ends with the same few tokens so many times in a row is ended,

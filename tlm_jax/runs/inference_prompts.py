@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from tlm_jax.data.shuffle import chosen
 from tlm_jax.data.sources import Example
 from tlm_jax.data.store import Reader, open_readers
 from tlm_jax.data.vocabularies import Vocabulary
@@ -63,7 +64,9 @@ def load_prompts(config: PromptsConfig, vocabulary: Vocabulary | None) -> list[P
       UserError: the file or task cannot be read; a prompt is empty; two have the same id.
     """
     if config.file is not None:
-        prompts = list(_from_file(Path(config.file).expanduser(), config.num_examples))
+        every = list(_from_file(Path(config.file).expanduser()))
+        indices = chosen(len(every), config.num_examples, config.examples_seed)
+        prompts = [every[i] for i in indices]
     else:
         prompts = list(_from_task(config, vocabulary))
     seen: dict[str, str] = {}
@@ -123,16 +126,17 @@ def _from_task(config: PromptsConfig, vocabulary: Vocabulary | None) -> Iterator
 def _of_reader(
     name: str, reader: Reader, config: PromptsConfig, *, several: bool
 ) -> Iterator[Prompt]:
-    counts = [n for n in (reader.num_examples, config.num_examples) if n is not None]
-    if not counts:
+    if reader.num_examples is None and config.num_examples is None:
         raise UserError(f"split {config.split!r} of {name!r} has no end: set NUM_EXAMPLES")
-    examples = reader.read(np.arange(min(counts)))
+    indices = chosen(reader.num_examples, config.num_examples, config.examples_seed)
+    examples = reader.read(indices)
     if "inputs" not in examples.features:
         raise UserError(f"task {name!r} has no inputs to ask; expected a task with prompts")
     tokens = examples.features["inputs"]
     parts = np.split(tokens.values, np.cumsum(tokens.lengths)[:-1]) if len(tokens) else []
-    for index, (record, token_ids) in enumerate(zip(examples.records, parts)):
-        own = examples.ids[index] or str(index)
+    found = zip(indices.tolist(), examples.ids, examples.records, parts)
+    for index, example_id, record, token_ids in found:
+        own = example_id or str(index)
         yield Prompt(
             id=f"{name}/{own}" if several else own,
             place=f"task {name!r}, split {config.split!r}, example {index}",
@@ -156,7 +160,7 @@ def _gold_of(record: Example) -> dict[str, Any]:
     return {"gold": gold, "kind": str(record["kind"]), "options": options and tuple(options)}
 
 
-def _from_file(path: Path, num_examples: int | None) -> Iterator[Prompt]:
+def _from_file(path: Path) -> Iterator[Prompt]:
     number = 0
     try:
         opener = gzip.open if path.suffix == ".gz" else open
@@ -164,10 +168,7 @@ def _from_file(path: Path, num_examples: int | None) -> Iterator[Prompt]:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
-                if num_examples is not None and num_examples < 1:
-                    return
                 yield _from_line(line, f"{path}, line {number}", str(number))
-                num_examples = None if num_examples is None else num_examples - 1
     except (OSError, EOFError) as error:
         where = f"{path}, after line {number}" if number else str(path)
         raise UserError(f"{where}: prompts cannot be read: {error}") from error

@@ -1,9 +1,11 @@
 """An evaluation that was stopped, by a kill or a full disk, goes on where it was."""
 
+import dataclasses
 import errno
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tlm_jax.errors import UserError
@@ -128,3 +130,26 @@ def test_demonstrations_are_fixed_or_drawn(evaluate, asked, monkeypatch, tmp_pat
     assert drawn == again
     assert len({text.split("\n")[0] for text in drawn}) > 1
     assert drawn != other
+
+
+def test_the_middle_of_a_long_array_counts(evaluate, asked, monkeypatch, tmp_path):
+    # NumPy writes 5,000 numbers as the first three, dots, and the last three.
+    array = np.arange(5_000, dtype=np.int32)
+    load = evaluation_run.load_eval_sets
+
+    def with_arrays(*arguments, **settings):
+        (found,) = load(*arguments, **settings)
+        records = tuple({**record, "steps": array} for record in found.examples.records)
+        examples = dataclasses.replace(found.examples, records=records)
+        return [dataclasses.replace(found, examples=examples)]
+
+    monkeypatch.setattr(evaluation_run, "load_eval_sets", with_arrays)
+    for _ in range(2):
+        evaluate(tmp_path, MODES=["greedy"])
+    assert asked == ["greedy"]
+    array = np.where(array == 2_500, 7, array)
+    evaluate(tmp_path, MODES=["greedy"])
+    assert asked == ["greedy", "greedy"]
+    array = array.astype(np.int64)
+    evaluate(tmp_path, MODES=["greedy"])
+    assert asked == ["greedy"] * 3

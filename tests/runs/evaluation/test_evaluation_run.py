@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tlm_jax import infer
 from tlm_jax.errors import UserError
 
 TASK = "creak_answer_zero_shot"
@@ -128,3 +129,27 @@ def test_figures_by_difficulty_are_in_the_results(evaluated):
         groups = row["by"]["steps"]["groups"]
         assert [(g["group"], g["questions"]) for g in groups] == [("1", 4), ("2", 4)]
         assert sum(g["right"] for g in groups) == row["right"]
+
+
+def test_equal_questions_get_random_numbers_of_their_own(world, evaluate, write_records, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    same = [{"kind": "boolean", "question": "dogs can fly", "answer": "no"}] * 16
+    write_records(data / "creak_dev.jsonl", same)
+    settings = {"MODES": ["self_consistency"], "NUM_SAMPLES": 3, "DATA_DIR": str(data)}
+    evaluate(tmp_path / "out", **settings)
+    path = tmp_path / "out" / "samples" / "one" / TASK / "self_consistency.jsonl"
+    rows = [json.loads(line)["samples"] for line in path.read_text().splitlines()]
+    texts = [tuple(sample["text"] for sample in row) for row in rows]
+    assert len(set(texts)) == 16
+    assert len({text for row in texts for text in row}) > 40  # 48 of independent draws
+    # The same as infer draws from the same SEED.
+    infer.main(
+        [
+            *(f"MODEL={world / 'one'}", f"MIXTURE_OR_TASK_NAME={TASK}", "SPLIT=validation"),
+            *(f"OUTPUT_DIR={tmp_path / 'drawn'}", f"DATA_DIR={data}", "NUM_SAMPLES=3"),
+            *("TEMPERATURE=0.7", "MAX_TOKENS=8", "BATCH_SIZE=8"),
+        ]
+    )
+    drawn = (tmp_path / "drawn" / "samples.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in drawn] == [text for row in texts for text in row]

@@ -7,8 +7,12 @@ import json
 
 import pytest
 
+from tlm_jax.data import tasks
+from tlm_jax.data.shuffle import chosen
+from tlm_jax.data.sources import ListSource
 from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.errors import UserError
+from tlm_jax.evaluation.eval_set import load_eval_sets
 from tlm_jax.runs.inference_config import PromptsConfig
 from tlm_jax.runs.inference_prompts import load_prompts
 
@@ -38,7 +42,8 @@ def test_reads_gzip_and_the_first_few(tmp_path):
     path = tmp_path / "p.jsonl.gz"
     with gzip.open(path, "wt") as file:
         file.writelines(json.dumps({"prompt": str(n)}) + "\n" for n in range(5))
-    prompts = load_prompts(PromptsConfig(file=str(path), num_examples=2), None)
+    config = PromptsConfig(file=str(path), num_examples=2, examples_seed=None)
+    prompts = load_prompts(config, None)
     assert [prompt.text for prompt in prompts] == ["0", "1"]
 
 
@@ -116,3 +121,28 @@ def test_an_endless_split_needs_a_number():
     config = PromptsConfig(mixture_or_task_name="word_problems_easy_cot_zero_shot", split="train")
     with pytest.raises(UserError, match="set NUM_EXAMPLES"):
         load_prompts(config, ByteVocabulary())
+
+
+def test_some_prompts_of_a_file_are_spread_over_it(tmp_path):
+    path = write(tmp_path / "p.jsonl", *({"prompt": f"{n}"} for n in range(40)))
+    found = [p.id for p in load_prompts(PromptsConfig(file=path, num_examples=12), None)]
+    assert found == [str(i + 1) for i in chosen(40, 12, 0)]  # the numbers of their lines
+    first = PromptsConfig(file=path, num_examples=12, examples_seed=None)
+    assert [p.id for p in load_prompts(first, None)] == [str(n) for n in range(1, 13)]
+
+
+def test_some_prompts_of_a_task_are_those_that_are_evaluated():
+    examples = [{"id": f"q{n}", "inputs": f"{n}", "targets": "x"} for n in range(40)]
+    tasks.register_task("prompts_listed", ListSource({"test": examples}))
+    try:
+        lengths = {"inputs": 9, "targets": 9}
+        (eval_set,) = load_eval_sets(
+            "prompts_listed", "test", feature_lengths=lengths, num_examples=12
+        )
+        config = PromptsConfig(mixture_or_task_name="prompts_listed", num_examples=12)
+        prompts = load_prompts(config, ByteVocabulary())
+    finally:
+        tasks.unregister("prompts_listed")
+    assert [prompt.id for prompt in prompts] == list(eval_set.examples.ids)
+    assert all(prompt.place.endswith(f"example {prompt.text}") for prompt in prompts)
+    assert prompts[-1].text != "11"
