@@ -14,10 +14,10 @@ from dataclasses import replace
 from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import EMBEDDED_VOCABULARY, MappedRecords, register_formats
-from tlm_jax.data.location import find_file
 from tlm_jax.data.official_collections import read_bbh, read_bbh_prompts
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.tasks import register_task
 from tlm_jax.errors import UserError
 
@@ -58,7 +58,7 @@ def with_options(record: Record) -> Record:
 
 RECORDS = LoadedRecords(
     "bbh",
-    {"test": lambda: [with_options(record) for record in _QUESTIONS.records("test")]},
+    {"test": lambda data: [with_options(r) for r in _QUESTIONS.records("test", data)]},
     unreadable=_QUESTIONS.unreadable,
 )
 
@@ -66,41 +66,38 @@ RECORDS = LoadedRecords(
 class PublishedDemonstrations(DemonstrationPool):
     """The demonstrations of a record's task in the published prompt, in their order."""
 
-    def draw(self, record: Record, *, with_rationale: bool) -> tuple[Record, ...]:
+    def draw(self, record: Record, data: RunData, *, with_rationale: bool) -> tuple[Record, ...]:
         task = record.meta["task"]
-        return _demonstrations(task, _prompt(task))
+        return _demonstrations(task, _prompt(task, data))
 
 
-def published_prompt(record: Record) -> tuple[str, str]:
+def published_prompt(record: Record, data: RunData) -> tuple[str, str]:
     """Returns the authors' prompt for a question, and the line that ends its gold answer."""
-    prompt = _prompt(record.meta["task"])
+    prompt = _prompt(record.meta["task"], data)
     query = f"Q: {record.question}\nA: Let's think step by step.\n"
     return f"{prompt}\n\n{query}", f"So the answer is {record.answer}."
 
 
-def published_answer_only(record: Record) -> tuple[str, str]:
+def published_answer_only(record: Record, data: RunData) -> tuple[str, str]:
     """Returns the authors' prompt without its chains of thought, and the gold answer.
 
     The first line says what the task is; each demonstration is `Q: {q}\\nA: {answer}`.
     """
     task = record.meta["task"]
-    prompt = _prompt(task)
+    prompt = _prompt(task, data)
     shown = (f"Q: {d.question}\nA: {d.answer}" for d in _demonstrations(task, prompt))
     description = prompt.partition("\n\nQ: ")[0]
     return "\n\n".join([description, *shown, f"Q: {record.question}\nA:"]), record.answer
 
 
-def _prompt(task: str) -> str:
+def _prompt(task: str, data: RunData) -> str:
     """Returns the published prompt of a task, without the canary."""
     names = ["bbh_cot_prompts.jsonl", "cot-prompts", "BIG-Bench-Hard/cot-prompts"]
-    _, path = find_file("bbh, the prompts", names, f"{ORIGIN}, folder cot-prompts")
-    prompts = _read_prompts(path)
+    _, path = data.find_file("bbh, the prompts", names, f"{ORIGIN}, folder cot-prompts")
+    prompts = data.once(("bbh, the prompts", path), lambda: read_bbh_prompts(path))
     if task not in prompts:
         raise UserError(f"bbh: there is no published prompt for the task {task!r} in {path}.")
     return prompts[task]
-
-
-_read_prompts = functools.lru_cache(maxsize=2)(read_bbh_prompts)
 
 
 @functools.lru_cache(maxsize=64)

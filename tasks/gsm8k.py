@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.location import find_file
 from tlm_jax.data.official_math import read_gsm8k
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record, read_json_lines
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.tfds_records import tfds_records
 from tlm_jax.errors import UserError
 
@@ -32,17 +32,17 @@ _FROM_FILES = file_records(
 )
 
 
-def _flant5_rows(develop: bool) -> Sequence[Record]:
+def _flant5_rows(develop: bool, data: RunData) -> Sequence[Record]:
     """Returns the 200 rows that FlanT5 specialization develops on, or the other 7,273."""
-    indices = _flant5_indices()
-    records = _FROM_FILES.records("train_full")
+    indices = _flant5_indices(data)
+    records = _FROM_FILES.records("train_full", data)
     if max(indices) >= len(records):
         raise UserError(f"gsm8k: the development indices go beyond the {len(records)} train rows.")
     return [r for i, r in enumerate(records) if (i in indices) == develop]
 
 
-def _flant5_indices() -> set[int]:
-    name, path = find_file(
+def _flant5_indices(data: RunData) -> set[int]:
+    name, path = data.find_file(
         "gsm8k, the 200 development rows of FlanT5 specialization",
         ["flant5_prompts.jsonl", "gsm8k_validation_index.json"],
         "the GitHub project FranxYao/FlanT5-CoT-Specialization, folder lib_prompt, "
@@ -59,9 +59,12 @@ def _flant5_indices() -> set[int]:
 RECORDS = LoadedRecords(
     "gsm8k",
     {
-        **{split: lambda s=split: _FROM_FILES.records(s) for split in _FROM_FILES.splits},
-        "train_flant5": lambda: _flant5_rows(develop=False),
-        "validation_flant5": lambda: _flant5_rows(develop=True),
+        **{
+            split: lambda data, s=split: _FROM_FILES.records(s, data)
+            for split in _FROM_FILES.splits
+        },
+        "train_flant5": lambda data: _flant5_rows(False, data),
+        "validation_flant5": lambda data: _flant5_rows(True, data),
     },
 )
 

@@ -7,15 +7,13 @@ question; in-context formats draw from the subject's five `dev` questions, which
 
 from __future__ import annotations
 
-import functools
-
-from tlm_jax.data.demonstrations import DemonstrationPool, demonstration_settings
+from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formats import FORMATS, final_answer, inline_options
 from tlm_jax.data.formatted import EMBEDDED_VOCABULARY, FormattedRecords, MappedRecords
-from tlm_jax.data.location import find_file
 from tlm_jax.data.official_mmlu import read_mmlu, read_mmlu_prompts
 from tlm_jax.data.records import Record
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.tasks import register_task
 from tlm_jax.errors import UserError
 
@@ -38,9 +36,9 @@ RECORDS = file_records(
 class SubjectDemonstrations(DemonstrationPool):
     """The first questions of the subject's development split, in their order."""
 
-    def draw(self, record: Record, *, with_rationale: bool) -> tuple[Record, ...]:
-        subject, count = record.meta["subject"], demonstration_settings().num
-        ours = [r for r in RECORDS.records("dev") if r.meta["subject"] == subject]
+    def draw(self, record: Record, data: RunData, *, with_rationale: bool) -> tuple[Record, ...]:
+        subject, count = record.meta["subject"], data.demonstrations.num
+        ours = [r for r in RECORDS.records("dev", data) if r.meta["subject"] == subject]
         others = [r for r in ours if r.content_key() != record.content_key()]
         if len(others) < count:
             raise UserError(
@@ -50,10 +48,10 @@ class SubjectDemonstrations(DemonstrationPool):
         return tuple(others[:count])
 
 
-def published_prompt(record: Record) -> tuple[str, str]:
+def published_prompt(record: Record, data: RunData) -> tuple[str, str]:
     """Returns the subject's five-shot prompt with the question, and the last line of an answer."""
     assert record.options is not None
-    prompt = _prompt(record.meta["subject"])
+    prompt = _prompt(record.meta["subject"], data)
     query = f"Q: {record.question}\n{inline_options(record.options)}\n"
     return (
         f"{prompt}\n\n{query}A: Let's think step by step.",
@@ -61,22 +59,20 @@ def published_prompt(record: Record) -> tuple[str, str]:
     )
 
 
-def _prompt(subject: str) -> str:
-    _, path = find_file(
+def _prompt(subject: str, data: RunData) -> str:
+    _, path = data.find_file(
         "mmlu, the prompts",
         ["mmlu_cot_prompts.jsonl"],
         "lib_prompt/mmlu-cot.json of FranxYao/FlanT5-CoT-Specialization, as rows with subject and "
         "text",
     )
-    prompts = _read_prompts(path)
+    prompts = data.once(("mmlu, the prompts", path), lambda: read_mmlu_prompts(path))
     if subject not in prompts:
         raise UserError(
             f"mmlu: there is no published prompt for the subject {subject!r} in {path}."
         )
     return prompts[subject]
 
-
-_read_prompts = functools.lru_cache(maxsize=2)(read_mmlu_prompts)
 
 for _form in FORMATS.values():
     if _form.cot and _form.in_context:

@@ -30,7 +30,7 @@ def _with_passage(record: Record) -> Record:
 RECORDS = LoadedRecords(
     "qed",
     {
-        split: lambda s=split: [_with_passage(r) for r in _QUESTIONS.records(s)]
+        split: lambda data, s=split: [_with_passage(r) for r in _QUESTIONS.records(s, data)]
         for split in _QUESTIONS.splits
     },
 )

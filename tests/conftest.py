@@ -25,8 +25,6 @@ _hook = jaxtyping.install_import_hook([f"tlm_jax.{name}" for name in CHECKED], "
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from tlm_jax.data import demonstrations  # noqa: E402
-
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Many tests build the same tiny program anew; each is compiled once a machine.
@@ -44,14 +42,6 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no reference folder at {path} (set TLM_JAX_SHARED to its path)")
     return path
-
-
-@pytest.fixture(autouse=True)
-def restored_demonstrations() -> Iterator[None]:
-    """A run sets demonstrations for its whole process; the next test begins without them."""
-    before = demonstrations.demonstration_settings()
-    yield
-    demonstrations.set_demonstrations(before)
 
 
 @pytest.fixture

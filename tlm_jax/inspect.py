@@ -25,10 +25,8 @@ def main(argv: Sequence[str]) -> int:
 
     from rich.console import Console
 
-    from tlm_jax.data import location, tasks
+    from tlm_jax.data import tasks
 
-    if options.data_dir:
-        location.set_data_dir(options.data_dir)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # should a task need TensorFlow
     sys.path.insert(0, ".")  # so that --module finds a file in the current directory
     tasks.load_tasks(options.module)
@@ -47,6 +45,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _show(options: argparse.Namespace, console) -> None:
     from tlm_jax.data import view_html, view_terminal
+    from tlm_jax.data.run_data import RunData
     from tlm_jax.data.survey import SurveyConfig, survey
     from tlm_jax.data.vocabularies import vocabulary_from_name
 
@@ -60,6 +59,7 @@ def _show(options: argparse.Namespace, console) -> None:
             vocabulary=vocabulary_from_name(options.vocabulary) if options.vocabulary else None,
             architecture=options.architecture,
             seed=options.seed,
+            data=RunData(options.data_dir or None),
         )
     )
     if options.html is None:

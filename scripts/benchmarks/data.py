@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tlm_jax.data import location, tasks
+from tlm_jax.data import tasks
 from tlm_jax.data.converters import EncoderDecoderConverter
 from tlm_jax.data.packing import assign_rows
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.ragged import PreparedExamples, Ragged, TokenizedExamples
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.store import RecordReader
 from tlm_jax.data.vocabularies import Vocabulary, vocabulary_from_name
 from tlm_jax.errors import UserError
@@ -32,8 +33,6 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if options.cores:
         os.sched_setaffinity(0, set(list(os.sched_getaffinity(0))[: options.cores]))
-    if options.data_dir:
-        location.set_data_dir(options.data_dir)
     try:
         return _run(options)
     except UserError as error:
@@ -42,11 +41,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    name = options.task or (GSM8K if location.data_dir() else EMBEDDED)
+    data = RunData(options.data_dir or None)
+    name = options.task or (GSM8K if data.data_dir else EMBEDDED)
     tasks.load_tasks()
     task = tasks.get_task(name)
     vocabulary = vocabulary_from_name(options.vocabulary) if options.vocabulary else None
-    reader = RecordReader(task, "train", vocabulary)
+    reader = RecordReader(task, "train", vocabulary, data)
     count = min(options.rows, reader.num_examples or options.rows)
     examples = reader.read(np.random.default_rng(0).permutation(count))
     lengths = {"inputs": options.inputs, "targets": options.targets}
@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
             results[label].append(run())
     for label, runs in results.items():
         _say(label, runs)
-    _pipeline(name, lengths, vocabulary, options)
+    _pipeline(name, lengths, vocabulary, data, options)
     return 0
 
 
@@ -137,11 +137,17 @@ def _pipeline(
     name: str,
     lengths: Mapping[str, int],
     vocabulary: Vocabulary | None,
+    data: RunData,
     options: argparse.Namespace,
 ) -> None:
     """Times the whole pipeline: reading, tokenizing, packing, converting."""
     config = PipelineConfig(
-        name, dict(lengths), options.batch, vocabulary=vocabulary, packing_window=options.window
+        name,
+        dict(lengths),
+        options.batch,
+        vocabulary=vocabulary,
+        packing_window=options.window,
+        data=data,
     )
     with Pipeline(config) as pipeline:
         began = time.perf_counter()

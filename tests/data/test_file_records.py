@@ -3,16 +3,19 @@
 import pytest
 
 from tlm_jax.data.file_records import file_records, is_held_out, official, uniform
-from tlm_jax.data.location import set_data_dir
 from tlm_jax.data.records import Record, write_records
+from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
 
 
 @pytest.fixture
 def directory(tmp_path):
-    set_data_dir(tmp_path)
-    yield tmp_path
-    set_data_dir(None)
+    return tmp_path
+
+
+@pytest.fixture
+def data(tmp_path):
+    return RunData(tmp_path)
 
 
 def record(i, question=None):
@@ -24,7 +27,7 @@ def read_lines(path, split):
         yield Record(str(i), "d", split, "text", line, None, "a")
 
 
-def test_nothing_is_read_before_it_is_asked_for_and_then_once(directory):
+def test_nothing_is_read_before_it_is_asked_for_and_then_once(directory, data):
     calls = []
 
     def counting(path, split):
@@ -34,33 +37,33 @@ def test_nothing_is_read_before_it_is_asked_for_and_then_once(directory):
     records = file_records("d", "o", {"train": official(counting, "train", "x.txt")})
     assert calls == []
     (directory / "x.txt").write_text("one\ntwo\n")
-    assert records.num_records("train") == 2
-    assert records.record("train", 1).question == "two"
+    assert records.num_records("train", data) == 2
+    assert records.record("train", 1, data).question == "two"
     assert calls == ["train"]
 
 
-def test_the_uniform_file_goes_before_the_official_one(directory):
+def test_the_uniform_file_goes_before_the_official_one(directory, data):
     records = file_records(
         "d", "o", {"train": [uniform("d_train"), *official(read_lines, "train", "x.txt")]}
     )
     (directory / "x.txt").write_text("official\n")
     write_records(directory / "d_train.jsonl.gz", [record(0, "uniform")])
-    assert records.record("train", 0).question == "uniform"
+    assert records.record("train", 0, data).question == "uniform"
 
 
-def test_validation_is_held_out_of_training_by_content(directory):
+def test_validation_is_held_out_of_training_by_content(directory, data):
     records = file_records("d", "o", {"train": [uniform("d_train")]}, hold_out_validation=True)
     rows = [record(i) for i in range(2000)]
     write_records(directory / "d_train.jsonl", [*rows, record("copy", "QUESTION  7")])
     assert records.splits == ("train", "validation", "train_full")
-    train, validation = records.records("train"), records.records("validation")
-    assert records.num_records("train_full") == len(train) + len(validation) == 2001
+    train, validation = records.records("train", data), records.records("validation", data)
+    assert records.num_records("train_full", data) == len(train) + len(validation) == 2001
     assert 60 < len(validation) < 145
     assert not {r.content_key() for r in train} & {r.content_key() for r in validation}
     assert is_held_out(record(7)) == is_held_out(record("copy", "QUESTION  7"))
 
 
-def test_absent_files_name_set_split_and_origin(directory):
+def test_absent_files_name_set_split_and_origin(directory, data):
     records = file_records("d", "the project o/p", {"train": [uniform("d_train")]})
     with pytest.raises(UserError, match=r"d, split 'train': no such file .*d_train.jsonl.*o/p"):
-        records.num_records("train")
+        records.num_records("train", data)

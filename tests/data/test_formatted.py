@@ -20,14 +20,14 @@ def record(i, split="train", rationale="r", answer="A"):
 RECORDS = LoadedRecords(
     "d",
     {
-        "train": lambda: [
+        "train": lambda _: [
             record(0),
             record(1, rationale=None),
             record(2),
             Record("3", "d", "train", "text", "q3", None, "", "r"),
         ],
-        "test": lambda: [record(4, "test", rationale=None)],
-        "train_bare": lambda: [record(5, rationale=None)],
+        "test": lambda _: [record(4, "test", rationale=None)],
+        "train_bare": lambda _: [record(5, rationale=None)],
     },
     unreadable={"secret": "it is hidden."},
 )
@@ -65,7 +65,7 @@ def test_a_split_without_any_rationale_says_so():
 
 def test_a_teacher_s_solution_is_learned_without_a_gold_answer():
     solved = Record("6", "d", "train", "text", "q6", None, "", None).with_generated(targets="s")
-    splits = {name: lambda: [solved] for name in ("train", "all", "validation")}
+    splits = {name: lambda _: [solved] for name in ("train", "all", "validation")}
     source = FormattedRecords(LoadedRecords("d", splits), FORMATS["cot_zero_shot"])
     assert [source.example(split, 0)["targets"] for split in ("train", "all")] == ["s", "s"]
     with pytest.raises(UserError, match="no record of the split 'validation' has an answer"):
@@ -105,13 +105,13 @@ def test_an_endless_set_stays_endless():
 
 
 def test_mapped_records_take_any_pair_of_strings():
-    source = MappedRecords(RECORDS, lambda r: (r.question, r.answer))
+    source = MappedRecords(RECORDS, lambda r, _: (r.question, r.answer))
     example = source.example("test", 0)
     assert (example["inputs"], example["targets"], example["answer"]) == ("q4", "A", "A")
 
 
 def test_register_formats_registers_four_tasks_and_reads_nothing():
-    def explode():
+    def explode(_):
         raise AssertionError("read at registration")
 
     records = LoadedRecords("lazy", {"train": explode})

@@ -17,6 +17,7 @@ from tlm_jax.data.published_formats import (
 )
 from tlm_jax.data.record_sets import GeneratedRecords
 from tlm_jax.data.records import Record, read_json_lines, read_records
+from tlm_jax.data.run_data import RunData
 
 CHOICE = Record(
     "1",
@@ -63,23 +64,25 @@ def test_addition_in_star_format_to_the_byte():
         "1 2",
         "<scratch>\n3 + 9 , C: 0\n, 2 C: 1\n1 2\n</scratch>",
     )
-    assert star_addition(record) == (
+    assert star_addition(record, RunData()) == (
         "Input:\n3 + 9\nTarget:",
         "<scratch>\n3 + 9 , C: 0\n, 2 C: 1\n1 2\n</scratch>\n1 2",
     )
-    assert star_addition(record, scratch=False) == ("Input:\n3 + 9\nTarget:", "1 2")
+    assert star_addition(record, RunData(), scratch=False) == ("Input:\n3 + 9\nTarget:", "1 2")
 
 
 def test_addition_demonstrations_are_divided_by_blank_lines():
     problems = Addition(min_digits=2, max_digits=2)
     records = GeneratedRecords("a", ("train",), lambda s, i: addition(problems, s, i))
     pool = DemonstrationPool(records, settings=DemonstrationSettings(num=2))
-    inputs, targets = star_addition(records.record("train", 0), scratch=False, pool=pool)
+    inputs, targets = star_addition(
+        records.record("train", 0, RunData()), RunData(), scratch=False, pool=pool
+    )
     blocks = inputs.split("\n\n")
     assert len(blocks) == 3
-    assert blocks[-1] == f"Input:\n{records.record('train', 0).question}\nTarget:"
+    assert blocks[-1] == f"Input:\n{records.record('train', 0, RunData()).question}\nTarget:"
     assert all(block.count("\n") == 3 for block in blocks[:2])
-    assert targets == records.record("train", 0).answer
+    assert targets == records.record("train", 0, RunData()).answer
 
 
 def test_teacher_lm_line():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tlm_jax.data.location import set_data_dir
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.tfds_records import cos_e_row, esnli_row, gsm8k_row, qasc_row, tfds_records
 from tlm_jax.errors import UserError
 
@@ -75,16 +75,9 @@ def test_cos_e_rows():
         cos_e_row({**row, "answer": "z"}, "validation")
 
 
-@pytest.fixture
-def directory(tmp_path):
-    set_data_dir(tmp_path)
-    yield tmp_path
-    set_data_dir(None)
-
-
-def test_what_tfds_has_not_prepared_is_said(directory, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(directory))
+def test_what_tfds_has_not_prepared_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(
         UserError, match=r"gsm8k, split 'train': .* `scripts/prepare_tfds gsm8k --data_dir"
     ):
-        tfds_records("gsm8k", {"train": "train"}).num_records("train")
+        tfds_records("gsm8k", {"train": "train"}).num_records("train", RunData(tmp_path))

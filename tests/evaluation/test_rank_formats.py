@@ -21,7 +21,7 @@ from tlm_jax.evaluation.rank_formats import (
 def example(kind="choice", question="Who flies?", options=("owl", "eel"), answer="A", **meta):
     record = Record("7", "d", "test", kind, question, options, answer, None, meta)
     source = FormattedRecords(
-        LoadedRecords("d", {"test": lambda: [record]}), FORMATS["answer_zero_shot"]
+        LoadedRecords("d", {"test": lambda _: [record]}), FORMATS["answer_zero_shot"]
     )
     return source.example("test", 0)
 
@@ -94,7 +94,7 @@ def test_teacherlm_contexts_are_those_of_its_published_questions(shared_dir):
         path = shared_dir / "data" / f"teacherlm_eval_{name}.jsonl.gz"
         for _, record in zip(range(50), read_records(path)):
             source = FormattedRecords(
-                LoadedRecords("d", {"test": lambda r=record: [r]}), FORMATS["answer_zero_shot"]
+                LoadedRecords("d", {"test": lambda _, r=record: [r]}), FORMATS["answer_zero_shot"]
             )
             context, _ = shown(RANK_FORMATS["teacherlm"], source.example("test", 0))
             assert context == f"{before}{record.meta['eval_question']} A: The answer is ("

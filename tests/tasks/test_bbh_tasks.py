@@ -3,14 +3,13 @@
 import pytest
 
 from tlm_jax.data import tasks
-from tlm_jax.data.location import set_data_dir
+from tlm_jax.data.run_data import RunData
 
 
 @pytest.fixture
 def source(shared_dir):
-    set_data_dir(shared_dir / "data")
-    yield tasks.get("bbh_published_prompt_answer_only").source
-    set_data_dir(None)
+    data = RunData(shared_dir / "data")
+    return tasks.get("bbh_published_prompt_answer_only").source.for_run(data)
 
 
 def test_every_question_has_three_answers_before_it_and_no_thought(source):

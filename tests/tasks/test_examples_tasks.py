@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tlm_jax.data import location, tasks
+from tlm_jax.data import tasks
+from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
 
 RECORD = {
@@ -23,19 +24,19 @@ def examples_file(tmp_path):
     rows[0]["targets"] = "Two and two.\nThe answer is: 4"
     path = tmp_path / "examples.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    location.set_examples_file(path)
-    yield path
-    location.set_examples_file(None)
+    return path
 
 
-def read(name, split):
-    source = tasks.get_task(name).source
+def read(name, split, path):
+    source = tasks.get_task(name).source.for_run(RunData(examples_file=path))
     return [source.example(split, i) for i in range(source.num_examples(split))]
 
 
 def test_splits_divide_the_file_by_question(examples_file):
-    train, validation = (read("examples_cot_zero_shot", s) for s in ("train", "validation"))
-    everything = read("examples_cot_zero_shot", "all")
+    train, validation = (
+        read("examples_cot_zero_shot", s, examples_file) for s in ("train", "validation")
+    )
+    everything = read("examples_cot_zero_shot", "all", examples_file)
     assert len(everything) == 200
     assert 0 < len(validation) < 30
     ids = {e["id"] for e in train} | {e["id"] for e in validation}
@@ -43,21 +44,21 @@ def test_splits_divide_the_file_by_question(examples_file):
 
 
 def test_a_teachers_own_wording_is_kept(examples_file):
-    first, second = read("examples_cot_zero_shot", "all")[:2]
+    first, second = read("examples_cot_zero_shot", "all", examples_file)[:2]
     assert first["targets"] == "Two and two.\nThe answer is: 4"
     assert second["targets"] == "2 + 2 = 4\nThe answer is 4"
-    assert read("examples_answer_zero_shot", "all")[0]["targets"] == "The answer is 4"
+    assert (
+        read("examples_answer_zero_shot", "all", examples_file)[0]["targets"] == "The answer is 4"
+    )
 
 
 def test_another_file_is_read_anew(examples_file, tmp_path):
-    assert len(read("examples_cot_zero_shot", "all")) == 200
+    assert len(read("examples_cot_zero_shot", "all", examples_file)) == 200
     other = tmp_path / "other.jsonl"
     other.write_text(json.dumps({**RECORD, "id": "x", "question": "Q"}) + "\n")
-    location.set_examples_file(other)
-    assert len(read("examples_cot_zero_shot", "all")) == 1
+    assert len(read("examples_cot_zero_shot", "all", other)) == 1
 
 
 def test_without_a_file_the_remedy_is_said():
-    location.set_examples_file(None)
     with pytest.raises(UserError, match="none is named: set EXAMPLES_FILE"):
-        read("examples_cot_zero_shot", "all")
+        read("examples_cot_zero_shot", "all", None)

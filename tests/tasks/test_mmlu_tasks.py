@@ -7,11 +7,8 @@ import json
 import pytest
 
 from tlm_jax.data import tasks
-from tlm_jax.data.demonstrations import (
-    DemonstrationSettings,
-    set_demonstrations,
-)
-from tlm_jax.data.location import set_data_dir
+from tlm_jax.data.demonstrations import DemonstrationSettings
+from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.rank_formats import RANK_FORMATS, options_of
 
@@ -39,13 +36,11 @@ def data(tmp_path):
     write_csv(tmp_path / "mmlu" / "data" / "dev", "dev", dev)
     with gzip.open(tmp_path / "mmlu_cot_prompts.jsonl.gz", "wt") as file:
         file.write(json.dumps({"subject": "anatomy", "text": "About anatomy.\n\nQ: x\nA: y "}))
-    set_data_dir(tmp_path)
-    yield tmp_path
-    set_data_dir(None)
+    return RunData(tmp_path)
 
 
 def test_official_files(data):
-    source = tasks.get("mmlu_answer_zero_shot").source
+    source = tasks.get("mmlu_answer_zero_shot").source.for_run(data)
     found = [source.example("validation", i) for i in range(source.num_examples("validation"))]
     assert [example["id"] for example in found] == [
         "mmlu-anatomy-val-0",
@@ -67,8 +62,13 @@ def test_official_files(data):
 
 
 def test_demonstrations_are_of_the_subject(data):
-    source = tasks.get("mmlu_answer_in_context").source
-    set_demonstrations(DemonstrationSettings(num=2))
+    task = tasks.get("mmlu_answer_in_context")
+
+    def showing(num):
+        settings = DemonstrationSettings(num=num)
+        return task.source.for_run(RunData(data.data_dir, demonstrations=settings))
+
+    source = showing(2)
     shown = source.example("validation", 2)["inputs"]
     assert shown == (
         "Q: high_school_physics 0 (A) a (B) b (C) c (D) d\nA: The answer is (B)\n\n"
@@ -76,13 +76,12 @@ def test_demonstrations_are_of_the_subject(data):
         "Q: Force is (A) 1 (B) 2 (C) 3 (D) 4\nA:"
     )
     assert "anatomy 0 (A)" not in source.example("dev", 0)["inputs"].split("Q: ")[1]
-    set_demonstrations(DemonstrationSettings(num=9))
     with pytest.raises(UserError, match="anatomy has 5 demonstrations, but NUM_DEMONSTRATIONS"):
-        source.example("validation", 0)
+        showing(9).example("validation", 0)
 
 
 def test_the_published_prompt(data):
-    source = tasks.get("mmlu_published_prompt").source
+    source = tasks.get("mmlu_published_prompt").source.for_run(data)
     assert source.example("validation", 0)["inputs"] == (
         "About anatomy.\n\nQ: x\nA: y\n\nQ: Which bone is\nlongest\n(A) femur (B) tibia (C) ulna "
         "(D) rib, the first\nA: Let's think step by step."
@@ -113,14 +112,10 @@ def test_every_subject_has_its_published_prompt(shared_dir):
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path, row, message):
     write_csv(tmp_path / "mmlu" / "test", "test", {"anatomy": [row]})
-    set_data_dir(tmp_path)
-    try:
-        with pytest.raises(UserError, match=message):
-            tasks.get("mmlu_answer_zero_shot").source.num_examples("test")
-    finally:
-        set_data_dir(None)
+    with pytest.raises(UserError, match=message):
+        tasks.get("mmlu_answer_zero_shot").source.for_run(RunData(tmp_path)).num_examples("test")
 
 
 def test_it_is_not_for_training(data):
     with pytest.raises(UserError, match="evaluation only"):
-        tasks.get("mmlu_answer_zero_shot").source.num_examples("train")
+        tasks.get("mmlu_answer_zero_shot").source.for_run(data).num_examples("train")

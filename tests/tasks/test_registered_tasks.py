@@ -7,12 +7,9 @@ import sys
 import pytest
 
 from tlm_jax.data import tasks
-from tlm_jax.data.demonstrations import (
-    DemonstrationSettings,
-    set_demonstrations,
-)
+from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.data.formats import FORMATS
-from tlm_jax.data.location import set_data_dir
+from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
 
 DATA_SETS = (
@@ -76,9 +73,7 @@ def _loaded():
 
 @pytest.fixture
 def data(shared_dir):
-    set_data_dir(shared_dir / "data")
-    yield
-    set_data_dir(None)
+    return RunData(shared_dir / "data")
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
@@ -101,10 +96,9 @@ def test_registering_everything_reads_nothing_and_imports_no_tensorflow():
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-@pytest.mark.usefixtures("data")
 @pytest.mark.parametrize("name", ROWS)
-def test_splits_have_the_rows_of_the_files(name):
-    source = tasks.get(f"{name}_answer_zero_shot").source
+def test_splits_have_the_rows_of_the_files(data, name):
+    source = tasks.get(f"{name}_answer_zero_shot").source.for_run(data)
     for split, rows in ROWS[name].items():
         assert source.num_examples(split) == rows, split
         example = source.example(split, rows - 1)
@@ -112,9 +106,8 @@ def test_splits_have_the_rows_of_the_files(name):
         json.loads(example["options_json"])
 
 
-@pytest.mark.usefixtures("data")
-def test_gsm8k_to_the_byte():
-    example = tasks.get("gsm8k_cot_zero_shot").source.example("train_full", 0)
+def test_gsm8k_to_the_byte(data):
+    example = tasks.get("gsm8k_cot_zero_shot").source.for_run(data).example("train_full", 0)
     assert example["id"] == "gsm8k-train-0"
     assert example["inputs"] == (
         "Q: Natalia sold clips to 48 of her friends in April, and then she sold half as many "
@@ -127,9 +120,8 @@ def test_gsm8k_to_the_byte():
     )
 
 
-@pytest.mark.usefixtures("data")
-def test_the_flant5_development_rows_are_apart_from_its_training_rows():
-    source = tasks.get("gsm8k_answer_zero_shot").source
+def test_the_flant5_development_rows_are_apart_from_its_training_rows(data):
+    source = tasks.get("gsm8k_answer_zero_shot").source.for_run(data)
 
     def ids(split):
         return {source.example(split, i)["id"] for i in range(source.num_examples(split))}
@@ -140,17 +132,15 @@ def test_the_flant5_development_rows_are_apart_from_its_training_rows():
     assert len(develop | rest) == 7473
 
 
-@pytest.mark.usefixtures("data")
-def test_the_demonstrations_of_the_four_case_prompt_can_be_named():
+def test_the_demonstrations_of_the_four_case_prompt_can_be_named(shared_dir):
     ids = tuple(f"gsm8k-train-{row}" for row in (802, 6893, 7003, 2778))
-    set_demonstrations(DemonstrationSettings(ids=ids))
-    example = tasks.get("svamp_cot_in_context").source.example("test", 0)
+    data = RunData(shared_dir / "data", demonstrations=DemonstrationSettings(ids=ids))
+    example = tasks.get("svamp_cot_in_context").source.for_run(data).example("test", 0)
     assert example["inputs"].count("Let's think step by step") == 5
 
 
-@pytest.mark.usefixtures("data")
-def test_test_only_sets_borrow_demonstrations_from_gsm8k():
-    example = tasks.get("svamp_cot_in_context").source.example("test", 0)
+def test_test_only_sets_borrow_demonstrations_from_gsm8k(data):
+    example = tasks.get("svamp_cot_in_context").source.for_run(data).example("test", 0)
     *demonstrations, query = example["inputs"].split("\n\n")
     assert len(demonstrations) == 4
     assert all(
@@ -162,15 +152,14 @@ def test_test_only_sets_borrow_demonstrations_from_gsm8k():
     )
 
 
-@pytest.mark.usefixtures("data")
-def test_bbh_uses_the_published_demonstrations_of_its_task():
-    source = tasks.get("bbh_cot_in_context").source
+def test_bbh_uses_the_published_demonstrations_of_its_task(data):
+    source = tasks.get("bbh_cot_in_context").source.for_run(data)
     example = source.example("test", 0)
     assert example["inputs"].startswith(
         "Q: not ( ( not not True ) ) is\nLet's think step by step\nRemember that (i)"
     )
     assert example["inputs"].count("\nThe answer is ") == 3
-    published = tasks.get("bbh_published_prompt").source
+    published = tasks.get("bbh_published_prompt").source.for_run(data)
     for index in range(0, 6511, 250):
         prompted = published.example("test", index)
         assert prompted["inputs"].endswith("\nA: Let's think step by step.\n")
@@ -194,36 +183,33 @@ def test_hidden_labels_are_explained():
         tasks.get("commonsenseqa_answer_zero_shot").source.num_examples("test")
 
 
-@pytest.mark.usefixtures("data")
-def test_training_on_rationales_that_do_not_exist_is_an_error():
+def test_training_on_rationales_that_do_not_exist_is_an_error(data):
     with pytest.raises(UserError, match="commonsenseqa: no record of the split 'train' has a rat"):
-        tasks.get("commonsenseqa_cot_zero_shot").source.num_examples("train")
+        tasks.get("commonsenseqa_cot_zero_shot").source.for_run(data).num_examples("train")
 
 
 def test_absent_data_is_one_line_that_says_what_and_where(tmp_path):
-    set_data_dir(tmp_path)
-    try:
-        for name in (
-            "gsm8k",
-            "aqua",
-            "creak",
-            "ecqa",
-            "qasc",
-            "sensemaking",
-            "esnli",
-            "qed",
-            "math",
-            "flan_cot_aqua",
-        ):
-            with pytest.raises(UserError) as error:
-                tasks.get(f"{name}_answer_zero_shot").source.num_examples("train")
-            message = str(error.value)
-            assert message.startswith(f"{name}, split 'train': no such file in {tmp_path}.")
-            assert "Wanted: " in message
-            assert "To get it: the " in message
-            assert "\n" not in message
-    finally:
-        set_data_dir(None)
+    for name in (
+        "gsm8k",
+        "aqua",
+        "creak",
+        "ecqa",
+        "qasc",
+        "sensemaking",
+        "esnli",
+        "qed",
+        "math",
+        "flan_cot_aqua",
+    ):
+        with pytest.raises(UserError) as error:
+            tasks.get(f"{name}_answer_zero_shot").source.for_run(RunData(tmp_path)).num_examples(
+                "train"
+            )
+        message = str(error.value)
+        assert message.startswith(f"{name}, split 'train': no such file in {tmp_path}.")
+        assert "Wanted: " in message
+        assert "To get it: the " in message
+        assert "\n" not in message
 
 
 def test_mixtures_hold_what_they_say():

@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 
 from tlm_jax.data import tasks
-from tlm_jax.data.demonstrations import (
-    DemonstrationSettings,
-    set_demonstrations,
-)
-from tlm_jax.data.location import set_data_dir
+from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.data.mixing import ExampleOrder
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.store import OrderedReader, open_readers
 from tlm_jax.data.tfds_preparation import prepare
 from tlm_jax.data.tfds_records import BUILDERS
@@ -125,17 +122,15 @@ def _no_network(*arguments, **keywords):
 
 
 @pytest.fixture
-def directory(prepared):
-    set_data_dir(prepared)
-    set_demonstrations(DemonstrationSettings(num=1))
-    yield prepared
-    set_data_dir(None)
+def data(prepared):
+    return RunData(prepared, demonstrations=DemonstrationSettings(num=1))
 
 
-@pytest.mark.usefixtures("directory")
 @pytest.mark.parametrize(("name", "split"), EXPECTED)
-def test_zero_shot_text(name, split):
-    answer, cot = (tasks.get(f"{name}_{form}_zero_shot").source for form in ("answer", "cot"))
+def test_zero_shot_text(data, name, split):
+    answer, cot = (
+        tasks.get(f"{name}_{form}_zero_shot").source.for_run(data) for form in ("answer", "cot")
+    )
     expected = EXPECTED[name, split]
     assert answer.num_examples(split) == cot.num_examples(split) == len(expected)
     # TFDS shuffles the rows as it prepares them.
@@ -149,18 +144,17 @@ def test_zero_shot_text(name, split):
     )
 
 
-@pytest.mark.usefixtures("directory")
 @pytest.mark.parametrize(
     ("name", "split"),
     [("gsm8k_tfds", "test"), ("qasc_tfds", "validation"), ("cos_e", "validation")],
 )
-def test_in_context_text(name, split):
+def test_in_context_text(data, name, split):
     ((shown, reason, key),) = EXPECTED[name, "train"]
     ((asked, rationale, gold),) = EXPECTED[name, split]
-    answer = tasks.get(f"{name}_answer_in_context").source.example(split, 0)
+    answer = tasks.get(f"{name}_answer_in_context").source.for_run(data).example(split, 0)
     assert answer["inputs"] == f"Q: {shown}\nA: The answer is {key}\n\nQ: {asked}\nA:"
     assert answer["targets"] == f"The answer is {gold}"
-    cot = tasks.get(f"{name}_cot_in_context").source.example(split, 0)
+    cot = tasks.get(f"{name}_cot_in_context").source.for_run(data).example(split, 0)
     assert cot["inputs"] == (
         f"Q: {shown}\nLet's think step by step\n{reason}\nThe answer is {key}\n\n"
         f"Q: {asked}\nLet's think step by step"
@@ -168,9 +162,8 @@ def test_in_context_text(name, split):
     assert cot["targets"] == f"{rationale}\nThe answer is {gold}"
 
 
-@pytest.mark.usefixtures("directory")
-def test_in_context_text_of_a_task_with_two_training_rows():
-    example = tasks.get("esnli_tfds_cot_in_context").source.example("test", 0)
+def test_in_context_text_of_a_task_with_two_training_rows(data):
+    example = tasks.get("esnli_tfds_cot_in_context").source.for_run(data).example("test", 0)
     ((asked, _, _),) = EXPECTED["esnli_tfds", "test"]
     assert example["inputs"] in {
         f"Q: {shown}\nLet's think step by step\n{reason}\nThe answer is {key}\n\n"
@@ -179,10 +172,9 @@ def test_in_context_text_of_a_task_with_two_training_rows():
     }
 
 
-@pytest.mark.usefixtures("directory")
 @pytest.mark.parametrize("name", ["gsm8k_tfds", "qasc_tfds", "esnli_tfds", "cos_e"])
-def test_what_the_pipeline_reads(name):
-    rates, readers = open_readers(f"{name}_cot_zero_shot", "train", feature_lengths={})
+def test_what_the_pipeline_reads(data, name):
+    rates, readers = open_readers(f"{name}_cot_zero_shot", "train", feature_lengths={}, data=data)
     sizes = {task: reader.num_examples for task, reader in readers.items()}
     expected = EXPECTED[name, "train"]
     order = ExampleOrder(rates, sizes, seed=0)
@@ -200,27 +192,22 @@ def test_what_the_pipeline_reads(name):
         ("esnli", "", ["train", "validation", "test"]),
     ],
 )
-def test_the_same_text_as_from_the_files_themselves(directory, name, folder, splits):
+def test_the_same_text_as_from_the_files_themselves(prepared, name, folder, splits):
     def texts(task, data_dir, split):
-        set_data_dir(data_dir)
-        source = tasks.get(f"{task}_cot_zero_shot").source
+        source = tasks.get(f"{task}_cot_zero_shot").source.for_run(RunData(data_dir))
         shown = [source.example(split, i) for i in range(source.num_examples(split))]
         return sorted((example["inputs"], example["targets"]) for example in shown)
 
     for split in splits:
         from_files = texts(name, OFFICIAL_FILES / folder, split)
-        assert from_files == texts(f"{name}_tfds", directory, split)
+        assert from_files == texts(f"{name}_tfds", prepared, split)
         assert from_files
 
 
 def test_prepared_files_may_lie_directly_in_the_data_directory(prepared, tmp_path):
     shutil.copytree(prepared / "tensorflow_datasets" / "gsm8k", tmp_path / "gsm8k")
-    set_data_dir(tmp_path)
-    try:
-        source = tasks.get("gsm8k_tfds_answer_zero_shot").source
-        assert source.example("test", 0)["targets"] == "The answer is 1500"
-    finally:
-        set_data_dir(None)
+    source = tasks.get("gsm8k_tfds_answer_zero_shot").source.for_run(RunData(tmp_path))
+    assert source.example("test", 0)["targets"] == "The answer is 1500"
 
 
 def test_the_newest_whole_version_is_read(prepared, tmp_path):
@@ -228,8 +215,5 @@ def test_the_newest_whole_version_is_read(prepared, tmp_path):
     for other in ("9.0.0", "10.0.0.incompleteABC123"):
         (tmp_path / "gsm8k" / other).mkdir()
         (tmp_path / "gsm8k" / other / "dataset_info.json").write_text("{}")
-    set_data_dir(tmp_path)
-    try:
-        assert tasks.get("gsm8k_tfds_answer_zero_shot").source.num_examples("train") == 1
-    finally:
-        set_data_dir(None)
+    source = tasks.get("gsm8k_tfds_answer_zero_shot").source.for_run(RunData(tmp_path))
+    assert source.num_examples("train") == 1

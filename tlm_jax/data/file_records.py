@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tlm_jax.data.generators.draws import split_of
-from tlm_jax.data.location import find_file
-from tlm_jax.data.record_sets import LoadedRecords
+from tlm_jax.data.record_sets import LoadedRecords, Loader
 from tlm_jax.data.records import Record, read_records
+from tlm_jax.data.run_data import RunData
 
 Reader = Callable[[Path], Iterable[Record]]
 Candidate = tuple[str, Reader]
@@ -47,7 +47,7 @@ def file_records(
         training records, chosen by a hash of question and options, 'train' is the rest, and
         'train_full' is all of them.
     """
-    loaders: dict[str, Callable[[], Iterable[Record]]] = {
+    loaders: dict[str, Loader] = {
         split: functools.partial(_load, name, split, origin, candidates)
         for split, candidates in splits.items()
     }
@@ -68,14 +68,16 @@ def is_held_out(record: Record) -> bool:
     return split_of(("question", record.content_key())) == "validation"
 
 
-def _load(name: str, split: str, origin: str, candidates: Sequence[Candidate]) -> Iterable[Record]:
+def _load(
+    name: str, split: str, origin: str, candidates: Sequence[Candidate], data: RunData
+) -> Iterable[Record]:
     readers = dict(candidates)
-    found, path = find_file(f"{name}, split {split!r}", list(readers), origin)
+    found, path = data.find_file(f"{name}, split {split!r}", list(readers), origin)
     return readers[found](path)
 
 
-def _select(full: Callable[[], Iterable[Record]], validation: bool) -> list[Record]:
-    return [r for r in full() if is_held_out(r) == validation]
+def _select(full: Loader, validation: bool, data: RunData) -> list[Record]:
+    return [r for r in full(data) if is_held_out(r) == validation]
 
 
 def _read_official(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.formats import FORMATS, Format
-from tlm_jax.data.location import places
 from tlm_jax.data.record_sets import RecordSet
 from tlm_jax.data.records import Record
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.sources import Example, RecordSource
 from tlm_jax.data.tasks import Task, register_task
 from tlm_jax.data.traits import traits
@@ -22,7 +22,27 @@ EMBEDDED_VOCABULARY = SentencePieceVocabulary("asset:word_problems")
 """Comes with the library, so that every task runs before its user has chosen a vocabulary."""
 
 
-class FormattedRecords(RecordSource):
+class _OfRecords(RecordSource):
+    """Examples made of a record set, read where a run's data are.
+
+    Before `for_run` they are read with what a run has by default, and kept as long as this lives.
+    """
+
+    def __init__(self, records: RecordSet):
+        self.splits = records.splits
+        self._records = records
+        self._data = RunData()
+
+    def for_run(self, data: RunData) -> RecordSource:
+        bound = copy.copy(self)
+        bound._data = data
+        return bound
+
+    def check_split(self, split: str) -> None:
+        self._records.check_split(split)
+
+
+class FormattedRecords(_OfRecords):
     """The records of a set, each with its inputs and targets in one format.
 
     Records without a gold answer are left out, and from training splits those that lack the
@@ -39,30 +59,24 @@ class FormattedRecords(RecordSource):
     def __init__(self, records: RecordSet, form: Format, pool: DemonstrationPool | None = None):
         if form.in_context and pool is None:
             raise ValueError(f"{records.name}: an in-context format needs a pool.")
-        self.splits = records.splits
-        self._records = records
+        super().__init__(records)
         self._format = form
         self._pool = pool
-        self._usable: dict[Hashable, list[int]] = {}
-        self._lock = threading.Lock()
-
-    def check_split(self, split: str) -> None:
-        self._records.check_split(split)
 
     def num_examples(self, split: str) -> int | None:
         self.check_split(split)
-        if self._records.num_records(split) is None:
+        if self._records.num_records(split, self._data) is None:
             return None
         return len(self._indices(split))
 
     def example(self, split: str, index: int) -> Example:
         self.check_split(split)
-        if self._records.num_records(split) is not None:
+        if self._records.num_records(split, self._data) is not None:
             index = self._indices(split)[index]
-        record = self._records.record(split, index)
+        record = self._records.record(split, index, self._data)
         demonstrations = ()
         if self._pool is not None and self._format.in_context:
-            demonstrations = self._pool.draw(record, with_rationale=self._format.cot)
+            demonstrations = self._pool.draw(record, self._data, with_rationale=self._format.cot)
         return {
             **carried_fields(record),
             "inputs": self._format.inputs(record, demonstrations),
@@ -80,18 +94,18 @@ class FormattedRecords(RecordSource):
         return written if isinstance(written, str) else None
 
     def _indices(self, split: str) -> list[int]:
-        """Returns the places of the records that this format can use, found once a split."""
-        key = (split, places())
-        with self._lock:
-            if key not in self._usable:
-                count = self._records.num_records(split)
-                assert count is not None
-                every = [(i, self._records.record(split, i)) for i in range(count)]
-                usable = [i for i, record in every if self._is_usable(record, split)]
-                if count and not usable:
-                    raise UserError(self._nothing_usable(split, any(r.answer for _, r in every)))
-                self._usable[key] = usable
-            return self._usable[key]
+        """Returns the places of the records that this format can use, found once a run."""
+
+        def find() -> list[int]:
+            count = self._records.num_records(split, self._data)
+            assert count is not None
+            every = [(i, self._records.record(split, i, self._data)) for i in range(count)]
+            usable = [i for i, record in every if self._is_usable(record, split)]
+            if count and not usable:
+                raise UserError(self._nothing_usable(split, any(r.answer for _, r in every)))
+            return usable
+
+        return self._data.once((self._records, "usable", self._format, split), find)
 
     def _is_usable(self, record: Record, split: str) -> bool:
         trains = split.startswith("train")
@@ -111,23 +125,24 @@ class FormattedRecords(RecordSource):
         return f"{where} an answer: expected a field 'answer'{remedy}."
 
 
-class MappedRecords(RecordSource):
-    """The records of a set through a function that gives `inputs` and `targets`, and no more."""
+class MappedRecords(_OfRecords):
+    """The records of a set through a function that gives `inputs` and `targets`, and no more.
 
-    def __init__(self, records: RecordSet, to_strings: Callable[[Record], tuple[str, str]]):
-        self.splits = records.splits
-        self._records = records
+    The function gets the run's data, too, for prompts that it may have to read.
+    """
+
+    def __init__(
+        self, records: RecordSet, to_strings: Callable[[Record, RunData], tuple[str, str]]
+    ):
+        super().__init__(records)
         self._to_strings = to_strings
 
-    def check_split(self, split: str) -> None:
-        self._records.check_split(split)
-
     def num_examples(self, split: str) -> int | None:
-        return self._records.num_records(split)
+        return self._records.num_records(split, self._data)
 
     def example(self, split: str, index: int) -> Example:
-        record = self._records.record(split, index)
-        inputs, targets = self._to_strings(record)
+        record = self._records.record(split, index, self._data)
+        inputs, targets = self._to_strings(record, self._data)
         return {**carried_fields(record), "inputs": inputs, "targets": targets}
 
 

@@ -87,6 +87,7 @@ class Pipeline:
             feature_lengths=config.feature_lengths,
             vocabulary=config.vocabulary,
             cache_dir=config.cache_dir,
+            data=config.data,
         )
         self.vocabulary = next(iter(readers.values())).vocabulary
         self.teacher, readers = join_readers(readers, config.teacher, self.vocabulary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.teacher_join import TeacherJoin
 from tlm_jax.data.teacher_tokens import TeacherTokens
 from tlm_jax.data.vocabularies import Vocabulary
@@ -38,6 +39,7 @@ class PipelineConfig:
       teacher: what `TASK_with_teacher` tasks are joined with; None where there are none.
       teacher_tokens: how a live teacher of another vocabulary reads the examples; not with packing.
       cache_dir: where tokens of SeqIO tasks from elsewhere are kept.
+      data: where the run's data are; None for what a run has by default.
     """
 
     mixture_or_task_name: str
@@ -58,6 +60,7 @@ class PipelineConfig:
     teacher: TeacherJoin | None = None
     teacher_tokens: TeacherTokens | None = None
     cache_dir: str | None = None
+    data: RunData | None = None
 
     @property
     def num_shards(self) -> int:

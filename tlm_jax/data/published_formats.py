@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.formats import clean_rationale, final_answer, question_with_options
 from tlm_jax.data.records import LETTERS, Record
+from tlm_jax.data.run_data import RunData
 
 
 def star_addition(
-    record: Record, *, scratch: bool = True, pool: DemonstrationPool | None = None
+    record: Record,
+    data: RunData,
+    *,
+    scratch: bool = True,
+    pool: DemonstrationPool | None = None,
 ) -> tuple[str, str]:
     """Returns inputs and targets of a sum as STaR writes it; the last line is the sum.
 
     Inputs are `Input:\\n6 2 4 + 2 5 9\\nTarget:`, after demonstrations from `pool`, if any, which
     are divided by blank lines.
     """
-    demonstrations = pool.draw(record, with_rationale=scratch) if pool else ()
+    demonstrations = pool.draw(record, data, with_rationale=scratch) if pool else ()
     blocks = [f"{_addition_query(d)}\n{_addition_target(d, scratch)}" for d in demonstrations]
     return "\n\n".join([*blocks, _addition_query(record)]), _addition_target(record, scratch)
 

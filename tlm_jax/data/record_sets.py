@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
-import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from tlm_jax.data.location import places
 from tlm_jax.data.records import Record
+from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError, nearest
+
+Loader = Callable[[RunData], Iterable[Record]]
+"""Reads the records of a split from where the run's data are."""
 
 
 class RecordSet(abc.ABC):
@@ -26,11 +28,11 @@ class RecordSet(abc.ABC):
     unreadable: Mapping[str, str]
 
     @abc.abstractmethod
-    def num_records(self, split: str) -> int | None:
+    def num_records(self, split: str, data: RunData) -> int | None:
         """Returns how many records a split has; None: endless."""
 
     @abc.abstractmethod
-    def record(self, split: str, index: int) -> Record:
+    def record(self, split: str, index: int, data: RunData) -> Record:
         """Returns record `index` of a split."""
 
     def check_split(self, split: str) -> None:
@@ -53,11 +55,11 @@ class GeneratedRecords(RecordSet):
         self.unreadable = {}
         self._make = make
 
-    def num_records(self, split: str) -> int | None:
+    def num_records(self, split: str, data: RunData) -> int | None:
         self.check_split(split)
         return None
 
-    def record(self, split: str, index: int) -> Record:
+    def record(self, split: str, index: int, data: RunData) -> Record:
         self.check_split(split)
         return self._make(split, index)
 
@@ -65,7 +67,7 @@ class GeneratedRecords(RecordSet):
 class LoadedRecords(RecordSet):
     """Records that are read as a whole, a split at a time, when one is first asked for.
 
-    They are read again where the data directory or the file of examples is another one.
+    They are kept with the run's data, not here.
 
     Args:
       name: of the data set.
@@ -76,27 +78,21 @@ class LoadedRecords(RecordSet):
     def __init__(
         self,
         name: str,
-        loaders: Mapping[str, Callable[[], Iterable[Record]]],
+        loaders: Mapping[str, Loader],
         unreadable: Mapping[str, str] | None = None,
     ):
         self.name = name
         self.splits = tuple(loaders)
         self.unreadable = dict(unreadable or {})
         self._loaders = dict(loaders)
-        self._records: dict[Hashable, Sequence[Record]] = {}
-        self._lock = threading.Lock()
 
-    def records(self, split: str) -> Sequence[Record]:
-        """Returns all records of a split."""
+    def records(self, split: str, data: RunData) -> Sequence[Record]:
+        """Returns all records of a split, read once a run."""
         self.check_split(split)
-        key = (split, places())
-        with self._lock:
-            if key not in self._records:
-                self._records[key] = tuple(self._loaders[split]())
-            return self._records[key]
+        return data.once((self, split), lambda: tuple(self._loaders[split](data)))
 
-    def num_records(self, split: str) -> int | None:
-        return len(self.records(split))
+    def num_records(self, split: str, data: RunData) -> int | None:
+        return len(self.records(split, data))
 
-    def record(self, split: str, index: int) -> Record:
-        return self.records(split)[index]
+    def record(self, split: str, index: int, data: RunData) -> Record:
+        return self.records(split, data)[index]

@@ -12,6 +12,7 @@ import seqio
 import tensorflow as tf
 
 from tlm_jax.data import tasks
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shuffle import permute
 from tlm_jax.data.sources import RecordSource
 from tlm_jax.data.vocabularies import (
@@ -27,7 +28,10 @@ _PROBE = "3 apples cost $1,200 (or 50 %); so: 3 × 4 = 12. ünïcödé ☃"
 
 
 class SeqioSource(seqio.DataSource):
-    """A RecordSource as a SeqIO data source of string features."""
+    """A RecordSource as a SeqIO data source of string features.
+
+    SeqIO knows no run: files are looked for where the environment says, and read at each call.
+    """
 
     def __init__(self, source: RecordSource):
         super().__init__(splits=source.splits)
@@ -41,7 +45,7 @@ class SeqioSource(seqio.DataSource):
         return [split]
 
     def num_input_examples(self, split: str) -> int | None:
-        return self.record_source.num_examples(split)
+        return self.record_source.for_run(RunData()).num_examples(split)
 
     def get_dataset(
         self,
@@ -52,7 +56,7 @@ class SeqioSource(seqio.DataSource):
         **unused: Any,
     ) -> tf.data.Dataset:
         """Yields the examples of `split`: in order, or in the order of our own shuffle."""
-        source = self.record_source
+        source = self.record_source.for_run(RunData())
         source.check_split(split)
         count = source.num_examples(split)
         first = shard_info.index if shard_info else 0

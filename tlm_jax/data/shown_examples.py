@@ -11,6 +11,7 @@ from tlm_jax.data import tasks
 from tlm_jax.data.converters import Converter
 from tlm_jax.data.formats import FORMATS
 from tlm_jax.data.ragged import TokenizedExamples
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.vocabularies import Vocabulary
 
 _FORMAT_SEARCH = 300
@@ -62,6 +63,7 @@ def show_example(
     index: int,
     converter: Converter,
     vocabulary: Vocabulary,
+    data: RunData,
 ) -> ShownExample:
     """Returns a single example as text in every format that its data set has, and as tokens.
 
@@ -72,6 +74,7 @@ def show_example(
       index: of the example in the split.
       converter: makes its tokens a model's.
       vocabulary: writes them as pieces.
+      data: where its siblings are read.
     """
     record = one.records[0]
     own = next((form for form in FORMATS if task.endswith(f"_{form}")), task)
@@ -79,7 +82,7 @@ def show_example(
     texts = [(own, None if inputs is None else str(inputs), str(record["targets"]))]
     for form, sibling in format_siblings(task).items():
         if form != own:
-            found = _same_example(sibling, split, index, one.ids[0])
+            found = _same_example(sibling, split, index, one.ids[0], data)
             if found is not None:
                 texts.append((form, str(found["inputs"]), str(found["targets"])))
     carried = {
@@ -102,13 +105,14 @@ def format_siblings(name: str) -> dict[str, tasks.Task]:
     return {}
 
 
-def _same_example(task: tasks.Task, split: str, index: int, example_id: str):
+def _same_example(task: tasks.Task, split: str, index: int, example_id: str, data: RunData):
     """Returns the example of that id from a task that may leave out a few others, or None."""
-    size = task.source.num_examples(split)
+    source = task.source.for_run(data)
+    size = source.num_examples(split)
     for distance in range(_FORMAT_SEARCH):
         for place in {index + distance, index - distance}:
             if place >= 0 and (size is None or place < size):
-                found = task.source.example(split, place)
+                found = source.example(split, place)
                 if found["id"] == example_id:
                     return found
     return None

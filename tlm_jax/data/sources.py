@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError, nearest
 
 Example = Mapping[str, str | np.ndarray]
@@ -32,6 +33,11 @@ class RecordSource(abc.ABC):
     """
 
     splits: tuple[str, ...] = ()
+
+    def for_run(self, data: RunData) -> RecordSource:
+        """Returns the source that reads where a run's data are; override where that matters."""
+        del data
+        return self
 
     @abc.abstractmethod
     def num_examples(self, split: str) -> int | None:

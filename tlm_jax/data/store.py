@@ -12,6 +12,7 @@ from jaxtyping import Int, Integer
 from tlm_jax.data import tasks
 from tlm_jax.data.mixing import ExampleOrder
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.sources import Example
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
@@ -40,17 +41,25 @@ class Reader(abc.ABC):
 class RecordReader(Reader):
     """Tokenizes the examples of one of our tasks as they are asked for."""
 
-    def __init__(self, task: tasks.Task, split: str, vocabulary: Vocabulary | None = None):
-        task.source.check_split(split)
+    def __init__(
+        self,
+        task: tasks.Task,
+        split: str,
+        vocabulary: Vocabulary | None = None,
+        data: RunData | None = None,
+    ):
+        source = task.source.for_run(data or RunData())
+        source.check_split(split)
         self.name = task.name
         self.features = task.features
         self.vocabulary = vocabulary or task.vocabulary
-        self.num_examples = task.source.num_examples(split)
+        self.num_examples = source.num_examples(split)
         self._task = task
+        self._source = source
         self._split = split
 
     def read(self, indices: Integer[np.ndarray, "n"]) -> TokenizedExamples:
-        records = tuple(self._task.source.example(self._split, int(i)) for i in indices)
+        records = tuple(self._source.example(self._split, int(i)) for i in indices)
         return tokenize(records, self._task, self.vocabulary)
 
 
@@ -83,8 +92,11 @@ def open_readers(
     feature_lengths: Mapping[str, int],
     vocabulary: Vocabulary | None = None,
     cache_dir: str | None = None,
+    data: RunData | None = None,
 ) -> tuple[dict[str, float], dict[str, Reader]]:
     """Opens every task of a mixture (ours or SeqIO's); returns their shares and readers by name.
+
+    `data` is the run's; without it, a fresh one with what a run has by default.
 
     Raises:
       UserError: as `open_reader`.
@@ -97,6 +109,7 @@ def open_readers(
         base = mixture_or_task.removesuffix(tasks.WITH_TEACHER)
         suffix = mixture_or_task[len(base) :]
         rates = {name + suffix: rate for name, rate in seqio_bridge.task_rates(base).items()}
+    data = data or RunData()  # one for all: they may show the same records
     readers = {
         name: open_reader(
             name,
@@ -104,6 +117,7 @@ def open_readers(
             feature_lengths=feature_lengths,
             vocabulary=vocabulary,
             cache_dir=cache_dir,
+            data=data,
         )
         for name in rates
     }
@@ -132,6 +146,7 @@ def open_reader(
     feature_lengths: Mapping[str, int],
     vocabulary: Vocabulary | None = None,
     cache_dir: str | None = None,
+    data: RunData | None = None,
 ) -> Reader:
     """Opens a split of a task of ours, or of any SeqIO task, for reading by index.
 
@@ -141,7 +156,7 @@ def open_reader(
     """
     if tasks.is_registered(name):
         try:
-            return RecordReader(tasks.get_task(name), split, vocabulary)
+            return RecordReader(tasks.get_task(name), split, vocabulary, data)
         except UserError as error:
             raise UserError(f"task {name!r}: {error}") from error
     from tlm_jax.data import seqio_bridge

@@ -13,6 +13,7 @@ from tlm_jax.data.converters import Converter, make_converter
 from tlm_jax.data.mixing import ExampleOrder
 from tlm_jax.data.packing import assign_rows
 from tlm_jax.data.ragged import PreparedExamples, TokenizedExamples
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shown_examples import ShownExample, show_example
 from tlm_jax.data.shuffle import permute
 from tlm_jax.data.store import OrderedReader, Reader, open_readers
@@ -32,6 +33,7 @@ class SurveyConfig:
       vocabulary: None for the task's own.
       architecture: "encoder_decoder" or "decoder_only"; None for the former where there are inputs.
       seed: which examples are drawn.
+      data: where the data are; None for what a run has by default.
     """
 
     name: str
@@ -42,6 +44,7 @@ class SurveyConfig:
     vocabulary: Vocabulary | None = None
     architecture: str | None = None
     seed: int = 0
+    data: RunData | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,11 +125,13 @@ def survey(config: SurveyConfig) -> Survey:
     Raises:
       UserError: an unknown name or split, absent data, or lengths that do not fit the features.
     """
+    data = config.data or RunData()
     rates, readers = open_readers(
         config.name,
         config.split,
         feature_lengths=config.feature_lengths or {},
         vocabulary=config.vocabulary,
+        data=data,
     )
     sizes = {name: reader.num_examples for name, reader in readers.items()}
     order = ExampleOrder(rates, sizes, seed=config.seed)
@@ -162,7 +167,12 @@ def survey(config: SurveyConfig) -> Survey:
         sizes=sizes,
         lengths_given=config.feature_lengths is not None,
         examples=_shown(
-            config.split, order, readers, converter, examples, min(config.num_examples, count)
+            config.split,
+            order,
+            readers,
+            converter,
+            examples.take(np.arange(min(config.num_examples, count))),
+            data,
         ),
         lengths={name: _summary(n, limits[name]) for name, n in lengths.items()},
         axes=dict(zip(converter.axes, converter.row_lengths)),
@@ -179,11 +189,11 @@ def _shown(
     readers: Mapping[str, Reader],
     converter: Converter,
     examples: TokenizedExamples,
-    count: int,
+    data: RunData,
 ) -> tuple[ShownExample, ...]:
-    """Returns the first `count` examples of the order."""
+    """Returns the examples, which are the first ones of the order."""
     shown = []
-    for position, (number, index) in enumerate(zip(*order.locate(np.arange(count)))):
+    for position, (number, index) in enumerate(zip(*order.locate(np.arange(len(examples))))):
         task = order.names[int(number)]
         shown.append(
             show_example(
@@ -193,6 +203,7 @@ def _shown(
                 index=int(index),
                 converter=converter,
                 vocabulary=readers[task].vocabulary,
+                data=data,
             )
         )
     return tuple(shown)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.data.location import ENVIRONMENT_VARIABLE, data_dir
 from tlm_jax.data.official_commonsense import ENTAILMENT_LABELS, esnli_record, qasc_record
 from tlm_jax.data.official_files import field, letter_of
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record
+from tlm_jax.data.run_data import ENVIRONMENT_VARIABLE, RunData
 from tlm_jax.errors import UserError
 
 Row = Mapping[str, Any]
@@ -105,11 +105,11 @@ BUILDERS = tuple(_CONVERSIONS)
 """The TFDS data sets that can be read."""
 
 
-def _load(builder: str, split: str, theirs: str) -> Iterator[Record]:
+def _load(builder: str, split: str, theirs: str, data: RunData) -> Iterator[Record]:
     import tensorflow_datasets as tfds
 
     convert = _CONVERSIONS[builder]
-    directory = _prepared_directory(builder)
+    directory = _prepared_directory(builder, data.data_dir)
     if directory is None:
         prepared: Any = tfds.builder(builder)
         missing = not prepared.data_path.exists()
@@ -130,9 +130,8 @@ def _load(builder: str, split: str, theirs: str) -> Iterator[Record]:
         yield convert(decoded, split)
 
 
-def _prepared_directory(builder: str) -> Path | None:
+def _prepared_directory(builder: str, named: Path | None) -> Path | None:
     """Returns the newest prepared version below the data directory, or None."""
-    named = data_dir()
     if named is None:
         return None
     for parent in (named / "tensorflow_datasets" / builder, named / builder):

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from tlm_jax.data.ragged import Ragged, TokenizedExamples, spans
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shuffle import chosen
 from tlm_jax.data.store import Reader, open_readers
 from tlm_jax.data.vocabularies import Vocabulary
@@ -44,6 +45,7 @@ def load_eval_sets(
     num_examples: int | None = None,
     examples_seed: int | None = 0,
     vocabulary: Vocabulary | None = None,
+    data: RunData | None = None,
 ) -> list[EvalSet]:
     """Loads `num_examples` of a task, or of each task of a mixture, in the task's order.
 
@@ -55,12 +57,15 @@ def load_eval_sets(
       examples_seed: which ones (`data.shuffle.chosen`); None takes the first, as an endless split
         does.
       vocabulary: replaces the task's own.
+      data: where the run's data are; None for what a run has by default.
 
     Raises:
       UserError: an unknown task or split, an endless split without `num_examples`, or an empty
         split.
     """
-    _, readers = open_readers(name, split, feature_lengths=feature_lengths, vocabulary=vocabulary)
+    _, readers = open_readers(
+        name, split, feature_lengths=feature_lengths, vocabulary=vocabulary, data=data
+    )
     return [
         EvalSet(
             task,

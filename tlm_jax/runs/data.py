@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.teacher_join import TeacherJoin
 from tlm_jax.data.vocabularies import check_vocabulary_fits
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
@@ -13,23 +14,28 @@ from tlm_jax.runs import console
 from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.run_teacher import RunTeacher
-from tlm_jax.runs.student_vocabulary import named_vocabulary, prepare_tasks
+from tlm_jax.runs.student_vocabulary import named_vocabulary, run_data
 from tlm_jax.training.batches import HostRows
 
 
-def open_pipeline(run: RunConfig, rows: HostRows, teacher: RunTeacher | None = None) -> Pipeline:
+def open_pipeline(
+    run: RunConfig,
+    rows: HostRows,
+    teacher: RunTeacher | None = None,
+    data: RunData | None = None,
+) -> Pipeline:
     """Opens the training data at its beginning.
 
     Args:
       run: the configuration.
       rows: this host's.
       teacher: the run's, opened.
+      data: the run's, with what has been read of it; None: made of the configuration.
 
     Raises:
       UserError: unknown task, absent file, missing feature length, or a vocabulary larger than the
         model's embedding.
     """
-    prepare_tasks(run.data)
     config = PipelineConfig(
         mixture_or_task_name=run.mixture_or_task_name,
         feature_lengths=run.feature_lengths,
@@ -41,6 +47,7 @@ def open_pipeline(run: RunConfig, rows: HostRows, teacher: RunTeacher | None = N
         pack=run.data.pack,
         teacher=run.teacher if isinstance(run.teacher, TeacherJoin) else None,
         teacher_tokens=teacher.tokens if teacher is not None else None,
+        data=data or run_data(run.data),
     )
     pipeline = Pipeline(
         config,
@@ -55,9 +62,12 @@ def open_pipeline(run: RunConfig, rows: HostRows, teacher: RunTeacher | None = N
     return pipeline
 
 
-def open_eval_sets(run: RunConfig) -> list[EvalSet]:
-    """Opens the held-out tasks of the configuration; the same on every host."""
-    prepare_tasks(run.data)
+def open_eval_sets(run: RunConfig, data: RunData | None = None) -> list[EvalSet]:
+    """Opens the held-out tasks of the configuration, as `open_pipeline` the training data.
+
+    They are the same on every host.
+    """
+    data = data or run_data(run.data)
     found = [
         eval_set
         for name in run.evaluation.tasks
@@ -68,6 +78,7 @@ def open_eval_sets(run: RunConfig) -> list[EvalSet]:
             num_examples=run.evaluation.num_examples,
             examples_seed=run.evaluation.examples_seed,
             vocabulary=named_vocabulary(run.data),
+            data=data,
         )
     ]
     for eval_set in found:

@@ -15,8 +15,9 @@ import numpy as np
 
 from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
-from tlm_jax.data import demonstrations, location, tasks
+from tlm_jax.data import tasks
 from tlm_jax.data.records import read_records
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation import outcome_page
@@ -31,6 +32,7 @@ from tlm_jax.runs.evaluation_store import OutcomeStore, outcome_key
 from tlm_jax.runs.evaluation_subject import Subject
 from tlm_jax.runs.inference_tokens import TokenizerFiles
 from tlm_jax.runs.ready_model import end_ids, params_on_mesh
+from tlm_jax.runs.student_vocabulary import run_data
 from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
 
@@ -52,11 +54,11 @@ def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
     """
     output = files.open_model_dir(config.output_dir)
     files.write_configuration(output, configuration)
-    _prepare(config)
+    data = run_data(config.data)
     known: dict[str, dict[str, Any]] = {}
     outcomes: list[Outcome] = []
     for name, path in _names(config.checkpoints).items():
-        outcomes += _evaluate(name, path, config, known, OutcomeStore(output))
+        outcomes += _evaluate(name, path, config, data, known, OutcomeStore(output))
     if not outcomes:
         raise UserError(
             "nothing was asked: 'rank' needs questions with options, and targets that are nothing "
@@ -81,13 +83,14 @@ def _evaluate(
     name: str,
     path: str,
     config: EvalConfig,
+    data: RunData,
     known: dict[str, dict[str, Any]],
     store: OutcomeStore,
 ) -> list[Outcome]:
     source = open_pretrained(path)
     tokenizer = TokenizerFiles(source)
     try:
-        eval_sets = _open_sets(config, _vocabulary(config, tokenizer), known)
+        eval_sets = _open_sets(config, data, _vocabulary(config, tokenizer), known)
         for eval_set in eval_sets:
             check_vocabulary_fits(eval_set.vocabulary, source.config.vocab_size)
             if config.data.vocabulary is None:
@@ -124,13 +127,6 @@ def _load(name: str, source: Pretrained, config: EvalConfig) -> Subject:
     return Subject(name, model, params, mesh, source.step, end_ids(source), window_of(source))
 
 
-def _prepare(config: EvalConfig) -> None:
-    if config.data.data_dir is not None:
-        location.set_data_dir(config.data.data_dir)
-    demonstrations.set_demonstrations(config.data.demonstrations)
-    tasks.load_tasks(config.data.modules)
-
-
 def _vocabulary(config: EvalConfig, tokenizer: TokenizerFiles) -> Vocabulary | None:
     """Returns the vocabulary of the configuration, else the model's own, else the tasks' (None)."""
     named = config.data.vocabulary
@@ -142,7 +138,10 @@ def _vocabulary(config: EvalConfig, tokenizer: TokenizerFiles) -> Vocabulary | N
 
 
 def _open_sets(
-    config: EvalConfig, vocabulary: Vocabulary | None, known: dict[str, dict[str, Any]]
+    config: EvalConfig,
+    data: RunData,
+    vocabulary: Vocabulary | None,
+    known: dict[str, dict[str, Any]],
 ) -> list[EvalSet]:
     sets = [
         eval_set
@@ -154,13 +153,14 @@ def _open_sets(
             num_examples=config.num_examples,
             examples_seed=config.examples_seed,
             vocabulary=vocabulary,
+            data=data,
         )
     ]
-    return [_without_known(eval_set, config, known) for eval_set in sets]
+    return [_without_known(eval_set, config, data, known) for eval_set in sets]
 
 
 def _without_known(
-    eval_set: EvalSet, config: EvalConfig, known: dict[str, dict[str, Any]]
+    eval_set: EvalSet, config: EvalConfig, data: RunData, known: dict[str, dict[str, Any]]
 ) -> EvalSet:
     """Looks for the questions in the training sets, once a task; leaves them out if asked to."""
     examples = eval_set.examples
@@ -168,7 +168,7 @@ def _without_known(
         key = f"{eval_set.task} {training_set}"
         if key not in known:
             questions = [str(r.get("question", r.get("inputs", ""))) for r in examples.records]
-            known[key] = _overlap_report(eval_set, training_set, questions)
+            known[key] = _overlap_report(eval_set, training_set, questions, data)
             console.say(
                 f"note: {known[key]['found']:,} of {len(questions):,} questions of "
                 f"{eval_set.task} are in {training_set}"
@@ -191,9 +191,9 @@ def _without_known(
 
 
 def _overlap_report(
-    eval_set: EvalSet, training_set: str, questions: Sequence[str]
+    eval_set: EvalSet, training_set: str, questions: Sequence[str], data: RunData
 ) -> dict[str, Any]:
-    found = overlaps(questions, _training_questions(training_set))
+    found = overlaps(questions, _training_questions(training_set, data))
     kinds = [overlap.kind for overlap in found]
     return {
         "task": eval_set.task,
@@ -205,12 +205,12 @@ def _overlap_report(
     }
 
 
-def _training_questions(name: str) -> list[str]:
+def _training_questions(name: str, data: RunData) -> list[str]:
     """Returns the questions of "TASK:SPLIT" or of a file of records."""
     if name.endswith((".jsonl", ".jsonl.gz")):
         return [record.question for record in read_records(name)]
     task_name, _, split = name.partition(":")
-    source = tasks.get_task(task_name).source
+    source = tasks.get_task(task_name).source.for_run(data)
     split = split or "train"
     count = source.num_examples(split)
     if count is None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shuffle import chosen
 from tlm_jax.data.sources import Example
 from tlm_jax.data.store import Reader, open_readers
@@ -107,17 +108,18 @@ def _check_not_empty(prompt: Prompt) -> None:
 
 
 def _from_task(config: PromptsConfig, vocabulary: Vocabulary | None) -> Iterator[Prompt]:
-    from tlm_jax.data import demonstrations, location, tasks
+    from tlm_jax.data import tasks
 
-    if config.data_dir is not None:
-        location.set_data_dir(config.data_dir)
-    demonstrations.set_demonstrations(config.demonstrations)
     tasks.load_tasks(config.modules)
     assert config.mixture_or_task_name is not None
     # Only SeqIO's own tasks are cut to these; what is too long is told or cut later, by us.
     lengths = {"inputs": 1 << 20, "targets": 1 << 20}
     _, readers = open_readers(
-        config.mixture_or_task_name, config.split, feature_lengths=lengths, vocabulary=vocabulary
+        config.mixture_or_task_name,
+        config.split,
+        feature_lengths=lengths,
+        vocabulary=vocabulary,
+        data=RunData(config.data_dir, demonstrations=config.demonstrations),
     )
     for name, reader in readers.items():
         yield from _of_reader(name, reader, config, several=len(readers) > 1)

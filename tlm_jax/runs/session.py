@@ -21,6 +21,7 @@ from tlm_jax.metrics.writers import MetricsWriter
 from tlm_jax.runs import adapters, console, data, distilling, files, parts, pretrained
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.frozen_base import load_base
+from tlm_jax.runs.student_vocabulary import run_data
 from tlm_jax.training import batches, hooks, loop
 from tlm_jax.training.state import TrainState
 from tlm_jax.training.step import StepMetrics
@@ -73,8 +74,9 @@ class _Session:
         self.model_dir: Path = files.open_model_dir(run.model_dir)
         self.parts = parts.build_parts(run)
         self.rows = batches.host_rows(run.batch_size, self.parts.batch_sharding)
-        self.pipeline: Pipeline = data.open_pipeline(run, self.rows, self.parts.teacher)
-        self.eval_sets = data.open_eval_sets(run)
+        read = run_data(run.data)
+        self.pipeline: Pipeline = data.open_pipeline(run, self.rows, self.parts.teacher, read)
+        self.eval_sets = data.open_eval_sets(run, read)
         self.base = load_base(run, self.parts)
         self.manager = CheckpointManager(
             self.model_dir / "checkpoints",

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from tlm_jax.data import demonstrations, location, tasks
+from tlm_jax.data import tasks
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.store import task_vocabulary
 from tlm_jax.data.vocabularies import Vocabulary, vocabulary_from_name
 from tlm_jax.runs.config import DataConfig, RunConfig
 
 
-def prepare_tasks(data: DataConfig) -> None:
-    """Registers the tasks, and sets where their data and demonstrations come from."""
-    if data.data_dir is not None:
-        location.set_data_dir(data.data_dir)
-    if data.examples_file is not None:
-        location.set_examples_file(data.examples_file)
-    demonstrations.set_demonstrations(data.demonstrations)
+def run_data(data: DataConfig) -> RunData:
+    """Registers the tasks, and returns where a run's data and demonstrations come from."""
     tasks.load_tasks(data.modules)
+    return RunData(data.data_dir, data.examples_file, data.demonstrations)
 
 
 def named_vocabulary(data: DataConfig) -> Vocabulary | None:
@@ -33,5 +30,5 @@ def student_vocabulary(run: RunConfig) -> Vocabulary:
     named = named_vocabulary(run.data)
     if named is not None:
         return named
-    prepare_tasks(run.data)
+    tasks.load_tasks(run.data.modules)
     return task_vocabulary(run.mixture_or_task_name)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
-from tlm_jax.data import demonstrations, location, tasks
+from tlm_jax.data import tasks
 from tlm_jax.data.formats import FORMATS, inline_options
 from tlm_jax.data.records import from_dict, read_json_lines
+from tlm_jax.data.run_data import RunData
 from tlm_jax.data.store import open_readers
 from tlm_jax.data.teacher_imports.examples import Solution
 from tlm_jax.data.teacher_steps import content_key
@@ -113,11 +114,15 @@ class _Template:
 
 
 def _of_task(config: SolutionsConfig, vocabulary: Vocabulary) -> Iterator[Scored]:
-    _prepare_tasks(config)
+    tasks.load_tasks(config.modules)
     lengths = {"inputs": 1 << 20, "targets": 1 << 20}
     assert config.mixture_or_task_name is not None
     _, readers = open_readers(
-        config.mixture_or_task_name, config.split, feature_lengths=lengths, vocabulary=vocabulary
+        config.mixture_or_task_name,
+        config.split,
+        feature_lengths=lengths,
+        vocabulary=vocabulary,
+        data=RunData(config.data_dir, demonstrations=config.demonstrations),
     )
     for name, reader in readers.items():
         counts = [n for n in (reader.num_examples, config.num_examples) if n is not None]
@@ -296,10 +301,3 @@ def _prompts_by_id(config: SolutionsConfig, vocabulary: Vocabulary) -> Mapping[s
         vocabulary,
     )
     return {prompt.id: prompt for prompt in asked}
-
-
-def _prepare_tasks(config: SolutionsConfig) -> None:
-    if config.data_dir is not None:
-        location.set_data_dir(config.data_dir)
-    demonstrations.set_demonstrations(config.demonstrations)
-    tasks.load_tasks(config.modules)
