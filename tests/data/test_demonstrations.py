@@ -14,7 +14,7 @@ from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
 
 
-def record(i, question=None, rationale="r", dataset="pool", answer="1"):
+def record(i, question=None, rationale: str | None = "r", dataset="pool", answer="1"):
     question = f"question {i}" if question is None else question
     return Record(str(i), dataset, "train", "text", question, None, answer, rationale)
 

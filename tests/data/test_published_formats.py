@@ -108,7 +108,9 @@ def test_star_prompts_are_made_again_from_their_parts(shared_dir, name, hint):
     for example in row["examples"]:
         question = example.split("\n")[0].removeprefix("Q: ")
         options = re.findall(r"^\(\w\) (.*?)(?: \(CORRECT\))?$", example, re.MULTILINE)
-        rationale, letter = re.search(r"\nA: (.*) Therefore,.*\((\w)\)\.$", example).groups()
+        solved = re.search(r"\nA: (.*) Therefore,.*\((\w)\)\.$", example)
+        assert solved is not None
+        rationale, letter = solved.groups()
         record = Record(
             "x", "csqa", "train", "choice", question, tuple(options), letter.upper(), rationale
         )

@@ -1,6 +1,7 @@
 """Contexts and options as text, for choices, truth values and lists in the question."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,9 @@ from tlm_jax.evaluation.rank_formats import (
 )
 
 
-def example(kind="choice", question="Who flies?", options=("owl", "eel"), answer="A", **meta):
+def example(
+    kind: Any = "choice", question="Who flies?", options=("owl", "eel"), answer="A", **meta
+):
     record = Record("7", "d", "test", kind, question, options, answer, None, meta)
     source = FormattedRecords(
         LoadedRecords("d", {"test": lambda _: [record]}), FORMATS["answer_zero_shot"]

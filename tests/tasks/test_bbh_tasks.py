@@ -9,7 +9,7 @@ from tlm_jax.data.run_data import RunData
 @pytest.fixture
 def source(shared_dir):
     data = RunData(shared_dir / "data")
-    return tasks.get("bbh_published_prompt_answer_only").source.for_run(data)
+    return tasks.get_task("bbh_published_prompt_answer_only").source.for_run(data)
 
 
 def test_every_question_has_three_answers_before_it_and_no_thought(source):

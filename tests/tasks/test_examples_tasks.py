@@ -1,6 +1,7 @@
 """The tasks that read whatever file of records a run names."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,11 @@ RECORD = {
 }
 
 
+def source_of(name: str, data: RunData) -> Any:
+    """Returns a task's examples; they are text, whatever a source may give besides."""
+    return tasks.get_task(name).source.for_run(data)
+
+
 @pytest.fixture
 def examples_file(tmp_path):
     rows = [{**RECORD, "id": f"r{i}", "question": f"Question {i}?"} for i in range(200)]
@@ -28,7 +34,7 @@ def examples_file(tmp_path):
 
 
 def read(name, split, path):
-    source = tasks.get_task(name).source.for_run(RunData(examples_file=path))
+    source = source_of(name, RunData(examples_file=path))
     return [source.example(split, i) for i in range(source.num_examples(split))]
 
 

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,11 @@ ROWS = {
     ],
     "high_school_physics": [["Force is", "1", "2", "3", "4", "C"]],
 }
+
+
+def source_of(name: str, data: RunData) -> Any:
+    """Returns a task's examples; they are text, whatever a source may give besides."""
+    return tasks.get_task(name).source.for_run(data)
 
 
 def write_csv(folder, split, rows_by_subject):
@@ -40,7 +46,7 @@ def data(tmp_path):
 
 
 def test_official_files(data):
-    source = tasks.get("mmlu_answer_zero_shot").source.for_run(data)
+    source = source_of("mmlu_answer_zero_shot", data)
     found = [source.example("validation", i) for i in range(source.num_examples("validation"))]
     assert [example["id"] for example in found] == [
         "mmlu-anatomy-val-0",
@@ -62,11 +68,10 @@ def test_official_files(data):
 
 
 def test_demonstrations_are_of_the_subject(data):
-    task = tasks.get("mmlu_answer_in_context")
-
     def showing(num):
         settings = DemonstrationSettings(num=num)
-        return task.source.for_run(RunData(data.data_dir, demonstrations=settings))
+        run = RunData(data.data_dir, demonstrations=settings)
+        return source_of("mmlu_answer_in_context", run)
 
     source = showing(2)
     shown = source.example("validation", 2)["inputs"]
@@ -81,7 +86,7 @@ def test_demonstrations_are_of_the_subject(data):
 
 
 def test_the_published_prompt(data):
-    source = tasks.get("mmlu_published_prompt").source.for_run(data)
+    source = source_of("mmlu_published_prompt", data)
     assert source.example("validation", 0)["inputs"] == (
         "About anatomy.\n\nQ: x\nA: y\n\nQ: Which bone is\nlongest\n(A) femur (B) tibia (C) ulna "
         "(D) rib, the first\nA: Let's think step by step."
@@ -113,9 +118,9 @@ def test_every_subject_has_its_published_prompt(shared_dir):
 def test_a_broken_file_is_named_with_its_line(tmp_path, row, message):
     write_csv(tmp_path / "mmlu" / "test", "test", {"anatomy": [row]})
     with pytest.raises(UserError, match=message):
-        tasks.get("mmlu_answer_zero_shot").source.for_run(RunData(tmp_path)).num_examples("test")
+        source_of("mmlu_answer_zero_shot", RunData(tmp_path)).num_examples("test")
 
 
 def test_it_is_not_for_training(data):
     with pytest.raises(UserError, match="evaluation only"):
-        tasks.get("mmlu_answer_zero_shot").source.for_run(data).num_examples("train")
+        source_of("mmlu_answer_zero_shot", data).num_examples("train")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,11 @@ ROWS = {
 }
 
 
+def source_of(name: str, data: RunData) -> Any:
+    """Returns a task's examples; they are text, whatever a source may give besides."""
+    return tasks.get_task(name).source.for_run(data)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _loaded():
     tasks.load_tasks()
@@ -79,7 +85,7 @@ def data(shared_dir):
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_every_data_set_has_the_four_formats(name):
     for form in FORMATS:
-        task = tasks.get(f"{name}_{form}")
+        task = tasks.get_task(f"{name}_{form}")
         assert task.description
         assert task.vocabulary.size == 1024
 
@@ -98,7 +104,7 @@ def test_registering_everything_reads_nothing_and_imports_no_tensorflow():
 
 @pytest.mark.parametrize("name", ROWS)
 def test_splits_have_the_rows_of_the_files(data, name):
-    source = tasks.get(f"{name}_answer_zero_shot").source.for_run(data)
+    source = source_of(f"{name}_answer_zero_shot", data)
     for split, rows in ROWS[name].items():
         assert source.num_examples(split) == rows, split
         example = source.example(split, rows - 1)
@@ -107,7 +113,7 @@ def test_splits_have_the_rows_of_the_files(data, name):
 
 
 def test_gsm8k_to_the_byte(data):
-    example = tasks.get("gsm8k_cot_zero_shot").source.for_run(data).example("train_full", 0)
+    example = source_of("gsm8k_cot_zero_shot", data).example("train_full", 0)
     assert example["id"] == "gsm8k-train-0"
     assert example["inputs"] == (
         "Q: Natalia sold clips to 48 of her friends in April, and then she sold half as many "
@@ -121,7 +127,7 @@ def test_gsm8k_to_the_byte(data):
 
 
 def test_the_flant5_development_rows_are_apart_from_its_training_rows(data):
-    source = tasks.get("gsm8k_answer_zero_shot").source.for_run(data)
+    source = source_of("gsm8k_answer_zero_shot", data)
 
     def ids(split):
         return {source.example(split, i)["id"] for i in range(source.num_examples(split))}
@@ -135,12 +141,12 @@ def test_the_flant5_development_rows_are_apart_from_its_training_rows(data):
 def test_the_demonstrations_of_the_four_case_prompt_can_be_named(shared_dir):
     ids = tuple(f"gsm8k-train-{row}" for row in (802, 6893, 7003, 2778))
     data = RunData(shared_dir / "data", demonstrations=DemonstrationSettings(ids=ids))
-    example = tasks.get("svamp_cot_in_context").source.for_run(data).example("test", 0)
+    example = source_of("svamp_cot_in_context", data).example("test", 0)
     assert example["inputs"].count("Let's think step by step") == 5
 
 
 def test_test_only_sets_borrow_demonstrations_from_gsm8k(data):
-    example = tasks.get("svamp_cot_in_context").source.for_run(data).example("test", 0)
+    example = source_of("svamp_cot_in_context", data).example("test", 0)
     *demonstrations, query = example["inputs"].split("\n\n")
     assert len(demonstrations) == 4
     assert all(
@@ -153,13 +159,13 @@ def test_test_only_sets_borrow_demonstrations_from_gsm8k(data):
 
 
 def test_bbh_uses_the_published_demonstrations_of_its_task(data):
-    source = tasks.get("bbh_cot_in_context").source.for_run(data)
+    source = source_of("bbh_cot_in_context", data)
     example = source.example("test", 0)
     assert example["inputs"].startswith(
         "Q: not ( ( not not True ) ) is\nLet's think step by step\nRemember that (i)"
     )
     assert example["inputs"].count("\nThe answer is ") == 3
-    published = tasks.get("bbh_published_prompt").source.for_run(data)
+    published = source_of("bbh_published_prompt", data)
     for index in range(0, 6511, 250):
         prompted = published.example("test", index)
         assert prompted["inputs"].endswith("\nA: Let's think step by step.\n")
@@ -171,7 +177,7 @@ def test_bbh_uses_the_published_demonstrations_of_its_task(data):
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_test_only_sets_cannot_be_trained_on(name, form, split):
-    source = tasks.get(f"{name}_{form}").source
+    source = tasks.get_task(f"{name}_{form}").source
     assert source.splits == ("test",)
     for ask in (source.check_split, source.num_examples):
         with pytest.raises(UserError, match=f"{name} has no split '{split}': it is for evaluation"):
@@ -180,12 +186,12 @@ def test_test_only_sets_cannot_be_trained_on(name, form, split):
 
 def test_hidden_labels_are_explained():
     with pytest.raises(UserError, match="its labels are not public; use validation"):
-        tasks.get("commonsenseqa_answer_zero_shot").source.num_examples("test")
+        tasks.get_task("commonsenseqa_answer_zero_shot").source.num_examples("test")
 
 
 def test_training_on_rationales_that_do_not_exist_is_an_error(data):
     with pytest.raises(UserError, match="commonsenseqa: no record of the split 'train' has a rat"):
-        tasks.get("commonsenseqa_cot_zero_shot").source.for_run(data).num_examples("train")
+        source_of("commonsenseqa_cot_zero_shot", data).num_examples("train")
 
 
 def test_absent_data_is_one_line_that_says_what_and_where(tmp_path):
@@ -202,9 +208,7 @@ def test_absent_data_is_one_line_that_says_what_and_where(tmp_path):
         "flan_cot_aqua",
     ):
         with pytest.raises(UserError) as error:
-            tasks.get(f"{name}_answer_zero_shot").source.for_run(RunData(tmp_path)).num_examples(
-                "train"
-            )
+            source_of(f"{name}_answer_zero_shot", RunData(tmp_path)).num_examples("train")
         message = str(error.value)
         assert message.startswith(f"{name}, split 'train': no such file in {tmp_path}.")
         assert "Wanted: " in message
@@ -227,19 +231,20 @@ def test_mixtures_hold_what_they_say():
 def test_embedded_tasks_need_no_files(split):
     for name in ("word_problems", "word_problems_easy"):
         for form in FORMATS:
-            task = tasks.get(f"{name}_{form}")
-            assert task.source.num_examples(split) is None
-            example = task.source.example(split, 3)
+            task = tasks.get_task(f"{name}_{form}")
+            source = source_of(task.name, RunData())
+            assert source.num_examples(split) is None
+            example = source.example(split, 3)
             for feature in ("inputs", "targets"):
                 text = example[feature]
                 assert task.vocabulary.decode(task.vocabulary.encode(text)) == text
 
 
 def test_addition_tasks():
-    scratch = tasks.get("addition_scratchpad").source.example("train", 0)
+    scratch = source_of("addition_scratchpad", RunData()).example("train", 0)
     assert scratch["targets"].endswith(f"</scratch>\n{scratch['answer']}")
-    direct = tasks.get("addition_direct").source.example("train", 0)
+    direct = source_of("addition_direct", RunData()).example("train", 0)
     assert direct["inputs"] == scratch["inputs"]
     assert direct["targets"] == direct["answer"]
-    shown = tasks.get("addition_scratchpad_in_context").source.example("train", 0)
+    shown = source_of("addition_scratchpad_in_context", RunData()).example("train", 0)
     assert shown["inputs"].count("</scratch>") == 4

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +100,11 @@ EXPECTED = {
 }
 
 
+def source_of(name: str, data: RunData) -> Any:
+    """Returns a task's examples; they are text, whatever a source may give besides."""
+    return tasks.get_task(name).source.for_run(data)
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A data directory in which TFDS has prepared all four data sets, without a network."""
@@ -128,9 +134,7 @@ def data(prepared):
 
 @pytest.mark.parametrize(("name", "split"), EXPECTED)
 def test_zero_shot_text(data, name, split):
-    answer, cot = (
-        tasks.get(f"{name}_{form}_zero_shot").source.for_run(data) for form in ("answer", "cot")
-    )
+    answer, cot = (source_of(f"{name}_{form}_zero_shot", data) for form in ("answer", "cot"))
     expected = EXPECTED[name, split]
     assert answer.num_examples(split) == cot.num_examples(split) == len(expected)
     # TFDS shuffles the rows as it prepares them.
@@ -151,10 +155,10 @@ def test_zero_shot_text(data, name, split):
 def test_in_context_text(data, name, split):
     ((shown, reason, key),) = EXPECTED[name, "train"]
     ((asked, rationale, gold),) = EXPECTED[name, split]
-    answer = tasks.get(f"{name}_answer_in_context").source.for_run(data).example(split, 0)
+    answer = source_of(f"{name}_answer_in_context", data).example(split, 0)
     assert answer["inputs"] == f"Q: {shown}\nA: The answer is {key}\n\nQ: {asked}\nA:"
     assert answer["targets"] == f"The answer is {gold}"
-    cot = tasks.get(f"{name}_cot_in_context").source.for_run(data).example(split, 0)
+    cot = source_of(f"{name}_cot_in_context", data).example(split, 0)
     assert cot["inputs"] == (
         f"Q: {shown}\nLet's think step by step\n{reason}\nThe answer is {key}\n\n"
         f"Q: {asked}\nLet's think step by step"
@@ -163,7 +167,7 @@ def test_in_context_text(data, name, split):
 
 
 def test_in_context_text_of_a_task_with_two_training_rows(data):
-    example = tasks.get("esnli_tfds_cot_in_context").source.for_run(data).example("test", 0)
+    example = source_of("esnli_tfds_cot_in_context", data).example("test", 0)
     ((asked, _, _),) = EXPECTED["esnli_tfds", "test"]
     assert example["inputs"] in {
         f"Q: {shown}\nLet's think step by step\n{reason}\nThe answer is {key}\n\n"
@@ -194,7 +198,7 @@ def test_what_the_pipeline_reads(data, name):
 )
 def test_the_same_text_as_from_the_files_themselves(prepared, name, folder, splits):
     def texts(task, data_dir, split):
-        source = tasks.get(f"{task}_cot_zero_shot").source.for_run(RunData(data_dir))
+        source = source_of(f"{task}_cot_zero_shot", RunData(data_dir))
         shown = [source.example(split, i) for i in range(source.num_examples(split))]
         return sorted((example["inputs"], example["targets"]) for example in shown)
 
@@ -206,7 +210,7 @@ def test_the_same_text_as_from_the_files_themselves(prepared, name, folder, spli
 
 def test_prepared_files_may_lie_directly_in_the_data_directory(prepared, tmp_path):
     shutil.copytree(prepared / "tensorflow_datasets" / "gsm8k", tmp_path / "gsm8k")
-    source = tasks.get("gsm8k_tfds_answer_zero_shot").source.for_run(RunData(tmp_path))
+    source = source_of("gsm8k_tfds_answer_zero_shot", RunData(tmp_path))
     assert source.example("test", 0)["targets"] == "The answer is 1500"
 
 
@@ -215,5 +219,5 @@ def test_the_newest_whole_version_is_read(prepared, tmp_path):
     for other in ("9.0.0", "10.0.0.incompleteABC123"):
         (tmp_path / "gsm8k" / other).mkdir()
         (tmp_path / "gsm8k" / other / "dataset_info.json").write_text("{}")
-    source = tasks.get("gsm8k_tfds_answer_zero_shot").source.for_run(RunData(tmp_path))
+    source = source_of("gsm8k_tfds_answer_zero_shot", RunData(tmp_path))
     assert source.num_examples("train") == 1
