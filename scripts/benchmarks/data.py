@@ -12,6 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -103,8 +104,9 @@ def _prepare_seqio(
 ) -> Callable[[], dict[str, float]]:
     """Returns a function that packs the same rows with SeqIO's feature converter."""
     import seqio
-    import tensorflow as tf
+    import tensorflow
 
+    tf: Any = tensorflow  # whose members are made at run time
     prepared = EncoderDecoderConverter(lengths).prepare(examples)
 
     def ragged(feature: Ragged):
