@@ -13,6 +13,11 @@ class UserError(Exception):
     """
 
 
+def system_reason(error: OSError) -> str:
+    """Returns in one line what the system says; libraries raise OSErrors without `strerror`."""
+    return error.strerror or (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ' Did you mean X?' for the known name closest to `name`, or an empty string."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

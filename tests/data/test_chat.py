@@ -1,12 +1,15 @@
 """Chat templates give the text that transformers gives, and cannot do anything else."""
 
+import contextlib
 import json
 
 import pytest
 
+from tlm_jax.data import chat
 from tlm_jax.data.chat import ChatTemplate, read_chat_template, render_chat
 from tlm_jax.data.vocabularies import HuggingFaceVocabulary
 from tlm_jax.errors import UserError
+from tlm_jax.limited_process import LimitedProcess
 
 TURNS = (
     "{% for message in messages %}\n"
@@ -79,6 +82,12 @@ def test_templates_in_tokenizer_config(tmp_path, config, expected):
         ("{{ messages.append(1) }}", "refuses these messages: .*unsafe"),
         ("{{ ''.__class__.__mro__ }}", "refuses these messages: .*unsafe"),
         ("{{ messages + 1 }}", "fails on these messages: can only concatenate list"),
+        ("{{ 1 / 0 }}", "fails on these messages: division by zero"),
+        ("{{ messages[0].content % (1, 2) }}", "fails on these messages: not all arguments"),
+        ("{% for i in range(10**9) %}{% endfor %}", "fails on these messages: Range too big"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "calls itself without an end"),
+        ("{{ 'ab' * 10**9 }}", "needs more memory for these messages than it may have"),
+        ("{{ 'ab' * 10**7 }}", "writes 20,000,000 characters for these messages, more than 16"),
     ],
 )  # fmt: skip
 def test_errors_are_one_line(template, message):
@@ -86,6 +95,24 @@ def test_errors_are_one_line(template, message):
     with pytest.raises(UserError, match=message) as raised:
         render_chat(messages, ChatTemplate(template, {"bos_token": ""}))
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ lipsum(n=10**7) }}",
+        "{{ 9 ** (9**9) }}",
+    ],
+)
+def test_a_template_that_does_not_end_is_stopped_and_the_next_is_run(template, monkeypatch):
+    with contextlib.closing(
+        LimitedProcess("tlm_jax.data.chat_worker", limit_seconds=0.5, memory_bytes=1 << 30)
+    ) as worker:
+        monkeypatch.setattr(chat, "_worker", worker)
+        with pytest.raises(UserError, match=r"has not ended after 0\.5 seconds on these messages$"):
+            render_chat(HELLO, template)
+        assert render_chat(HELLO, "{{ messages[0].role }}") == "user"
 
 
 def test_a_model_without_a_template_is_told_so(tmp_path):

@@ -1,20 +1,21 @@
 """Writes a conversation as the text that a chat model was trained on, by the model's own template.
 
-A template is a Jinja program that comes with a model, so it runs in Jinja's sandbox: it can read
-what it is given and nothing else. Everything here is as in transformers' `apply_chat_template`.
+A template is a Jinja program that comes with a model, so it runs in Jinja's sandbox, where it can
+read what it is given and nothing else, and in a process of limited time and memory. Everything
+here is as in transformers' `apply_chat_template`.
 """
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
-import datetime
-import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tlm_jax.errors import UserError
+from tlm_jax.limited_process import LimitedProcess, NoReply
+from tlm_jax.text_files import read_json_object, read_text
 
 _TEMPLATE_FILE, _CONFIG_FILE = "chat_template.jinja", "tokenizer_config.json"
 
@@ -39,18 +40,19 @@ def read_chat_template(directory: Path) -> ChatTemplate:
       UserError: there is none.
     """
     config_path, template_path = directory / _CONFIG_FILE, directory / _TEMPLATE_FILE
-    config: dict[str, Any] = {}
-    if config_path.is_file():
-        try:
-            config = json.loads(config_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{config_path} is not JSON: {error}") from None
+    config = read_json_object(config_path) if config_path.is_file() else {}
     source = config.get("chat_template")
     if isinstance(source, list):
         # Several for different uses, such as with tools.
-        source = {entry["name"]: entry["template"] for entry in source}.get("default")
+        named = [entry for entry in source if isinstance(entry, Mapping)]
+        source = {entry.get("name"): entry.get("template") for entry in named}.get("default")
     if template_path.is_file():
-        source = template_path.read_text(encoding="utf-8")
+        source = read_text(template_path)
+    if not isinstance(source, str | None):
+        raise UserError(
+            f"{config_path}: chat_template is a {type(source).__name__}, expected text or a list "
+            "of objects with 'name' and 'template'"
+        )
     if source is None:
         raise UserError(
             f"{directory} has no chat template: expected {_TEMPLATE_FILE}, or chat_template in "
@@ -78,48 +80,32 @@ def render_chat(
       add_generation_prompt: whether the text ends where the model's answer begins.
 
     Raises:
-      UserError: the template is damaged, or refuses these messages.
+      UserError: the template is damaged, refuses these messages, or does not end on them.
     """
-    import jinja2
-
     if isinstance(template, str):
         template = ChatTemplate(template)
+    question = {
+        "source": template.source,
+        "messages": [dict(message) for message in messages],
+        "add_generation_prompt": add_generation_prompt,
+        "special_tokens": dict(template.special_tokens),
+    }
     try:
-        return _compiled(template.source).render(
-            messages=[dict(message) for message in messages],
-            add_generation_prompt=add_generation_prompt,
-            **template.special_tokens,
+        reply = _worker.ask(question)
+    except NoReply as gone:
+        how = (
+            f"ended its process with status {gone.status}"
+            if gone.limit_seconds is None
+            else f"has not ended after {gone.limit_seconds:g} seconds"
         )
-    except jinja2.TemplateSyntaxError as error:
-        raise UserError(f"the chat template is damaged: line {error.lineno}: {error}") from None
-    except jinja2.TemplateError as error:
-        raise UserError(f"the chat template refuses these messages: {error}") from None
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the chat template fails on these messages: {error}") from None
+        raise UserError(f"the chat template {how} on these messages") from None
+    if "problem" in reply:
+        raise UserError(f"the chat template {reply['problem']}")
+    return reply["text"]
 
 
-@functools.lru_cache(maxsize=16)
-def _compiled(source: str) -> Any:
-    import jinja2.ext
-    import jinja2.sandbox
-
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
-    )
-    environment.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = _strftime_now
-    return environment.from_string(source)
-
-
-def _raise(message: str) -> NoReturn:
-    import jinja2
-
-    raise jinja2.TemplateError(message)
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.datetime.now().strftime(form)
+_worker = LimitedProcess("tlm_jax.data.chat_worker", limit_seconds=5.0, memory_bytes=1 << 30)
+atexit.register(_worker.close)
 
 
 def _text(token: Any) -> str | None:

@@ -64,11 +64,20 @@ def test_what_is_equal(answer, gold, same):
 
 def test_too_much_work_ends_at_the_limit_and_the_next_question_is_answered():
     with contextlib.closing(MathProcess(limit_seconds=1.0)) as process:
-        for answer in ("999999999!", "3^{10^{9}}-3^{10^{9}}+2"):
+        for answer in ("9^{9^{9}}", "3^{10^{9}}-3^{10^{9}}+2"):
             with pytest.raises(Undecided, match=r"^no verdict after 1 seconds$"):
                 process.same("1", answer)
             assert not process.same("1/2", "0.4")
         assert process.same("1/2", "0.5")
+
+
+@pytest.mark.parametrize(
+    "answer", ["999999999!", "(10!)!", "\\frac{1000000!}{999999!}", "9999999!!"]
+)
+def test_a_huge_factorial_is_not_computed(process, answer):
+    with pytest.raises(Undecided, match=r"^a factorial of more than 100,000 is not computed$"):
+        process.same("1", answer)
+    assert process.same("\\frac{1000!}{998!}", "999000")
 
 
 def test_a_process_that_dies_is_no_verdict(monkeypatch):

@@ -1,43 +1,51 @@
-"""The process that compares mathematics: a JSON question a line, a JSON reply a line.
+"""The process that compares mathematics; the only module that imports math-verify.
 
-The only module that imports math-verify. Started by `math_process`, with the limits in seconds
-and bytes as its arguments.
+Started by `math_process`.
 """
 
 from __future__ import annotations
 
-import json
-import resource
-import signal
-import sys
+from typing import Any
+
+from tlm_jax.limited_process import serve
+
+MOST_FACTORIAL = 100_000
+"""What has half a million digits is no answer that anyone compares."""
 
 
-def main(limit_seconds: float, memory_bytes: int) -> None:
-    """Answers until its input ends, or a question takes too long, which kills the process."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    # The kernel's own action, so that it also ends what runs in C. Processor time, so that a busy
-    # machine gives the same verdicts.
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    for line in sys.stdin:
-        question = json.loads(line)
-        _imported()
-        signal.setitimer(signal.ITIMER_PROF, limit_seconds)
-        reply = _reply(question["gold"], question["answer"])
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps(reply), flush=True)
+class _TooLarge(BaseException):
+    """Not an Exception, which the libraries on the way would take for text that is no formula."""
 
 
 def _imported() -> None:
     # Once, and outside the limit of the first question.
     import math_verify  # noqa: F401
+    from sympy import factorial, factorial2, gamma
+
+    functions: list[Any] = [factorial, factorial2, gamma]
+    for function in functions:
+        if not hasattr(function, "unlimited"):
+            function.unlimited = function.eval
+            function.eval = classmethod(_evaluated)
 
 
-def _reply(gold: str, answer: str) -> dict[str, object]:
+def _evaluated(function: Any, n: Any) -> Any:
+    """SymPy computes the factorial of any whole number as soon as it is written."""
+    if n.is_Integer and n > MOST_FACTORIAL:
+        raise _TooLarge
+    return function.unlimited(n)
+
+
+def _reply(question: dict[str, Any]) -> dict[str, Any]:
     from math_verify import verify
+
+    gold, answer = question["gold"], question["answer"]
 
     try:
         # math-verify's own limits are of another kind, and raise inside of it.
         return {"same": bool(verify(_parsed(gold), _parsed(answer), timeout_seconds=None))}
+    except _TooLarge:
+        return {"problem": f"a factorial of more than {MOST_FACTORIAL:,} is not computed"}
     except MemoryError:
         return {"problem": "the comparison needed more memory than allowed"}
     except RecursionError:
@@ -58,4 +66,4 @@ def _parsed(answer: str) -> list:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))
+    serve(_reply, prepare=_imported)

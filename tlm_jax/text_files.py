@@ -1,0 +1,41 @@
+"""Reads small text files that a person may have written or damaged: errors name the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tlm_jax.errors import UserError, system_reason
+
+
+def read_text(path: Path) -> str:
+    """Returns the content of a file in UTF-8.
+
+    Raises:
+      UserError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {system_reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8 (byte {error.start}: 0x{error.object[error.start]:02x}); save it "
+            "as UTF-8, or copy it anew"
+        ) from None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Returns the JSON object that a file holds.
+
+    Raises:
+      UserError: it cannot be read, or holds anything else.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object but a {type(content).__name__}")
+    return content
