@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
+from tlm_jax.data.official_files import read_json
 from tlm_jax.data.official_math import read_gsm8k
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record, read_json_lines
@@ -49,7 +50,7 @@ def _flant5_indices(data: RunData) -> set[int]:
         "its validation_index.npy written as a JSON list",
     )
     if name.endswith(".json"):
-        return set(json.loads(path.read_text(encoding="utf-8")))
+        return set(read_json(path, list))
     for _, row in read_json_lines(path):
         if row.get("name") == "gsm8k_validation_index":
             return set(json.loads(row["text"]))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlm_jax.errors import UserError, nearest
+from tlm_jax.errors import UserError, nearest, system_reason
 
 
 def main(argv: Sequence[str]) -> int:
@@ -67,7 +67,7 @@ def _write_json(path: str, figures: dict[str, object]) -> None:
     try:
         Path(path).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}).") from error
+        raise UserError(f"{path}: cannot be written ({system_reason(error)}).") from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlm_jax.errors import UserError, nearest
+from tlm_jax.errors import UserError, nearest, system_reason
 from tlm_jax.runs import command_line
 
 
@@ -70,7 +70,7 @@ def _show(options: argparse.Namespace, console) -> None:
             view_html.document(found, packing=options.pack), encoding="utf-8"
         )
     except OSError as error:
-        raise UserError(f"cannot write {options.html}: {error.strerror}.") from error
+        raise UserError(f"cannot write {options.html}: {system_reason(error)}.") from error
     console.print(f"wrote {options.html}", soft_wrap=True)
 
 

@@ -123,6 +123,8 @@ def test_a_null_answer_is_an_empty_text():
         (b'{"a": 1}\n{"a": \n', ":2: not valid JSON"),
         (b'{"a": 1}\n\n[1]\n', ":3: expected a JSON object, got list"),
         (b'{"a": 1}\n{"a": "\xff"}\n', "cannot be read"),
+        (b'{"a": "\\ud83d\\ude00"}\n{"a": ["\\ud83d"]}', r":2: the text holds \ud83d, half of"),
+        (b"[" * 100_000, ":1: not valid JSON"),
     ],
 )
 def test_a_broken_line_names_file_and_line(tmp_path, content, message):
@@ -133,6 +135,12 @@ def test_a_broken_line_names_file_and_line(tmp_path, content, message):
     assert str(path) in str(error.value)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_half_a_surrogate_pair_may_be_looked_at(tmp_path):
+    path = tmp_path / "half.jsonl"
+    path.write_text(r'{"a": "\ud83d"}')
+    assert list(read_json_lines(path, any_text=True)) == [(1, {"a": "\ud83d"})]
 
 
 def test_a_record_file_names_the_line_of_a_bad_record(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from tlm_jax.errors import UserError
 from tlm_jax.runs import command_line
 from tlm_jax.runs.config import RunConfig
+from tlm_jax.runs.files import write_configuration
 
 RUN = """
     from __gin__ import dynamic_registration
@@ -103,3 +104,16 @@ def test_no_gin_file():
     known, bindings = command_line.parse(command_line.parser("train", ""), [])
     with pytest.raises(UserError, match="no configuration: give --gin_file=FILE"):
         command_line.load(RunConfig, known, bindings)
+
+
+def test_a_file_that_is_not_utf8_is_named(load, tmp_path):
+    (tmp_path / "latin.gin").write_bytes(b"# caf\xe9")
+    with pytest.raises(UserError, match=r"latin\.gin is not UTF-8 \(byte 5: 0xe9\)"):
+        load(text=f"include '{tmp_path / 'latin.gin'}'")
+
+
+def test_an_earlier_configuration_that_is_not_utf8_is_kept(tmp_path):
+    (tmp_path / "config.gin").write_bytes(b"# caf\xe9")
+    write_configuration(tmp_path, "A = 1\n")
+    assert (tmp_path / "config.gin").read_text() == "A = 1\n"
+    assert (tmp_path / "config.gin.1").read_bytes() == b"# caf\xe9"

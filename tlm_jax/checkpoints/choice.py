@@ -33,7 +33,9 @@ def complete_steps(directory: Path) -> list[int]:
     """Returns the steps of the complete checkpoints in `directory`, oldest first."""
     if not directory.is_dir():
         return []
-    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit() and p.is_dir())
+    names = [path.name for path in directory.iterdir() if path.is_dir()]
+    # Not all that `isdigit` takes is a number: "²".
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def named_steps(path: Path) -> tuple[Path, list[int]]:
@@ -42,7 +44,7 @@ def named_steps(path: Path) -> tuple[Path, list[int]]:
     Args:
       path: a MODEL_DIR, its `checkpoints`, or one `checkpoints/STEP`.
     """
-    if path.name.isdigit() and path.is_dir():
+    if path.name.isascii() and path.name.isdigit() and path.is_dir():
         return path.parent, [int(path.name)]
     for directory in (path / "checkpoints", path):
         steps = complete_steps(directory)

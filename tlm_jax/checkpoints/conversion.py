@@ -23,7 +23,7 @@ from tlm_jax.checkpoints import families, lock, manifest
 from tlm_jax.checkpoints.formats import hugging_face, native, t5x
 from tlm_jax.checkpoints.formats.blocks import Written
 from tlm_jax.checkpoints.pretrained import Pretrained
-from tlm_jax.checkpoints.write_failure import full_disk, system_reason
+from tlm_jax.checkpoints.write_failure import full_disk, reason_and_file
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray, cast
 from tlm_jax.models import layouts
@@ -122,7 +122,7 @@ def _unfinished(destination: Path) -> Iterator[Path]:
                 parent.rmdir()
         reason, remedy = full_disk(error), ". Make room and try again"
         if reason is None and isinstance(error, OSError):
-            reason, remedy = system_reason(error), ""
+            reason, remedy = reason_and_file(error), ""
         if reason is not None:
             raise UserError(f"{destination} was not written: {reason}{remedy}") from error
         raise

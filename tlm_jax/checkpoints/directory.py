@@ -12,6 +12,8 @@ a process killed at any moment leaves either a whole checkpoint or none.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -20,9 +22,11 @@ from tlm_jax.checkpoints import manifest
 from tlm_jax.checkpoints.choice import complete_steps
 from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.checkpoints.manifest import Damaged
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 SAVING, DELETING, DAMAGED = ".saving", ".deleting", ".damaged"
+# Orbax adds to the name of what it writes.
+_LEFTOVER = re.compile(rf"[0-9]+({re.escape(SAVING)}|{re.escape(DELETING)})\b.*")
 _REMOVAL_TRIES, _REMOVAL_PAUSE_SECONDS = 20, 0.05
 
 
@@ -46,7 +50,7 @@ class CheckpointDirectory:
 
     def complete(self, step: int) -> None:
         """Gives a checkpoint that has been written and sealed its number."""
-        if self.checkpoint(step).exists():
+        if os.path.lexists(self.checkpoint(step)):
             self.delete(step)
         self.saving(step).rename(self.checkpoint(step))
         manifest.sync_directory(self.path)
@@ -54,7 +58,8 @@ class CheckpointDirectory:
     def set_aside(self, step: int) -> Path:
         """Takes its number from a damaged checkpoint, and returns where it lies now."""
         moved = self.path / f"{step}{DAMAGED}"
-        shutil.rmtree(moved, ignore_errors=True)
+        if os.path.lexists(moved):
+            _remove(moved)
         self.checkpoint(step).rename(moved)
         return moved
 
@@ -69,7 +74,7 @@ class CheckpointDirectory:
         """
         doomed = self.path / f"{step}{DELETING}"
         self.checkpoint(step).rename(doomed)
-        shutil.rmtree(doomed)
+        _remove(doomed)
 
     def delete_superseded(self, keep: KeepPolicy) -> None:
         """Deletes the checkpoints that a policy does not keep.
@@ -83,14 +88,14 @@ class CheckpointDirectory:
             except OSError as error:
                 raise UserError(
                     f"checkpoint {self.checkpoint(step)} cannot be deleted to make room for newer "
-                    f"ones: {error.strerror}"
+                    f"ones: {system_reason(error)}"
                 ) from error
 
     def remove_leftovers(self) -> None:
-        """Removes what an interrupted run left half written or half deleted."""
+        """Removes what an interrupted run left half written or half deleted; only that."""
         for path in self.path.iterdir():
-            if any(suffix.startswith((SAVING, DELETING)) for suffix in path.suffixes):
-                shutil.rmtree(path)
+            if _LEFTOVER.fullmatch(path.name):
+                _remove(path)
 
     def remove_unfinished(self, step: int) -> None:
         """Frees what a failed save had written.
@@ -114,3 +119,11 @@ class CheckpointDirectory:
             with contextlib.suppress(Damaged):
                 scores[step] = manifest.read(self.checkpoint(step)).score
         return scores
+
+
+def _remove(path: Path) -> None:
+    """Removes a directory or file; of a symbolic link the link alone, for its aim is not ours."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    else:
+        shutil.rmtree(path)

@@ -25,7 +25,7 @@ from tlm_jax.checkpoints.lock import lock_directory
 from tlm_jax.checkpoints.processes import gather, is_primary
 from tlm_jax.checkpoints.structure import array_specs, check_same
 from tlm_jax.checkpoints.write_failure import not_written
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 _OTHER_MODEL = (
     "Train with the configuration that made it (config.gin beside the checkpoints), "
@@ -101,7 +101,7 @@ class CheckpointManager:
                 self._disk.remove_leftovers()
             except OSError as error:
                 raise UserError(
-                    f"checkpoint directory {self.directory} cannot be used: {error.strerror}"
+                    f"checkpoint directory {self.directory} cannot be used: {system_reason(error)}"
                 ) from error
         gather(None)
 

@@ -13,7 +13,7 @@ from tlm_jax.checkpoints.base_model import BaseModel
 from tlm_jax.checkpoints.formats import gguf, hugging_face, native, t5x, t5x_models
 from tlm_jax.checkpoints.merged import merged_arrays
 from tlm_jax.checkpoints.structure import check_same
-from tlm_jax.checkpoints.write_failure import system_reason
+from tlm_jax.checkpoints.write_failure import reason_and_file
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray
 from tlm_jax.models import layouts
@@ -69,7 +69,7 @@ def open_pretrained(path: Path | str, source_format: str | None = None) -> Pretr
             raise UserError(f"no model at {path}: there is no such file or directory")
         return FORMATS[source_format or recognised(path)](path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {system_reason(error)}") from error
+        raise UserError(f"{path} cannot be read: {reason_and_file(error)}") from error
 
 
 def recognised(path: Path) -> str:

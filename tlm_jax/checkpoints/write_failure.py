@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from tlm_jax.checkpoints.choice import first_line
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 _FULL = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}
 _FULL[errno.EFBIG] = "a file would be larger than this process may write"
@@ -58,7 +58,7 @@ def full_disk(error: BaseException | None) -> str | None:
     return None
 
 
-def system_reason(error: OSError) -> str:
+def reason_and_file(error: OSError) -> str:
     """Returns in one line what the system says, with the file where it names one."""
-    reason = error.strerror or first_line(error)
+    reason = system_reason(error)
     return f"{reason}: {error.filename}" if error.filename else reason

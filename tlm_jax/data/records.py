@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast, get_args
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 Kind = Literal["numeric", "choice", "boolean", "text"]
 
@@ -140,11 +140,29 @@ def to_dict(record: Record) -> dict[str, Any]:
     return {**fields, **record.generated}
 
 
-def read_json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def check_characters(fields: Mapping[str, Any], where: str) -> None:
+    r"""Raises UserError where a text holds half of a surrogate pair.
+
+    JSON can say it (`"\ud83d"`), but it is no character: no tokenizer takes it, no file holds it.
+    """
+    try:
+        json.dumps(fields, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = error.object[error.start].encode("unicode_escape").decode("ascii")
+        raise UserError(
+            f"{where}: the text holds {half}, half of a surrogate pair, which is no character; "
+            "write the whole pair, or leave it out"
+        ) from None
+
+
+def read_json_lines(
+    path: str | os.PathLike[str], *, any_text: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields (line number from 1, object) of a JSON Lines file, gzip-compressed or not.
 
     Blank lines are passed over. A line that is not a JSON object, broken UTF-8 and a truncated
-    gzip file are UserErrors that name file and line.
+    gzip file are UserErrors that name file and line. So is half a surrogate pair, unless
+    `any_text`: for whoever only looks at texts, or counts those that cannot be used.
     """
     number = 0
     try:
@@ -154,11 +172,13 @@ def read_json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[st
                     continue
                 try:
                     value = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise UserError(f"{path}:{number}: not valid JSON ({error}).") from None
                 if not isinstance(value, dict):
                     kind = type(value).__name__
                     raise UserError(f"{path}:{number}: expected a JSON object, got {kind}.")
+                if not any_text and "\\u" in line:
+                    check_characters(value, f"{path}:{number}")
                 yield number, value
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
@@ -188,7 +208,7 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> in
                 count += 1
         unfinished.replace(target)
     except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error}).") from error
+        raise UserError(f"{target}: cannot be written ({system_reason(error)}).") from error
     finally:
         unfinished.unlink(missing_ok=True)
     return count

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 from tlm_jax.evaluation import report_assets
 from tlm_jax.evaluation.comparison import RunResult, TaskComparison
 from tlm_jax.evaluation.report_chart import Series, interval_bar, line_chart
@@ -38,7 +38,7 @@ def write_comparison(tasks: Sequence[TaskComparison], path: Path) -> Path:
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        raise UserError(f"{path} cannot be written: {system_reason(error)}") from error
     return path
 
 

@@ -144,7 +144,7 @@ def graded_items(
     path: str | os.PathLike[str], rule: Rule, names: FieldNames
 ) -> Iterator[GradedItem]:
     """Yields every prediction of a file, graded."""
-    for number, row in read_json_lines(path):
+    for number, row in read_json_lines(path, any_text=True):
         where = f"{path}:{number}"
         for place, value in fields.values(row, names.prediction, where):
             yield _graded(row, place, value, rule, names, where)

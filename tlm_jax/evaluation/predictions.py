@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
         unfinished.replace(path)
     except OSError as error:
         raise UserError(
-            f"{path}: predictions cannot be written ({error.strerror or error}); free some space "
+            f"{path}: predictions cannot be written ({system_reason(error)}); free some space "
             "or choose another MODEL_DIR"
         ) from error
     finally:

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 from tlm_jax.evaluation import report_assets
 from tlm_jax.evaluation.report_chart import Number, Point, Series, interval_bar, line_chart
 from tlm_jax.evaluation.report_marks import marked_answer
@@ -51,7 +51,7 @@ def write_report(model_dir: Path | str, path: Path | str | None = None) -> Path:
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        raise UserError(f"{path} cannot be written: {system_reason(error)}") from error
     return path
 
 

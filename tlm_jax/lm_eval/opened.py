@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from tlm_jax.runs.inference_tokens import TokenizerFiles
 from tlm_jax.runs.ready_model import end_ids, params_on_mesh
 from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
+from tlm_jax.text_files import read_json_object
 from tlm_jax.types import Params
 
 DEFAULT_WINDOW_TOKENS = 2048
@@ -152,10 +152,7 @@ def _window(arguments: ModelArguments, source: Pretrained, directory: Path) -> i
 
 def _read_tokenizer_config(directory: Path) -> Mapping[str, Any]:
     path = directory / "tokenizer_config.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
+    return read_json_object(path) if path.is_file() else {}
 
 
 def _check_device(wanted: str | None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 _Item = tuple[float, int, Mapping[str, float]]
 
@@ -62,7 +62,7 @@ class EventFile:
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise UserError(f"{self._path} cannot be written: {self._failure.strerror}")
+            raise UserError(f"{self._path} cannot be written: {system_reason(self._failure)}")
 
     def _run(self) -> None:
         # Nothing is imported or made before there is something to write.

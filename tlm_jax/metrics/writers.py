@@ -16,7 +16,7 @@ from typing import Any, SupportsFloat
 
 import jax
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 from tlm_jax.metrics.event_file import EventFile
 
 FILE_NAME = "metrics.jsonl"
@@ -55,7 +55,7 @@ class MetricsWriter:
             prune(self._path, -1 if resumed_step is None else resumed_step)
             self._file = self._path.open("a", encoding="utf-8")
         except OSError as error:
-            raise UserError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise UserError(f"{self._path} cannot be written: {system_reason(error)}") from error
         if tensorboard:
             self._events = EventFile(Path(model_dir) / EVENTS_FOLDER, first_step=start + 1)
 
@@ -80,7 +80,7 @@ class MetricsWriter:
             self._file.flush()
         except OSError as error:
             raise UserError(
-                f"{self._path} cannot be written at step {step}: {error.strerror}"
+                f"{self._path} cannot be written at step {step}: {system_reason(error)}"
             ) from error
         if self._events is not None:
             self._events.write(step, {f"{split}/{name}": value for name, value in numbers.items()})

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 
 class ResponseCache:
@@ -52,7 +52,7 @@ class ResponseCache:
                 unfinished.unlink(missing_ok=True)
             raise UserError(
                 f"the response cache {self._directory} cannot be written "
-                f"({error.strerror or error}); free some space, or choose another "
+                f"({system_reason(error)}); free some space, or choose another "
                 "RESPONSE_CACHE_DIR. The same command goes on from here."
             ) from error
 

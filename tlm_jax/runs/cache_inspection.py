@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 
 def inspect(argv: Sequence[str]) -> int:
@@ -45,7 +45,7 @@ def inspect(argv: Sequence[str]) -> int:
         try:
             options.html.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise UserError(f"cannot write {options.html}: {error.strerror}.") from error
+            raise UserError(f"cannot write {options.html}: {system_reason(error)}.") from error
         print(f"wrote {options.html}")
         return 0
     # A pipe has no width.

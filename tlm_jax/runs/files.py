@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 
 def open_model_dir(model_dir: str) -> Path:
@@ -20,7 +20,7 @@ def open_model_dir(model_dir: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"MODEL_DIR {path} cannot be made: {error.strerror}") from error
+        raise UserError(f"MODEL_DIR {path} cannot be made: {system_reason(error)}") from error
     if not os.access(path, os.W_OK):
         raise UserError(f"MODEL_DIR {path} is not writable; choose another or change its mode")
     return path
@@ -36,7 +36,7 @@ def make_folder(path: Path) -> None:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{path} cannot be made: {error.strerror}") from error
+            raise UserError(f"{path} cannot be made: {system_reason(error)}") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,13 +58,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        raise UserError(f"{path} cannot be written: {system_reason(error)}") from error
 
 
 def write_configuration(model_dir: Path, text: str) -> None:
     """Writes `config.gin`; an earlier run's different one stays as `config.gin.N`."""
     path = model_dir / "config.gin"
-    if path.exists() and path.read_text(encoding="utf-8") != text and jax.process_index() == 0:
+    if path.exists() and path.read_bytes() != text.encode("utf-8") and jax.process_index() == 0:
         taken = len(list(model_dir.glob("config.gin.*")))
         path.replace(path.with_name(f"config.gin.{taken + 1}"))
     write_text(path, text)

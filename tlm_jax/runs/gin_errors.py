@@ -5,18 +5,32 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 import gin
 from gin import config as gin_config
 
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.text_files import read_text
 
 _MACRO = "gin.macro"
 _REQUIRED = "gin.REQUIRED"
+
+
+def read_files_as_utf8() -> None:
+    """Lets gin read its files in UTF-8, whatever the locale; one that is none is named."""
+    readers: list[Any] = gin_config._FILE_READERS
+    readers[:] = [(_open_utf8, os.path.isfile)]
+
+
+def _open_utf8(path: str) -> TextIO:
+    read_text(Path(path))  # for its errors; gin takes the name of what is opened for its own
+    return open(path, encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -87,7 +101,7 @@ def texts_of(parsed: gin_config.ParsedConfigFileIncludesAndImports) -> Iterator[
     for directory in directories:
         path = Path(directory, parsed.filename)
         if path.is_file():
-            yield path.read_text(encoding="utf-8")
+            yield read_text(path)
             break
     for included in parsed.includes:
         yield from texts_of(included)

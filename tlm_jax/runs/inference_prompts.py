@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from tlm_jax.data.records import check_characters
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shuffle import chosen
 from tlm_jax.data.sources import Example
@@ -183,6 +184,7 @@ def _from_line(line: bytes, place: str, default_id: str) -> Prompt:
         raise UserError(f"{place} is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise UserError(f'{place}: expected an object such as {{"id": "1", "prompt": "..."}}')
+    check_characters(fields, place)
     text, messages = fields.get("prompt"), fields.get("messages")
     if (text is None) == (messages is None):
         if text is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 Key = tuple[str, int]
 """A prompt's id and the number of the sample."""
@@ -41,7 +41,9 @@ class SampleStore:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"OUTPUT_DIR {directory} cannot be made: {error.strerror}") from error
+            raise UserError(
+                f"OUTPUT_DIR {directory} cannot be made: {system_reason(error)}"
+            ) from error
         self._file, self._length = self._open()
 
     @property
@@ -187,7 +189,7 @@ class SampleStore:
 
     def _refusal(self, path: Path, error: OSError) -> UserError:
         return UserError(
-            f"{path} cannot be written ({error.strerror or error}). All samples so far are safe: "
+            f"{path} cannot be written ({system_reason(error)}). All samples so far are safe: "
             "free some space and give the same command again."
         )
 

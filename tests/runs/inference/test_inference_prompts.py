@@ -63,6 +63,7 @@ def test_asks_text_as_a_conversation(tmp_path):
         ({"prompt": "  "}, "line 2: the prompt '2' is empty"),
         ({"messages": []}, "line 2: the prompt '2' is empty"),
         ({"prompt": "x", "messages": []}, "line 2 has both"),
+        ({"prompt": "\ud83d"}, "line 2: the text holds .ud83d, half of a surrogate pair"),
         ({"promt": "x"}, r"line 2 has neither .* Did you mean 'prompt' by 'promt'\?"),
         ({"prompt": 5}, "line 2: 'prompt' is int"),
         ({"messages": [{"role": "user"}]}, "line 2: 'messages' is expected to be"),

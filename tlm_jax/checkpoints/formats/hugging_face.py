@@ -17,6 +17,7 @@ from tlm_jax.checkpoints.formats.safetensors_files import (
 )
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import LazyArray
+from tlm_jax.text_files import read_json_object
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -46,14 +47,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
       UserError: it is not a JSON object.
     """
-    file = path / CONFIG
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{file} is not a JSON object")
-    return config
+    return read_json_object(path / CONFIG)
 
 
 def weight_files(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tlm_jax.data.teacher_cache.header import FORMAT_VERSION, check_same
 from tlm_jax.data.teacher_cache.whole_files import read_json, write_json
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 SHARD_SUFFIX = ".rows"
 
@@ -79,7 +79,7 @@ def read_parts(directory: Path) -> dict[Path, Part]:
     try:
         paths = sorted(directory.glob("part-*.json"))
     except OSError as error:
-        raise UserError(f"{directory}: cannot be read ({error.strerror}).") from error
+        raise UserError(f"{directory}: cannot be read ({system_reason(error)}).") from error
     parts = {path: _read_part(path) for path in paths}
     for path, part in parts.items():
         check_same(next(iter(parts.values())).identity, part.identity, str(path))
@@ -95,7 +95,7 @@ def _read_part(path: Path) -> Part:
             "again: the shards beside it still hold their rows, and are taken up."
         ) from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise UserError(f"{path}: cannot be read ({system_reason(error)}).") from error
     version = content.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise UserError(

@@ -39,7 +39,7 @@ from tlm_jax.data.teacher_cache.token_file import write_tokens
 from tlm_jax.data.teacher_cache.unembedding import StoredUnembedding, write_unembedding
 from tlm_jax.data.teacher_steps import TeacherRow
 from tlm_jax.data.vocabularies.token_bytes import TokenTable
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 _BUFFERED_BYTES = 256 << 20
 
@@ -303,8 +303,8 @@ class CacheWriter:
 
 def _refusal(directory: Path, error: OSError) -> UserError:
     return UserError(
-        f"{directory}: cannot be written ({error.strerror}); what was finished is kept, and the "
-        "same run goes on from there."
+        f"{directory}: cannot be written ({system_reason(error)}); what was finished is kept, and "
+        "the same run goes on from there."
     )
 
 

@@ -38,7 +38,7 @@ def read_questions(path: Path) -> Questions:
       UserError: a line has no id or question, or an id stands twice.
     """
     found: dict[str, Mapping[str, Any]] = {}
-    for number, row in read_json_lines(path):
+    for number, row in read_json_lines(path, any_text=True):
         if not isinstance(row.get("question"), str) or "id" not in row:
             raise UserError(f"{path}:{number}: expected an object with 'id' and 'question'")
         if str(row["id"]) in found:
@@ -57,7 +57,7 @@ def read_answers(path: Path, questions: Questions | None = None) -> Iterator[Cap
     Raises:
       UserError: a line is no answer, or its question is not to be found.
     """
-    for number, row in read_json_lines(path):
+    for number, row in read_json_lines(path, any_text=True):
         place = f"{path}:{number}"
         identifier = str(row.get("custom_id", row.get("id", f"{path.stem}-{number}")))
         asked = _asked(row, identifier, questions, place)

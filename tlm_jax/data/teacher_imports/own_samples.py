@@ -25,7 +25,7 @@ def read_samples(path: Path, table: TokenTable) -> Iterator[Captured]:
     Raises:
       UserError: a line is no sample, or its tokens are not of that vocabulary.
     """
-    for number, row in read_json_lines(path):
+    for number, row in read_json_lines(path, any_text=True):
         place = f"{path}:{number}"
         for name in ("id", "sample", "text", "finish_reason"):
             if name not in row:

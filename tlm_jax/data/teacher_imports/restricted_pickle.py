@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, system_reason
 
 
 def load(path: Path) -> Any:
@@ -28,7 +28,7 @@ def load(path: Path) -> Any:
             "where you trust it."
         ) from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{path} cannot be read: {system_reason(error)}") from error
     except MemoryError:
         raise UserError(f"{path} asks for more memory than there is; it is damaged") from None
     except Exception as error:  # a damaged pickle raises nearly anything

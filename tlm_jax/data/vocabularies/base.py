@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlm_jax.errors import UserError, nearest
+from tlm_jax.errors import UserError, nearest, system_reason
 
 PAD_ID = 0
 """Fills rows after their last token, in every vocabulary, as in SeqIO and T5X."""
@@ -112,7 +112,7 @@ def read_vocabulary_file(path: str) -> bytes:
         return vocabulary_file(path).read_bytes()
     except OSError as error:
         raise UserError(
-            f"cannot read the vocabulary file {path!r}: {error.strerror}; give the path of a "
+            f"cannot read the vocabulary file {path!r}: {system_reason(error)}; give the path of a "
             "SentencePiece '.model' or a Hugging Face 'tokenizer.json'."
         ) from error
 

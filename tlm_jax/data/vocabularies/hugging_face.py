@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from tlm_jax.data.vocabularies.base import PAD_ID, Vocabulary, digest, read_vocabulary_file
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.text_files import read_json_object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +101,11 @@ class HuggingFaceVocabulary(Vocabulary):
         configured = _read_tokenizer_config(self.path).get(f"{role}_token")
         if isinstance(configured, dict):
             configured = configured.get("content")
+        if not isinstance(configured, str | None):
+            raise UserError(
+                f"{Path(self.path).with_name('tokenizer_config.json')}: {role}_token is "
+                f"{configured!r}, expected text"
+            )
         if configured is not None:
             return self.tokenizer.token_to_id(configured)
         ids = (self.tokenizer.token_to_id(token) for token in _CUSTOMARY_TOKENS[role])
@@ -133,4 +138,4 @@ def _load_tokenizer(path: str) -> tuple[Any, int]:
 @functools.lru_cache(maxsize=16)
 def _read_tokenizer_config(path: str) -> dict[str, Any]:
     config = Path(path).expanduser().with_name("tokenizer_config.json")
-    return json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    return read_json_object(config) if config.is_file() else {}
