@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from tlm_jax.runs import command_line
@@ -38,15 +37,11 @@ def main(argv: Sequence[str]) -> int:
     if run.remote is None:
         from tlm_jax.runs import environment
 
-        environment.prepare()
+        environment.prepare(together=False)
 
     from tlm_jax.runs.inference import run_inference
 
-    try:
-        return 1 if run_inference(run) else 0
-    except KeyboardInterrupt:
-        print("stopped; all samples so far are safe, and the same command goes on", file=sys.stderr)
-        return 130
+    return 1 if run_inference(run) else 0
 
 
 if __name__ == "__main__":

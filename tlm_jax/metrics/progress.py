@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, SupportsFloat, TextIO
 
-import jax
-
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
@@ -44,6 +42,8 @@ class Progress:
           stream: standard output by default; a bar is drawn if it is a terminal.
           clock: seconds, for tests.
         """
+        import jax  # not at the top: runs that ask a server use `duration`, and need no JAX
+
         self._stream = stream if stream is not None else sys.stdout
         self._total, self._first, self._step = total_steps, first_step, first_step
         self._clock = clock

@@ -9,16 +9,20 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import io
 import logging
 import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tlm_jax import interruption
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.runs import peers
 
 T = TypeVar("T")
 
@@ -104,6 +108,7 @@ def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> t
     gin.clear_config()
     for path in [".", str(_REPOSITORY), *filter(None, known.gin_search_paths.split(","))]:
         gin.add_config_file_search_path(path)
+    gin_errors.read_files_as_utf8()
     with gin_errors.one_line(), _quiet_logging():
         texts: list[str] = []
         for path in known.gin_file:
@@ -128,21 +133,61 @@ def _quiet_logging() -> Iterator[None]:
 
 
 def run_main(main: Callable[[Sequence[str]], Any]) -> None:
-    """Calls `main(argv)`, prints a `UserError` or an interruption as one line, and ends promptly.
+    """Calls `main(argv)`, prints a `UserError` or a signal as one line, and ends promptly.
+
+    The status is 1 after an error, 130 after Ctrl-C, 143 after SIGTERM, and 141 (1 in a table)
+    where whoever read the output has left, as `| head` does. Characters that the encoding of the
+    output lacks become `?`.
 
     Set `TLM_JAX_TRACEBACK=1` to see where a user error was raised.
     """
-    code = 0
+    if sys.stdout is None:  # closed by the shell: >&-
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the exit)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    interruption.watch()
+    status = _status(main)
+    others = peers.current()
+    if others is not None:
+        if status == 1:
+            # Not by way of JAX's farewell, which waits for processes that wait for this one.
+            os._exit(status)
+        others.leave()
+    sys.exit(status)
+
+
+def _status(main: Callable[[Sequence[str]], Any]) -> int:
     try:
-        code = int(main(sys.argv[1:]) or 0)
+        try:
+            return int(main(sys.argv[1:]) or 0)
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         if os.environ.get("TLM_JAX_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        code = 128 + signal.SIGINT
-    sys.stdout.flush()
-    sys.stderr.flush()
-    sys.exit(code)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        _tell_others(error)
+        return 1
+    except interruption.Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.status
+    except BrokenPipeError:
+        # What is left in the buffer would be tried once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        if peers.current() is None:
+            raise
+        _tell_others(error)
+        traceback.print_exception(error)
+        return 1
+
+
+def _tell_others(error: Exception) -> None:
+    others = peers.current()
+    if others is None:
+        return
+    if type(error).__module__.partition(".")[0] in ("jax", "jaxlib"):
+        # Most likely another process has broken a collective: then that one is told instead.
+        others.wait_for_news()
+    others.tell(str(error).strip().partition("\n")[0] or type(error).__name__)

@@ -7,14 +7,19 @@ import os
 from pathlib import Path
 
 from tlm_jax.errors import UserError
+from tlm_jax.runs import peers
 from tlm_jax.sharding.tpu_topology import quiet_libtpu
 from tlm_jax.training.host_memory import keep_freed_memory
 
 _TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 
 
-def prepare() -> None:
+def prepare(*, together: bool = True) -> None:
     """Prepares JAX; call it before the first array is made.
+
+    Args:
+      together: whether the hosts of a run wait for each other, so that an error of one has to end
+        all; not where each does its own share and waits for nobody.
 
     - Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, by default
       `~/.cache/tlm_jax/compilation`, so that a second start compiles nothing.
@@ -33,19 +38,23 @@ def prepare() -> None:
             keep_freed_memory()
     import jax
 
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    if cache is None:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(base, "tlm_jax", "compilation")))
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        if not base.startswith("~"):  # a user who has no home has no cache
+            cache = Path(base, "tlm_jax", "compilation")
+            jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if os.environ.get("JAX_COORDINATOR_ADDRESS"):
-        _join_hosts()
+        _join_hosts(together)
 
 
-def _join_hosts() -> None:
+def _join_hosts(together: bool) -> None:
     import jax
+    from jax._src import distributed  # the only way to the store that all processes see
 
+    # It would take SIGTERM for itself; hosts agree on a stop in `training.stopping`.
+    jax.config.update("jax_enable_preemption_service", False)
     count, index = (os.environ.get(f"JAX_{name}") for name in ("NUM_PROCESSES", "PROCESS_ID"))
     try:
         jax.distributed.initialize(
@@ -57,3 +66,7 @@ def _join_hosts() -> None:
             f"cannot join the run at {os.environ['JAX_COORDINATOR_ADDRESS']} as process {index} of "
             f"{count}: {str(error).splitlines()[0]}"
         ) from error
+    if together:
+        # Not jax.process_index(), which would start the devices.
+        state = distributed.global_state
+        peers.join(state.client, state.process_id, state.num_processes)

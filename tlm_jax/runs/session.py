@@ -15,6 +15,7 @@ from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data.pipeline import Pipeline
 from tlm_jax.evaluation.evaluator import EvalResult, Evaluator
 from tlm_jax.evaluation.report_page import write_report
+from tlm_jax.interruption import Stopped
 from tlm_jax.metrics.progress import Progress
 from tlm_jax.metrics.throughput import Throughput, measured_matmul_flops, peak_flops
 from tlm_jax.metrics.writers import MetricsWriter
@@ -32,37 +33,40 @@ from tlm_jax.types import Batch
 def run_training(run: RunConfig, configuration: str) -> int:
     """Trains until `train_steps`, or until SIGTERM or Ctrl-C; a second call there continues.
 
+    One after the last step trains nothing, and writes what follows training once more.
+
     Args:
       run: the configuration.
       configuration: the same as gin text, for MODEL_DIR.
 
     Returns:
       The number of steps taken in all.
+
+    Raises:
+      Stopped: a signal ended the run; everything is saved.
     """
     started = time.perf_counter()
-    with StopRequest() as stop:
-        session = _Session(run, configuration)
-        if session.first_step >= run.train_steps:
-            console.say(
-                f"{session.model_dir} has had {session.first_step} of {run.train_steps} steps: "
-                "nothing to do. Raise TRAIN_STEPS to go on."
-            )
-            session.close()
-            return session.first_step
-        step = session.train(stop)
-    if step < run.train_steps:
+    session = _Session(run, configuration)
+    if session.first_step >= run.train_steps:
         console.say(
-            f"Stopped by {stop.signal_name or 'another host'} after step {step}; everything is "
-            "saved. The same command goes on from there."
+            f"{session.model_dir} has had {session.first_step} of {run.train_steps} steps: "
+            "nothing to do. Raise TRAIN_STEPS to go on."
         )
-    if jax.process_index() == 0:
-        write_report(session.model_dir)
+        session.close()
+        # A run that was killed after its last step has not come to these.
+        session.hand_over(session.state)
+        return session.first_step
+    stop = StopRequest()
+    state, step = session.train(stop)
+    session.hand_over(state)
     console.finish(
         session.model_dir,
         session.results,
         show_examples=run.evaluation.show_examples,
         seconds=time.perf_counter() - started,
     )
+    if stop.number is not None:
+        raise Stopped(stop.number, after=f"after step {step} of {run.train_steps}")
     return step
 
 
@@ -103,8 +107,8 @@ class _Session:
         if self.parts.matching is not None:
             console.say(f"matching {self.parts.matching.describe()}")
 
-    def train(self, stop: StopRequest) -> int:
-        """Runs the loop; returns the number of steps taken in all."""
+    def train(self, stop: StopRequest) -> tuple[TrainState, int]:
+        """Runs the loop; returns the last state and the number of steps taken in all."""
         run = self.run
         self.progress = Progress(self.first_step, run.train_steps)
         self._next_step = self.first_step
@@ -147,9 +151,14 @@ class _Session:
             self.pipeline.close()
         console.say_truncation(self.pipeline.statistics, run.feature_lengths)
         distilling.finish(self.parts.teacher, self.pipeline, self.sampler)
+        return state, step
+
+    def hand_over(self, state: TrainState) -> None:
+        """Writes what is for others: the adapters for PEFT, if there are any, and the report."""
         if self.base is not None:
-            adapters.export(run, self.base, state.params)
-        return step
+            adapters.export(self.run, self.base, state.params)
+        if jax.process_index() == 0:
+            write_report(self.model_dir)
 
     def close(self) -> None:
         """Lets go of what was opened, when there is nothing to train."""

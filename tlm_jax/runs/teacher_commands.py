@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,14 +38,10 @@ def score(argv: Sequence[str]) -> int:
         return 0
     from tlm_jax.runs import environment
 
-    environment.prepare()
+    environment.prepare(together=False)
     from tlm_jax.runs.teacher_scoring import run_scoring
 
-    try:
-        run_scoring(run)
-    except KeyboardInterrupt:
-        print("stopped; all rows so far are safe, and the same command goes on", file=sys.stderr)
-        return 130
+    run_scoring(run)
     return 0
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-
-import jax
-import numpy as np
-from jax.experimental import mesh_utils
-from jax.sharding import Mesh
+from typing import TYPE_CHECKING, Any
 
 from tlm_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from jax import Device
+    from jax.sharding import Mesh
+else:
+    # Configurations name a MeshShape; one that asks a server needs no JAX for that.
+    Device = Mesh = Any
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -44,7 +47,7 @@ class MeshShape:
             )
 
 
-def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(shape: MeshShape, devices: Sequence[Device] | None = None) -> Mesh:
     """Returns a mesh with axes `data`, `fsdp`, `tensor`, tensor varying fastest.
 
     Args:
@@ -56,6 +59,11 @@ def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> 
     Raises:
       UserError: the sizes need more devices than there are, or do not divide them.
     """
+    import jax
+    import numpy as np
+    from jax.experimental import mesh_utils
+    from jax.sharding import Mesh
+
     devices = list(jax.devices() if devices is None else devices)
     sizes = _resolve(shape, len(devices))
     if devices[0].platform == "tpu":

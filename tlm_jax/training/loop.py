@@ -72,22 +72,27 @@ def run_loop(
 ) -> tuple[TrainState, int]:
     """Trains from `first_step` to `train_steps`, or until a stop is asked for.
 
+    `stop` is entered after the first step, which may compile for minutes: until then there is
+    nothing to save, and a signal is nobody's to wait for. It is left when the hooks are closed.
+
     Returns:
       The final state and the number of steps taken in all.
     """
     step = first_step
-    with contextlib.ExitStack() as closing:
+    with contextlib.ExitStack() as stopping, contextlib.ExitStack() as closing:
         for hook in reversed(hooks):
             closing.callback(hook.close)
         while step < train_steps:
             fed = next(batches)
             state, metrics = train_step(state, fed.arrays)
             step += 1
-            stopping = stop.agreed(step)
-            event = StepEvent(step, state, metrics, fed, last=stopping or step == train_steps)
+            if step == first_step + 1:
+                stopping.enter_context(stop)
+            agreed = stop.agreed(step)
+            event = StepEvent(step, state, metrics, fed, last=agreed or step == train_steps)
             for hook in hooks:
                 hook.after_step(event)
-            if stopping:
+            if agreed:
                 break
     return state, step
 

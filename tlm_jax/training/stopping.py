@@ -2,51 +2,50 @@
 
 from __future__ import annotations
 
-import signal
-from types import FrameType, TracebackType
+import contextlib
 
 import jax
 import numpy as np
+
+from tlm_jax import interruption
 
 # Hosts must leave the loop at the same step; agreeing costs a collective, so not at every step.
 _AGREEMENT_PERIOD_STEPS = 10
 
 
 class StopRequest:
-    """Context in which SIGTERM and SIGINT ask for a stop; a second one ends the process at once."""
+    """Context in which SIGTERM and SIGINT ask for a stop; a second one ends the process at once.
+
+    Attributes:
+      number: the signal that stops the run, of whichever host has met it; None for none.
+    """
 
     def __init__(self) -> None:
-        self.signal_name: str | None = None
-        self._previous: dict[int, object] = {}
+        self.number: int | None = None
+        self._watching = contextlib.ExitStack()
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, self._handle)
+        self._watching.enter_context(interruption.watched(self._take))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+    def __exit__(self, *unused: object) -> None:
+        self._watching.close()
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_name is not None:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self.signal_name = signal.Signals(number).name
+    def _take(self, number: int) -> None:
+        if self.number is not None:
+            interruption.end(number)
+        self.number = number
 
     def agreed(self, step: int) -> bool:
         """Returns whether every host should stop after `step`."""
-        requested = self.signal_name is not None
         if jax.process_count() == 1:
-            return requested
+            return self.number is not None
         if step % _AGREEMENT_PERIOD_STEPS:
             return False
         from jax.experimental import multihost_utils
 
-        flags = multihost_utils.process_allgather(np.array(requested))
-        return bool(np.any(flags))
+        numbers = multihost_utils.process_allgather(np.array(self.number or 0))
+        # Not what has come meanwhile: the other hosts do not know of it yet.
+        number = int(np.max(numbers))
+        self.number = number or self.number
+        return number > 0
