@@ -66,7 +66,9 @@ def test_signal_saves_and_the_next_run_goes_on(start, tmp_path, number):
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number, output
-    stopped_at = int(re.search(rf"stopped by {number.name} after step (\d+)", output)[1])
+    stopped = re.search(rf"stopped by {number.name} after step (\d+)", output)
+    assert stopped, output
+    stopped_at = int(stopped[1])
     assert complete_steps(tmp_path / "run/checkpoints") == [stopped_at]
 
     output, _ = start(f"TRAIN_STEPS={stopped_at + 2}").communicate(timeout=120)

@@ -126,23 +126,6 @@ def test_every_mesh_gives_the_same_losses(tiny_run, base_run, settings):
     np.testing.assert_allclose(losses[2, 2, 2], losses[8, 1, 1], atol=1e-5)
 
 
-def test_a_run_killed_before_its_adapters_were_handed_over_is_finished(tiny_run, base_run):
-    run = tiny_run(lora=LORA, initial_checkpoint_path=base_run.model_dir, train_steps=2)
-    run_training(run, TEXT)
-    earlier = _exported(run)
-    run_training(dataclasses.replace(run, train_steps=3), TEXT)
-    whole = _exported(run)
-    assert whole != earlier
-    # Those of the stop before are still there, as after a kill.
-    Path(run.model_dir, "adapter", "adapter_model.safetensors").write_bytes(earlier)
-    assert run_training(dataclasses.replace(run, train_steps=3), TEXT) == 3
-    assert _exported(run) == whole
-
-
-def _exported(run) -> bytes:
-    return Path(run.model_dir, "adapter", "adapter_model.safetensors").read_bytes()
-
-
 def test_another_mesh_goes_on_from_the_same_base(tiny_run, base_run):
     run = tiny_run(lora=NF4, initial_checkpoint_path=base_run.model_dir, train_steps=2)
     run_training(run, TEXT)

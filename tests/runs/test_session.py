@@ -67,16 +67,6 @@ def test_finished_run_does_nothing(tiny_run, capsys):
     assert Path(run.model_dir, "metrics.jsonl").read_bytes() == before
 
 
-def test_a_run_killed_between_its_last_step_and_its_report_is_finished(tiny_run):
-    run = tiny_run(train_steps=2)
-    run_training(run, TEXT)
-    report = Path(run.model_dir, "report.html")
-    written = report.read_bytes()
-    report.unlink()
-    assert run_training(run, TEXT) == 2
-    assert report.read_bytes() == written
-
-
 @pytest.mark.parametrize("pack", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_mesh_gives_the_same_losses(tiny_run, pack):
     data = dataclasses.replace(tiny_run().data, pack=pack)
