@@ -43,6 +43,8 @@ class ScriptedServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        # A client that gave up closed the connection.
+        self._server.handle_error = lambda request, client_address: None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
@@ -60,7 +62,7 @@ class ScriptedServer:
         with self._lock:
             number = len(self.requests)
             self.requests.append({"path": handler.path, **payload})
-            self.headers.append(dict(handler.headers))
+            self.headers.append({**handler.headers, "port": str(handler.client_address[1])})
             self.times.append(time.monotonic())
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import itertools
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -18,6 +25,7 @@ from tlm_jax.remote.cache import ResponseCache
 from tlm_jax.remote.client import Client, RequestFailed, Server
 from tlm_jax.remote.faults import Fault
 from tlm_jax.remote.meter import Meter
+from tlm_jax.remote.transfer import LARGEST_BYTES
 from tlm_jax.remote.wire import Completion, Request
 
 SECRET = "sk-very-secret-0123456789"
@@ -52,6 +60,10 @@ def make_client(url: str, *, key: str = "", cache: Path | None = None, **setting
         ("not a completion", (200, {}, {"choices": [{"text": 5}]})),
         ("not a completion", (200, {}, ["choices"])),
         ("not a completion", (200, {}, {"choices": [None]})),
+        ("not JSON", (200, {}, b'{"choices":' * 500 + b"1" + b"}" * 500)),
+        ("HTTP 500", (500, {}, b"[" * 100_000)),
+        ("HTTP 429", (429, {"Retry-After": f"Mon, 01 Jan 2026 {'9' * 30}:00:00 GMT"}, b"")),
+        ("error in an answer", (200, {}, {"error": {"message": "overloaded", "code": 503}})),
     ],
 )
 def test_tries_again_after_a_fault_that_may_pass(server, kind, bad):
@@ -71,6 +83,168 @@ def test_gives_up_after_the_last_retry_and_says_what_the_server_said(server):
     ):
         client.complete(Request(prompt="2+2="))
     assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "retryable", "of_the_run"),
+    [
+        ({"error": "no such model"}, "no such model", True, False),
+        ({"error": {"message": "slow\ndown", "code": 429}}, "slow down", True, False),
+        ({"error": {"message": "too long", "code": "400"}}, "too long", False, False),
+        ({"error": {"message": "who?", "code": 401}, "choices": []}, "who?", False, True),
+        (
+            {"object": "error", "message": "m \x1b[31mred", "code": 400},
+            r"m \x1b[31mred",
+            False,
+            False,
+        ),
+        ({"detail": "not found"}, "not found", True, False),
+        (
+            {"choices": [{"text": "fo", "error": {"message": "broke off"}}]},
+            "broke off",
+            True,
+            False,
+        ),
+    ],
+)
+def test_an_error_in_an_answer_of_status_200_says_what_the_server_said(
+    server, body, message, retryable, of_the_run
+):
+    server.script = lambda number, payload: (200, {}, body)
+    with make_client(server.url, retries=0) as client, pytest.raises(RequestFailed) as caught:
+        client.complete(Request(prompt="2+2="))
+    wanted = Fault("error in an answer", f"error in an answer: {message}", retryable, of_the_run)
+    assert caught.value.fault == wanted
+
+
+ODD = [
+    {"finish_reason": "st\ud800op"},
+    {"logprobs": {"tokens": ["4"], "token_logprobs": [float("inf")]}},
+    {"logprobs": {"tokens": ["4"], "token_logprobs": [1e308]}},
+    {"logprobs": {"tokens": ["4"], "token_logprobs": [10**400]}},
+    {"logprobs": {"tokens": ["4"], "token_logprobs": [-0.5], "top_logprobs": [{"4": 800.0}]}},
+    {"logprobs": {"content": [{"token": "4", "logprob": True}]}},
+    {"logprobs": {"tokens": [None], "token_logprobs": [-0.5]}},
+    {"token_ids": [10**30]},
+    {"token_ids": [-1]},
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_malformed_answer_is_one_failure_now_and_later(server, tmp_path, odd):
+    """It is not kept, so that it does not come back from the cache either."""
+
+    def script(number, payload):
+        choice = {"text": "4", "finish_reason": "stop"}
+        return 200, {}, {"choices": [choice | odd if payload["prompt"] == "1" else choice]}
+
+    server.script = script
+    for _ in range(2):
+        with make_client(server.url, cache=tmp_path, retries=0) as client:
+            found = dict(client.complete_all((n, Request(prompt=str(n))) for n in range(3)))
+        assert [type(found[n]) for n in range(3)] == [Completion, Fault, Completion]
+        assert client.meter.faults == {"not a completion": 1}
+    assert len(server.requests) == 4
+
+
+def test_a_malformed_answer_in_the_cache_is_asked_for_again(server, tmp_path):
+    with make_client(server.url, cache=tmp_path) as client:
+        client.complete(Request(prompt="2+2="))
+        (file,) = tmp_path.rglob("*.json")
+        kept = json.loads(file.read_text())
+        for odd in ODD:
+            choice = kept["response"]["choices"][0] | odd
+            file.write_text(json.dumps({**kept, "response": {"choices": [choice]}}))
+            assert not client.complete(Request(prompt="2+2=")).cached
+        for text in ("[" * 100_000, '{"a":' * 100_000, "null", "[]", "9" * 5000):
+            file.write_text(text)
+            assert not client.complete(Request(prompt="2+2=")).cached
+
+
+def test_half_a_surrogate_pair_in_a_prompt_fails_alone(server):
+    requests = ((n, Request(prompt=prompt)) for n, prompt in enumerate(["a", "\ud800", "b"]))
+    with make_client(server.url) as client:
+        found = dict(client.complete_all(requests))
+    failed = found[1]
+    assert isinstance(failed, Fault)
+    assert "half a surrogate pair" in failed.message
+    assert not failed.retryable
+    assert isinstance(found[0], Completion)
+    assert isinstance(found[2], Completion)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("slow", ["body", "headers", "continue"])
+def test_the_time_limit_is_for_the_whole_answer(slow):
+    """A server that sends a byte now and then is within any limit of a single read."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        threading.Thread(target=dribble, args=(listening, slow), daemon=True).start()
+        began = time.monotonic()
+        with (
+            make_client(url, retries=0, timeout_s=0.5) as client,
+            pytest.raises(RequestFailed, match=r"no answer within 0\.5 s"),
+        ):
+            client.complete(Request(prompt="2+2="))
+        assert time.monotonic() - began < 2.5
+    assert client.meter.faults == {"timeout": 1}
+
+
+def dribble(listening: socket.socket, slow: str) -> None:
+    """Answers one request, one piece each 50 ms."""
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(1 << 16)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+        if slow == "body":
+            connection.sendall(head)
+            pieces = itertools.repeat(b" ")
+        elif slow == "headers":
+            pieces = (bytes([byte]) for byte in head * 1000)
+        else:
+            pieces = itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n")
+        with contextlib.suppress(OSError):
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(0.05)
+
+
+def test_connections_are_kept_and_each_answer_has_the_whole_time(server):
+    def slow(number, payload):
+        time.sleep(0.2)
+        return 200, {}, GOOD
+
+    server.script = slow
+    with make_client(server.url, timeout_s=0.6, concurrency=1, retries=0) as client:
+        for n in range(4):  # 0.8 s in all
+            assert client.complete(Request(prompt=str(n))).text == "four"
+    assert len({headers["port"] for headers in server.headers}) == 1
+
+
+def test_a_body_that_expands_beyond_measure_is_refused(server):
+    """1.5 GB of zeros are 1.5 MB of gzip; no more of them than the limit is ever held."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    block = bytes(1 << 20)
+    packed = b"".join(packer.compress(block) for _ in range(1500)) + packer.flush()
+    server.script = lambda number, payload: (200, {"Content-Encoding": "gzip"}, packed)
+    tracemalloc.start()
+    try:
+        with (
+            make_client(server.url, timeout_s=60) as client,
+            pytest.raises(RequestFailed, match=r"^an answer of more than 128 MiB$"),
+        ):
+            client.complete(Request(prompt="2+2="))
+        assert tracemalloc.get_traced_memory()[1] < 3 * LARGEST_BYTES
+    finally:
+        tracemalloc.stop()
+    assert len(server.requests) == 1
+
+
+def test_compressed_answers_are_read(server):
+    packed = gzip.compress(json.dumps(GOOD).encode())
+    server.script = lambda number, payload: (200, {"Content-Encoding": "gzip"}, packed)
+    with make_client(server.url) as client:
+        assert client.complete(Request(prompt="2+2=")).text == "four"
 
 
 @pytest.mark.parametrize(("status", "of_the_run"), [(400, False), (401, True), (404, True)])
@@ -211,6 +385,64 @@ def test_the_key_reaches_the_server_and_nothing_else(server, tmp_path, caplog):
     assert not [text for text in everything if SECRET in text]
 
 
+@pytest.mark.parametrize(
+    "key", ["test", "x", "1", '"', "\\", "EMPTY", "prompt", "temperature", SECRET]
+)
+def test_what_is_sent_is_what_was_asked_whatever_the_key(server, tmp_path, key):
+    """And what was answered is what is read: a key of a few letters is no secret to be kept."""
+    prompt = f'this is a test, 1 or x or "EMPTY" \\ prompt {key}'
+
+    def script(number, payload):
+        return 200, {}, {"choices": [{"text": payload["prompt"], "finish_reason": "stop"}]}
+
+    server.script = script
+    with make_client(server.url, key=key, cache=tmp_path) as client:
+        found = [client.complete(Request(prompt=prompt, max_tokens=11)) for _ in range(2)]
+        other = client.complete(Request(prompt=prompt.replace(key, "[API key]"), max_tokens=11))
+    assert [request["prompt"] for request in server.requests] == [
+        *(prompt, prompt.replace(key, "[API key]"))
+    ]
+    assert server.requests[0]["max_tokens"] == 11
+    assert [one.cached for one in found] == [False, True]
+    assert not other.cached
+    wanted = prompt.replace(key, "[API key]") if key == SECRET else prompt
+    assert [one.text for one in found] == [wanted] * 2
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_key_that_comes_back_escaped_is_found(server, tmp_path, status):
+    written = "".join(f"\\u{ord(c):04x}" for c in SECRET)
+    name = "choices" if status == 200 else "error"
+    values = {"choices": f'[{{"text": "key {written}"}}]', "error": f'"key {written}"'}
+    body = f'{{"{written}": 1, "{name}": {values[name]}}}'.encode()
+    server.script = lambda number, payload: (status, {}, body)
+    with make_client(server.url, key=SECRET, cache=tmp_path) as client:
+        try:
+            shown = client.complete(Request(prompt="2+2=")).text
+        except RequestFailed as failed:
+            shown = str(failed)
+    assert shown.endswith("key [API key]")
+    kept = "".join(path.read_text() for path in tmp_path.rglob("*.json"))
+    assert SECRET not in kept
+    assert written not in kept
+    # Where the body is no JSON, escapes stand as they are.
+    server.script = lambda number, payload: (200, {}, body[:-1])
+    with (
+        make_client(server.url, key=SECRET, retries=0) as client,
+        pytest.raises(RequestFailed, match=r"not JSON.*API key") as caught,
+    ):
+        client.complete(Request(prompt="2+2="))
+    assert written[:12] not in str(caught.value)
+
+
+def test_what_a_server_says_cannot_command_the_terminal(server):
+    said = "\x1b]0;owned\x07\x1b[2Jgone\u202e\ud800"
+    server.script = lambda number, payload: (400, {}, {"error": {"message": said}})
+    with make_client(server.url) as client, pytest.raises(RequestFailed) as caught:
+        client.complete(Request(prompt="2+2="))
+    assert str(caught.value) == r"HTTP 400: \x1b]0;owned\x07\x1b[2Jgone\u202e\ud800"
+
+
 def test_a_key_that_cannot_be_sent_is_refused_without_being_shown(monkeypatch):
     monkeypatch.setenv("SOME_KEY", "se\ncret")
     with pytest.raises(UserError, match=r"API key in \$SOME_KEY") as caught:
@@ -227,6 +459,12 @@ def test_a_key_that_cannot_be_sent_is_refused_without_being_shown(monkeypatch):
         ("ftp://host/v1", "is no server's URL"),
         (f"http://user:{SECRET}@host/v1", "belongs into the environment"),
         (f"http://host/v1?key={SECRET}", "belongs into the environment"),
+        (f"user:{SECRET}@host/v1", "belongs into the environment"),
+        (f"{SECRET}@host/v1", "belongs into the environment"),
+        (f"ftp://user:{SECRET}@host/v1", "belongs into the environment"),
+        (f"http://user:{SECRET}@[host/v1", "belongs into the environment"),
+        ("http://host:99999999/v1", "is no server's URL"),
+        ("http://ho st/v1", "is no server's URL"),
     ],
 )
 def test_a_url_that_is_none_or_holds_a_key_is_refused(url, message):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
+import json
 
 import hypothesis
 import pytest
@@ -109,6 +111,41 @@ def test_tokens_that_are_parts_of_a_character_are_told_by_their_bytes():
     assert found.top_logprobs == ({"": -0.5},)
 
 
+def test_one_odd_value_costs_no_answer():
+    """What is only counted, and a candidate that the server says nothing of."""
+    listed = {
+        "tokens": ["4", "."],
+        "token_logprobs": [None, -1],
+        "top_logprobs": [None, {".": -1.0, "!": None}],
+    }
+    body = {
+        "choices": [{"text": "4.", "logprobs": listed}],
+        "usage": {"prompt_tokens": 5.0, "completion_tokens": "many"},
+    }
+    found = parse_completion(body)
+    assert (found.prompt_tokens, found.completion_tokens) == (5, 0)
+    assert found.logprobs == (None, -1.0)
+    assert found.top_logprobs == ({}, {".": -1.0})
+    for odd in (None, [], 7, {"prompt_tokens": -(10**12)}, {"prompt_tokens": 10**400}):
+        assert parse_completion({**body, "usage": odd}).prompt_tokens == 0
+    null = {"token": "!", "logprob": None}
+    entry = {"token": "4", "logprob": -0.5, "top_logprobs": [{"token": "4", "logprob": -0.5}, null]}
+    found = parse_completion({"choices": [{"text": "4", "logprobs": {"content": [entry]}}]})
+    assert found.top_logprobs == ({"4": -0.5},)
+
+
+def test_a_message_in_parts_and_its_reasoning():
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "2 and 2"}]},
+        *({"type": "text", "text": text} for text in ("fo", "ur")),
+    ]
+    message = {"content": parts, "reasoning_content": "2 and 2"}
+    found = parse_completion({"choices": [{"message": message}]})
+    assert (found.text, found.reasoning) == ("four", "2 and 2")
+    with pytest.raises(MalformedAnswer, match=r"'content' of the message is .*image"):
+        parse_completion({"choices": [{"message": {"content": [{"type": "image_url"}]}}]})
+
+
 def test_half_a_surrogate_pair_becomes_a_question_mark():
     assert parse_completion({"choices": [{"text": "a\ud800b"}]}).text == "a?b"
 
@@ -118,12 +155,21 @@ def test_a_message_without_content_is_empty_text():
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**400)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.text(st.characters(categories=["Cs", "Cc"]), max_size=2),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["choices", "text", "message", "content", "logprobs", "token", "usage"]
+                [
+                    *("choices", "text", "message", "content", "logprobs", "token", "usage"),
+                    *("finish_reason", "logprob", "top_logprobs", "tokens", "token_logprobs"),
+                ]
             ),
             inner,
             max_size=4,
@@ -138,7 +184,9 @@ JSON = st.recursive(
 def test_any_json_is_a_completion_or_malformed(choice):
     for body in (choice, {"choices": [choice]}, {"choices": [{"text": "", "logprobs": choice}]}):
         with contextlib.suppress(MalformedAnswer):
-            assert isinstance(parse_completion(body).text, str)
+            found = dataclasses.asdict(parse_completion(body))
+            # It can be written to a file of UTF-8.
+            json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize(
@@ -152,6 +200,10 @@ def test_any_json_is_a_completion_or_malformed(choice):
         ("nan", 0.0),
         ("inf", 0.0),
         ("soon", 0.0),
+        ("1e999", 0.0),
+        (f"Mon, 01 Jan 2026 {'9' * 30}:00:00 GMT", 0.0),
+        ("Mon, 01 Jan 2026 00:00:00 " + "9" * 400, 0.0),
+        ("Mon, 01 Jan 9999 00:00:00 +9999", 0.0),
         (None, 0.0),
     ],
 )

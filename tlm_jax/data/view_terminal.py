@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tlm_jax.data.shown_examples import ShownExample, Token
 from tlm_jax.data.survey import LengthSummary, PackedRow, Survey
+from tlm_jax.terminal import printable
 
 _SEGMENT_STYLES = ("cyan", "blue", "green", "magenta", "yellow", "bright_cyan")
 _BAR_WIDTH = 56
@@ -37,7 +38,9 @@ def draw(survey: Survey, console: Console, *, packing: bool = True) -> None:
     """Prints everything about a task or mixture."""
     console.print(_heading(survey))
     for number, example in enumerate(survey.examples, start=1):
-        console.print(Rule(Text(f"example {number}: {example.example_id}"), align="left"))
+        console.print(
+            Rule(Text(f"example {number}: {printable(example.example_id)}"), align="left")
+        )
         console.print(_example(example))
     console.print(Rule("lengths", align="left"))
     for name, summary in survey.lengths.items():
@@ -70,14 +73,18 @@ def _example(example: ShownExample) -> RenderableType:
     for form, inputs, targets in example.texts:
         parts.append(Text(form, style="bold underline"))
         if inputs is not None:
-            parts.append(_labelled("inputs", Text(inputs)))
-        parts.append(_labelled("targets", Text(targets, style="green")))
+            parts.append(_labelled("inputs", Text(_shown(inputs))))
+        parts.append(_labelled("targets", Text(_shown(targets), style="green")))
     carried = ", ".join(f"{name}={value!r}" for name, value in example.carried.items())
-    parts.append(_labelled("carried", Text(carried, style="dim")))
+    parts.append(_labelled("carried", Text(_shown(carried), style="dim")))
     for axis, tokens in example.sequences.items():
         for label, run in itertools.groupby(tokens, key=_run_label):
             parts.append(_labelled(f"{axis}, {label}", _pieces(tuple(run))))
     return Padding(Group(*parts), (0, 0, 1, 1))
+
+
+def _shown(text: str) -> str:
+    return printable(text, keep="\n\t")
 
 
 def _labelled(label: str, content: Text) -> RenderableType:
@@ -174,5 +181,5 @@ def _boundary(survey: Survey) -> RenderableType:
         if name.startswith("decoder"):
             table.add_row(name, *(f"{values[0][p]:g}" for p in window))
     pieces = [survey.vocabulary.piece(int(i)) for i in survey.arrays["decoder_target_tokens"][0]]
-    table.add_row("target piece", *(Text(pieces[p], style="green") for p in window))
+    table.add_row("target piece", *(Text(_shown(pieces[p]), style="green") for p in window))
     return Padding(table, (1, 0, 0, 0))

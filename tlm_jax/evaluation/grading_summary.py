@@ -12,6 +12,7 @@ from rich.text import Text
 from tlm_jax.evaluation.file_grading import FileGrades, GradedItem, Tally
 from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.evaluation.rules.rule import Rule
+from tlm_jax.terminal import printable
 
 _TAIL_CHARACTERS = 80
 
@@ -93,11 +94,6 @@ def _list(title: str, items: Sequence[GradedItem], console: Console, show: int) 
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= _TAIL_CHARACTERS else text[: _TAIL_CHARACTERS - 3] + "...")
-
-
-def printable(text: str) -> str:
-    """Returns a text without what a terminal would obey or could not encode."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _tally_json(tally: Tally) -> dict[str, Any]:

@@ -18,31 +18,38 @@ class ResponseCache:
     """One file an answer, named by a hash of the server's address and the whole request.
 
     Files appear whole or not at all. One that cannot be read, or is of another request, counts as
-    absent and is written anew. Several processes may share a directory.
+    absent and is written anew. Several processes may share a directory. What a file says of the
+    request is what its reader is told, `written`: a request that quotes a secret is not written.
     """
 
     def __init__(self, directory: Path):
         """Uses `directory`, which is made when the first answer is kept."""
         self._directory = directory
 
-    def get(self, url: str, payload: Mapping[str, Any]) -> Any:
-        """Returns the JSON answer kept for a request, or None."""
+    def get(self, url: str, payload: Mapping[str, Any], written: Any = None) -> Any:
+        """Returns the JSON answer kept for a request, or None.
+
+        Args:
+          url: of the server.
+          payload: the request as it is sent.
+          written: the request as it is written down; None: as it is sent.
+        """
         try:
             kept = json.loads(self._path(url, payload).read_bytes())
-            same = kept["url"] == url and kept["request"] == payload
+            same = kept["url"] == url and kept["request"] == (written or payload)
             return kept["response"] if same else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def put(self, url: str, payload: Mapping[str, Any], response: Any) -> None:
-        """Keeps an answer.
+    def put(self, url: str, payload: Mapping[str, Any], response: Any, written: Any = None) -> None:
+        """Keeps an answer; arguments as of `get`.
 
         Raises:
           UserError: it cannot be written.
         """
         path = self._path(url, payload)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        kept = {"url": url, "request": payload, "response": response}
+        kept = {"url": url, "request": written or payload, "response": response}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.write_text(json.dumps(kept), encoding="ascii")

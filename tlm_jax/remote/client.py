@@ -9,70 +9,21 @@ import queue
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 
-from tlm_jax.errors import UserError
 from tlm_jax.remote import faults
 from tlm_jax.remote.api_key import ApiKey
 from tlm_jax.remote.cache import ResponseCache
 from tlm_jax.remote.faults import Fault
+from tlm_jax.remote.json_fields import MalformedAnswer, check_depth
 from tlm_jax.remote.limits import RateLimit
 from tlm_jax.remote.meter import Meter
-from tlm_jax.remote.wire import Completion, MalformedAnswer, Request, parse_completion
+from tlm_jax.remote.server import Server
+from tlm_jax.remote.transfer import LARGEST_BYTES, TooLarge, Transfer
+from tlm_jax.remote.wire import Completion, Request, parse_completion
 
 K = TypeVar("K", bound=Hashable)
-
-
-@dataclasses.dataclass(frozen=True)
-class Server:
-    """A server, a model of it, and how to treat it.
-
-    Attributes:
-      url: base of its paths, such as "http://localhost:8000/v1".
-      model: the name that it knows the model by.
-      concurrency: most requests under way at a time.
-      requests_per_minute: None for no limit.
-      tokens_per_minute: of prompts and answers; None for no limit.
-      retries: how often a failed request is sent again.
-      first_wait_s: before the first retry; each further one waits twice as long, with jitter.
-      longest_wait_s: most seconds between two tries; a server that asks for more is not waited for.
-      timeout_s: for an answer.
-    """
-
-    url: str
-    model: str
-    concurrency: int = 16
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    retries: int = 6
-    first_wait_s: float = 0.5
-    longest_wait_s: float = 60.0
-    timeout_s: float = 600.0
-
-    def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.url)
-            right = parts.scheme in ("http", "https") and bool(parts.hostname)
-            clean = not (parts.username or parts.password or parts.query or parts.fragment)
-        except ValueError:
-            right = clean = False
-        if not clean:
-            raise UserError(
-                "the server's URL holds more than scheme, host, port and path; a key belongs into "
-                "the environment, not into the URL"
-            )
-        if not right:
-            raise UserError(
-                f"{self.url!r} is no server's URL; expected one such as http://localhost:8000/v1"
-            )
-        for name in ("concurrency", "requests_per_minute", "tokens_per_minute", "timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"{name} of the server is {value}, expected more than 0")
-        if self.retries < 0:
-            raise UserError(f"retries of the server is {self.retries}, expected at least 0")
 
 
 class RequestFailed(Exception):
@@ -107,19 +58,14 @@ class Client:
         self._stopped = threading.Event()
         self._requests = RateLimit(server.requests_per_minute, sleep=self._wait)
         self._tokens = RateLimit(server.tokens_per_minute, sleep=self._wait)
-        self._http = httpx2.Client(
-            timeout=httpx2.Timeout(server.timeout_s, connect=min(server.timeout_s, 10.0)),
-            limits=httpx2.Limits(
-                max_connections=server.concurrency, max_keepalive_connections=server.concurrency
-            ),
-        )
+        self._transfer = Transfer(server.timeout_s, server.concurrency)
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *unused: object) -> None:
         self._stopped.set()
-        self._http.close()
+        self._transfer.close()
 
     def complete(self, request: Request) -> Completion:
         """Returns the answer to one request, from the cache if it is there.
@@ -129,15 +75,16 @@ class Client:
           UserError: the cache cannot be written.
         """
         url = f"{self._server.url.rstrip('/')}/{request.endpoint}"
-        # A prompt that quotes the key would carry it into the cache.
-        payload = json.loads(self._key.redact(json.dumps(request.payload(self._server.model))))
-        kept = self._cached(url, payload)
+        payload = request.payload(self._server.model)
+        # The server reads what was asked; a prompt that quotes the key carries it into no file.
+        written = self._key.redact_json(payload)
+        kept = self._cached(url, payload, written)
         if kept is not None:
             self.meter.count(kept)
             return kept
         body, completion = self._ask(url, payload)
         if self._cache is not None:
-            self._cache.put(url, payload, body)
+            self._cache.put(url, payload, body, written)
         self.meter.count(completion)
         return completion
 
@@ -195,8 +142,8 @@ class Client:
             except Exception as error:
                 done.put((key, error))
 
-    def _cached(self, url: str, payload: Mapping[str, Any]) -> Completion | None:
-        body = self._cache.get(url, payload) if self._cache is not None else None
+    def _cached(self, url: str, payload: Mapping[str, Any], written: Any) -> Completion | None:
+        body = self._cache.get(url, payload, written) if self._cache is not None else None
         if body is None:
             return None
         try:
@@ -205,11 +152,12 @@ class Client:
             return None
 
     def _ask(self, url: str, payload: Mapping[str, Any]) -> tuple[Any, Completion]:
+        content = _encoded(payload)
         estimate = _estimated_tokens(payload)
         for attempt in range(self._server.retries + 1):
             self._requests.acquire()
             self._tokens.acquire(estimate)
-            found = self._try(url, payload)
+            found = self._try(url, content)
             if not isinstance(found, Fault):
                 used = found[1].prompt_tokens + found[1].completion_tokens
                 self._tokens.settle(used - estimate if used else 0)
@@ -227,11 +175,12 @@ class Client:
             self._wait(max(wait, found.wait_s))
         raise AssertionError("the last attempt returns or raises")
 
-    def _try(self, url: str, payload: Mapping[str, Any]) -> tuple[Any, Completion] | Fault:
+    def _try(self, url: str, content: bytes) -> tuple[Any, Completion] | Fault:
         """Sends the request once."""
         self.meter.count_request()
+        redact = self._key.redact
         try:
-            response = self._http.post(url, json=payload, headers=self._key.headers())
+            received = self._transfer.post(url, content, self._key.headers())
         except httpx2.ConnectError as error:
             return Fault("no connection", f"no connection to {self._server.url} ({error})")
         except httpx2.TimeoutException:
@@ -239,26 +188,51 @@ class Client:
         except httpx2.DecodingError as error:
             return Fault("not JSON", f"an answer that cannot be decompressed ({error})")
         except httpx2.TransportError as error:
-            return Fault("broken answer", f"the connection broke: {self._key.redact(str(error))}")
-        text = self._key.redact(response.content.decode("utf-8", errors="replace"))
-        if response.status_code != 200:
+            told = faults.one_line(redact(str(error)), 300)
+            return Fault("broken answer", f"the connection broke: {told}")
+        except TooLarge:
+            message = f"an answer of more than {LARGEST_BYTES >> 20} MiB"
+            return Fault("too large", message, retryable=False)
+        text = received.body.decode("utf-8", errors="replace")
+        if received.status != 200:
             now = datetime.datetime.now(datetime.UTC)
-            after = response.headers.get("retry-after")
-            return faults.of_status(response.status_code, text, after, now)
+            return faults.of_status(received.status, text, received.retry_after, now, redact)
+        return self._read(text)
+
+    def _read(self, text: str) -> tuple[Any, Completion] | Fault:
+        """Reads an answer of status 200."""
         try:
             body = json.loads(text)
+            check_depth(body)
         except (ValueError, RecursionError):
-            shown = " ".join(text[:80].split())
+            shown = faults.one_line(self._key.redact(text[:4096]), 80)
             return Fault("not JSON", f"an answer that is not JSON: {shown!r}")
+        body = self._key.redact_json(body)
         try:
+            if (error := faults.error_in(body)) is not None:
+                return faults.of_error(error)
             return body, parse_completion(body)
         except MalformedAnswer as error:
-            return Fault("not a completion", f"an answer that is no completion: {error}")
+            told = faults.one_line(str(error), 300)
+            return Fault("not a completion", f"an answer that is no completion: {told}")
 
     def _wait(self, seconds: float) -> None:
         """Sleeps, unless the client is closed meanwhile."""
         if self._stopped.wait(seconds):
             raise RequestFailed(Fault("stopped", "the client was closed", retryable=False))
+
+
+def _encoded(payload: Mapping[str, Any]) -> bytes:
+    """Returns a request as it is sent.
+
+    Raises:
+      RequestFailed: it cannot be.
+    """
+    try:
+        return json.dumps(payload, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except UnicodeEncodeError:
+        message = "the prompt holds half a surrogate pair, which is no text and cannot be sent"
+        raise RequestFailed(Fault("not sent", message, retryable=False)) from None
 
 
 def _told(fault: Fault, tries: int, too_long: bool) -> Fault:

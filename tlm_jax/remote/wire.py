@@ -7,9 +7,19 @@ Source: the OpenAI API reference and vLLM's extensions of it (`top_k`, `min_p`,
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from tlm_jax.messages import text_of_content
+from tlm_jax.remote.json_fields import (
+    MalformedAnswer,
+    clean,
+    count,
+    logprob,
+    optional,
+    required,
+    token_id,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +106,10 @@ class Completion:
       tokens: the text of each token, or its bytes, as `bytes:\\xf0\\x9f`, where they are no text;
         None where the server does not say.
       token_ids: None where the server does not say.
-      logprobs: natural logarithm of each token's probability; None where the server does not say.
+      logprobs: natural logarithm of each token's probability, None where the server does not say:
+        for all, or for the first token of an echoed prompt, say.
       top_logprobs: for each token the candidates' log-probabilities by their text.
+      reasoning: what the model wrote before the text, where the server parts the two.
       prompt_tokens: as the server counts them; 0 where it does not.
       completion_tokens: likewise.
       cached: whether it came from the cache.
@@ -107,69 +119,82 @@ class Completion:
     finish_reason: str
     tokens: tuple[str, ...] | None = None
     token_ids: tuple[int, ...] | None = None
-    logprobs: tuple[float, ...] | None = None
+    logprobs: tuple[float | None, ...] | None = None
     top_logprobs: tuple[Mapping[str, float], ...] | None = None
+    reasoning: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached: bool = False
 
 
-_LEAST_LOGPROB = -9999.0
-"""What servers write for a probability of zero; JSON has no infinity."""
-
-
-class MalformedAnswer(ValueError):
-    """JSON that is no completion; the message says where it differs."""
-
-
 def parse_completion(body: Any) -> Completion:
     """Reads the answer to a request of either kind.
+
+    What is only counted (`usage`) costs no answer: a number of tokens that is none is 0.
 
     Raises:
       MalformedAnswer: it is not what the protocol says.
     """
-    choices = _field(body, "choices", list, "the answer")
+    choices = required(body, "choices", list, "the answer")
     if not choices:
         raise MalformedAnswer("'choices' of the answer is empty")
     choice = choices[0]
-    if isinstance(choice, dict) and "message" in choice:
-        message = _field(choice, "message", dict, "the first choice")
-        # Null where the model wrote nothing.
-        text = _optional(message, "content", str, "the message") or ""
-    else:
-        text = _field(choice, "text", str, "the first choice")
-    usage = _optional(body, "usage", dict, "the answer") or {}
-    listed = _optional(choice, "logprobs", dict, "the first choice") or {}
+    text, reasoning = _texts(choice)
+    usage = body.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    listed = optional(choice, "logprobs", dict, "the first choice") or {}
     tokens, logprobs, top = _chat_logprobs(listed) if "content" in listed else _logprobs(listed)
-    ids = _optional(choice, "token_ids", list, "the first choice")
+    ids = optional(choice, "token_ids", list, "the first choice")
+    finish_reason = optional(choice, "finish_reason", str, "the first choice") or "unknown"
+    if clean(finish_reason) != finish_reason:
+        raise MalformedAnswer("'finish_reason' of the first choice holds half a surrogate pair")
     return Completion(
-        text=_clean(text),
-        finish_reason=_optional(choice, "finish_reason", str, "the first choice") or "unknown",
+        text=clean(text),
+        finish_reason=finish_reason,
         tokens=tokens,
-        token_ids=None if ids is None else tuple(_integer(i) for i in ids),
+        token_ids=None if ids is None else tuple(token_id(i) for i in ids),
         logprobs=logprobs,
         top_logprobs=top,
-        prompt_tokens=_integer(usage.get("prompt_tokens") or 0),
-        completion_tokens=_integer(usage.get("completion_tokens") or 0),
+        reasoning=clean(reasoning),
+        prompt_tokens=count(usage.get("prompt_tokens")),
+        completion_tokens=count(usage.get("completion_tokens")),
     )
 
 
+_THOUGHTS = ("thinking", "reasoning")
+"""Types of parts of a message that are no part of the answer."""
+
+
+def _texts(choice: Any) -> tuple[str, str]:
+    """Returns the text, and the reasoning before it, which few servers tell apart."""
+    if not (isinstance(choice, dict) and "message" in choice):
+        return required(choice, "text", str, "the first choice"), ""
+    message = required(choice, "message", dict, "the first choice")
+    content = message.get("content")
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if content is None:
+        text = ""  # the model wrote nothing
+    elif (text := text_of_content(content, without=_THOUGHTS)) is None:
+        raise MalformedAnswer(f"'content' of the message is {str(content)[:40]!r}, not text")
+    return text, reasoning if isinstance(reasoning, str) else ""
+
+
 _Listed = tuple[
-    tuple[str, ...] | None, tuple[float, ...] | None, tuple[Mapping[str, float], ...] | None
+    tuple[str, ...] | None, tuple[float | None, ...] | None, tuple[Mapping[str, float], ...] | None
 ]
 
 
 def _chat_logprobs(listed: Mapping[str, Any]) -> _Listed:
-    entries = _optional(listed, "content", list, "'logprobs'")
+    entries = optional(listed, "content", list, "'logprobs'")
     if entries is None:
         return None, None, None
     where = "an entry of 'logprobs'"
     tokens = tuple(_token(entry, where) for entry in entries)
-    logprobs = tuple(_logprob(entry.get("logprob")) for entry in entries)
+    logprobs = tuple(logprob(entry.get("logprob")) for entry in entries)
     top = tuple(
         _by_text(
-            (_token(candidate, where), _logprob(candidate.get("logprob")))
-            for candidate in _optional(entry, "top_logprobs", list, where) or ()
+            (_token(candidate, where), logprob(candidate.get("logprob")))
+            for candidate in optional(entry, "top_logprobs", list, where) or ()
         )
         for entry in entries
     )
@@ -178,66 +203,50 @@ def _chat_logprobs(listed: Mapping[str, Any]) -> _Listed:
 
 def _token(entry: Any, where: str) -> str:
     """Returns a token's text; bytes that are none as OpenAI does, `bytes:\\xf0\\x9f`."""
-    text = _clean(_field(entry, "token", str, where))
-    given = _optional(entry, "bytes", list, where)
+    text = clean(required(entry, "token", str, where))
+    given = optional(entry, "bytes", list, where)
     if "\ufffd" not in text or not given:
         return text
-    return "bytes:" + "".join(f"\\x{_integer(byte) & 0xFF:02x}" for byte in given)
+    return "bytes:" + "".join(f"\\x{token_id(byte) & 0xFF:02x}" for byte in given)
 
 
-def _by_text(found: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Returns log-probabilities by text; of tokens with the same text the most probable counts."""
+def _by_text(found: Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    """Returns log-probabilities by text; of tokens with the same text the most probable counts.
+
+    A candidate without a log-probability says nothing, and is left out.
+    """
     best: dict[str, float] = {}
     for text, value in found:
-        best[text] = max(value, best.get(text, value))
+        if value is not None:
+            best[text] = max(value, best.get(text, value))
     return best
 
 
 def _logprobs(listed: Mapping[str, Any]) -> _Listed:
-    values = _optional(listed, "token_logprobs", list, "'logprobs'")
+    values = optional(listed, "token_logprobs", list, "'logprobs'")
     if values is None:
         return None, None, None
-    tokens = tuple(_clean(str(token)) for token in _field(listed, "tokens", list, "'logprobs'"))
+    tokens = tuple(_text(token) for token in required(listed, "tokens", list, "'logprobs'"))
     if len(tokens) != len(values):
         raise MalformedAnswer(f"{len(tokens)} tokens with {len(values)} log-probabilities")
-    found = _optional(listed, "top_logprobs", list, "'logprobs'")
-    top = None
-    if found and all(isinstance(entry, dict) for entry in found):
-        top = tuple(
-            {_clean(str(token)): _logprob(value) for token, value in entry.items()}
-            for entry in found
-        )
-    return tokens, tuple(_logprob(value) for value in values), top
+    found = optional(listed, "top_logprobs", list, "'logprobs'") or []
+    top = tuple(
+        # Null where the server has none, as at the first token of an echoed prompt.
+        _by_text((_text(token), logprob(value)) for token, value in _entry(entry).items())
+        for entry in found
+    )
+    if top and len(top) != len(tokens):
+        raise MalformedAnswer(f"{len(tokens)} tokens with candidates for {len(top)}")
+    return tokens, tuple(logprob(value) for value in values), top if any(top) else None
 
 
-def _field(holder: Any, name: str, kind: type, where: str) -> Any:
-    value = _optional(holder, name, kind, where)
-    if value is None:
-        raise MalformedAnswer(f"{where} has no {name!r}")
-    return value
+def _entry(entry: Any) -> Mapping[str, Any]:
+    if entry is not None and not isinstance(entry, dict):
+        raise MalformedAnswer(f"an entry of 'top_logprobs' is {type(entry).__name__}, not dict")
+    return entry or {}
 
 
-def _optional(holder: Any, name: str, kind: type, where: str) -> Any:
-    if not isinstance(holder, dict):
-        raise MalformedAnswer(f"{where} is no JSON object")
-    value = holder.get(name)
-    if value is not None and not isinstance(value, kind):
-        raise MalformedAnswer(f"{name!r} of {where} is {type(value).__name__}, not {kind.__name__}")
-    return value
-
-
-def _clean(text: str) -> str:
-    """Replaces halves of surrogate pairs, which JSON can hold and no file of UTF-8 can."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _integer(value: Any) -> int:
-    if not isinstance(value, int):
-        raise MalformedAnswer(f"expected a whole number, got {str(value)[:40]!r}")
-    return value
-
-
-def _logprob(value: Any) -> float:
-    if not isinstance(value, int | float) or math.isnan(value):
-        raise MalformedAnswer(f"expected a log-probability, got {str(value)[:40]!r}")
-    return max(float(value), _LEAST_LOGPROB)
+def _text(token: Any) -> str:
+    if not isinstance(token, str):
+        raise MalformedAnswer(f"a token is {str(token)[:40]!r}, not text")
+    return clean(token)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from tlm_jax import interruption
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.runs import peers
+from tlm_jax.terminal import printable
 
 T = TypeVar("T")
 
@@ -165,7 +166,8 @@ def _status(main: Callable[[Sequence[str]], Any]) -> int:
     except UserError as error:
         if os.environ.get("TLM_JAX_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        told = printable(str(error), keep="\n")
+        print(f"error: {told}", file=sys.stderr, flush=True)
         _tell_others(error)
         return 1
     except interruption.Stopped as stopped:

@@ -14,6 +14,7 @@ from tlm_jax.data.pipeline_statistics import PipelineStatistics
 from tlm_jax.evaluation.evaluator import EvalResult
 from tlm_jax.metrics.progress import duration
 from tlm_jax.runs.config import RunConfig
+from tlm_jax.terminal import printable
 
 
 def say(line: str) -> None:
@@ -88,11 +89,11 @@ def _show_predictions(result: EvalResult, count: int) -> None:
     missed = [p for p in result.predictions if p.correct is False][: 1 if solved else count]
     for title, predictions in (("solved", solved), ("missed", missed)):
         for prediction in predictions:
-            print(f"\n{title}: {prediction.id}")
-            print(textwrap.indent(prediction.prompt, "    "))
-            print(textwrap.indent(prediction.prediction, "  > "))
+            print(f"\n{title}: {printable(prediction.id)}")
+            print(textwrap.indent(printable(prediction.prompt, keep="\n\t"), "    "))
+            print(textwrap.indent(printable(prediction.prediction, keep="\n\t"), "  > "))
             if title == "missed":
-                print(f"    (right answer: {prediction.gold})")
+                print(f"    (right answer: {printable(str(prediction.gold))})")
 
 
 def _show_table(results: Sequence[EvalResult]) -> None:

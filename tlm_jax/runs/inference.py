@@ -18,6 +18,7 @@ from tlm_jax.runs.inference_grading import GradeCounts, SampleGrader
 from tlm_jax.runs.inference_jobs import Backend, Failed, Generated, Job, sample_seed
 from tlm_jax.runs.inference_prompts import Prompt, load_prompts
 from tlm_jax.runs.inference_store import Key, SampleStore
+from tlm_jax.terminal import printable
 
 _MOST_FAILURES_IN_A_ROW = 20
 
@@ -50,7 +51,7 @@ def run_inference(config: InferenceConfig) -> int:
                 _draw(missing, backend, grader, store, counts, progress)
             rates = progress.rates()
         keys = [(prompt.id, n) for prompt in prompts for n in range(config.sampling.num_samples)]
-        merged = store.merge(keys)
+        merged = store.merge(keys, counts.failed)
         grades = _grades(store, set(keys))
         summary = {
             "prompts": len(prompts),
@@ -63,7 +64,7 @@ def run_inference(config: InferenceConfig) -> int:
         _say_end(counts, rates, backend, grades)
         parts = store.merged_path.parent / "parts"
         print(f"samples {merged or f'{parts} (not complete yet)'}\nsummary {path}", flush=True)
-        return counts.failed
+        return len(counts.failed)
 
 
 def _draw(
@@ -74,19 +75,20 @@ def _draw(
     counts: _Counts,
     progress: SampleProgress,
 ) -> None:
-    in_a_row = 0
+    in_a_row: set[tuple[str, int | None]] = set()
     for job, result in backend.generate(jobs):
         if isinstance(result, Failed):
-            counts.failed += 1
-            in_a_row += 1
+            counts.failed[job.prompt.id, job.sample] = result.reason
+            # A prompt that the server refuses says nothing of others, however often it is asked.
+            in_a_row.add((job.prompt.id, None if result.of_the_prompt else job.sample))
             progress.line(f"no sample {job.sample} of {job.prompt.id!r}: {result.reason}")
-            if result.of_the_run or in_a_row >= _MOST_FAILURES_IN_A_ROW:
+            if result.of_the_run or len(in_a_row) >= _MOST_FAILURES_IN_A_ROW:
                 raise UserError(
                     f"the model gives no samples: {result.reason}. {counts.samples:,} new ones are "
                     "safe; mend this and give the same command again."
                 )
             continue
-        in_a_row = 0
+        in_a_row.clear()
         store.append(_sample(job, result, grader))
         counts.add(result)
         progress.advance(result.num_tokens)
@@ -99,8 +101,11 @@ def _sample(job: Job, result: Generated, grader: SampleGrader) -> dict[str, Any]
     told = {
         "token_ids": result.token_ids,
         "tokens": result.tokens,
-        "logprobs": result.logprobs and [round(value, 6) for value in result.logprobs],
+        "logprobs": result.logprobs
+        and [None if value is None else round(value, 6) for value in result.logprobs],
         "candidates": result.candidates,
+        "reasoning": result.reasoning,
+        "stop": result.stop,
     }
     return {
         "id": prompt.id,
@@ -122,7 +127,7 @@ class _Counts:
     """What happened to this host's samples in this run."""
 
     samples: int = 0
-    failed: int = 0
+    failed: dict[Key, str] = dataclasses.field(default_factory=dict)
     tokens: int = 0
     reasons: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
@@ -134,7 +139,10 @@ class _Counts:
     def figures(self) -> dict[str, Any]:
         return {
             "new_samples": self.samples,
-            "failed_samples": self.failed,
+            "failed_samples": len(self.failed),
+            "failures": [
+                {"id": name, "sample": n, "reason": why} for (name, n), why in self.failed.items()
+            ],
             "new_tokens": self.tokens,
             "finish_reasons": dict(sorted(self.reasons.items())),
         }
@@ -161,14 +169,21 @@ def _say_start(
 
 def _say_end(counts: _Counts, rates: str, backend: Backend, grades: GradeCounts) -> None:
     if counts.samples:
-        told = ", ".join(f"{n:,} {reason}" for reason, n in sorted(counts.reasons.items()))
+        told = ", ".join(f"{n:,} {_short(reason)}" for reason, n in sorted(counts.reasons.items()))
         print(f"drawn   {counts.samples:,} samples, {rates}; ended by {told}")
     if counts.failed:
-        print(f"note: {counts.failed:,} samples are missing; the same command tries them again")
+        print(
+            f"note: {len(counts.failed):,} samples are missing; the same command tries them again"
+        )
     for line in backend.notes():
         print(line)
     if grades.line() is not None:
         print(f"graded  {grades.line()}")
+
+
+def _short(reason: str) -> str:
+    """Returns a server's word so that it can be printed."""
+    return printable(reason if len(reason) <= 40 else reason[:37] + "...")
 
 
 def _grades(store: SampleStore, keys: set[Key]) -> GradeCounts:

@@ -37,8 +37,12 @@ class Generated:
       num_tokens: generated; 0 where a server does not say.
       token_ids: None where a server does not say.
       tokens: their texts, where a server gives these instead.
-      logprobs: natural logarithm of each token's probability under the model itself.
+      logprobs: natural logarithm of each token's probability under the model itself; None for a
+        token of which a server does not say it.
       candidates: at each token, further fields of the file.
+      reasoning: what the model wrote before the text, where a server parts the two; the tokens
+        are those of both.
+      stop: texts that end a sample, where the tokens may hold one behind the text.
     """
 
     text: str
@@ -46,16 +50,25 @@ class Generated:
     num_tokens: int
     token_ids: Sequence[int] | None = None
     tokens: Sequence[str] | None = None
-    logprobs: Sequence[float] | None = None
+    logprobs: Sequence[float | None] | None = None
     candidates: Sequence[Mapping[str, Any]] | None = None
+    reasoning: str | None = None
+    stop: Sequence[str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Failed:
-    """Why a job has no sample; the same command tries it again."""
+    """Why a job has no sample; the same command tries it again.
+
+    Attributes:
+      reason: one line.
+      of_the_run: whether every other job would meet the same.
+      of_the_prompt: whether every other sample of this prompt would, such as one that is too long.
+    """
 
     reason: str
     of_the_run: bool = False
+    of_the_prompt: bool = False
 
 
 class Backend(abc.ABC):
@@ -100,5 +113,5 @@ class Backend(abc.ABC):
 
 def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
     """Returns the seed of one sample, 0 to 2**31 - 1, the same in every run and on every host."""
-    text = f"{seed}\0{prompt_id}\0{sample}".encode()
+    text = f"{seed}\0{prompt_id}\0{sample}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") >> 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ class ServerBackend(Backend):
         requests = ((n, _request(job, self._sampling, self._extra)) for n, job in enumerate(jobs))
         for number, answer in self._client.complete_all(requests):
             if isinstance(answer, Fault):
-                yield jobs[number], Failed(answer.message, answer.of_the_run)
+                of_the_prompt = not (answer.retryable or answer.of_the_run)
+                yield jobs[number], Failed(answer.message, answer.of_the_run, of_the_prompt)
             else:
                 self._without_logprobs += answer.logprobs is None
                 yield jobs[number], _generated(answer, self._sampling)
@@ -95,13 +97,30 @@ class ServerBackend(Backend):
 
 
 def _check_extra(extra: Mapping[str, Any]) -> None:
-    """Raises UserError where a field that the run itself sets is among the further ones."""
-    own = Request().payload("").keys() | {"prompt", "messages", "seed", "stop", "n", "stream"}
+    """Raises UserError where a further field is one that the run itself sets, or no JSON."""
     for name in extra:
-        if name in own:
+        if name in _OWN_FIELDS:
             raise UserError(
                 f"REQUEST_EXTRA holds {name!r}, which the run sets itself; leave it out"
             )
+        if extra[name] and name in _OTHER_ANSWERS:
+            raise UserError(
+                f"REQUEST_EXTRA holds {name!r}, with which a server answers "
+                f"{_OTHER_ANSWERS[name]}; leave it out"
+            )
+    try:
+        json.dumps(extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"REQUEST_EXTRA cannot be sent as JSON: {error}") from None
+
+
+_OWN_FIELDS = Request().payload("").keys() | {
+    *("prompt", "messages", "seed", "stop", "n", "best_of", "stream", "top_logprobs")
+}
+_OTHER_ANSWERS = {
+    "echo": "the prompt as a part of the text",
+    "return_tokens_as_token_ids": "ids in place of tokens' texts ('return_token_ids' gives both)",
+}
 
 
 def _request(job: Job, sampling: SamplingConfig, extra: Mapping[str, Any]) -> Request:
@@ -137,4 +156,6 @@ def _generated(answer: Completion, sampling: SamplingConfig) -> Generated:
         ]
         if wanted
         else None,
+        reasoning=answer.reasoning or None,
+        stop=list(sampling.stop) or None,
     )

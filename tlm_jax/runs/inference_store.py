@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -24,7 +25,8 @@ class SampleStore:
 
     - `settings.json`: what decides the samples; another run there must have the same.
     - `parts/host-N.jsonl`: the samples of one host in the order in which they were done.
-    - `samples.jsonl`: all of them in the order of the prompts, once the last one is there.
+    - `parts/failed-N.json`: the samples that this host's last whole run did not get, and why.
+    - `samples.jsonl`: all of them in the order of the prompts, once each is there or has failed.
 
     A context manager. Each host has its own; hosts may come and go between runs.
     """
@@ -66,7 +68,7 @@ class SampleStore:
         path = self._directory / _SETTINGS
         wanted = json.loads(json.dumps(settings))
         if not path.exists():
-            self._write_whole(path, json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
+            self._write_whole(path, _as_json(wanted, indent=2) + "\n")
             return
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -90,7 +92,7 @@ class SampleStore:
         Raises:
           UserError: the disk is full or refuses; the file ends with the sample before.
         """
-        line = (json.dumps(sample, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+        line = (_as_json(sample) + "\n").encode("utf-8")
         try:
             written = 0
             while written < len(line):
@@ -103,16 +105,26 @@ class SampleStore:
             os.ftruncate(self._file, self._length)
             raise self._refusal(self._path, error) from error
 
-    def merge(self, keys: Sequence[Key]) -> Path | None:
-        """Writes all samples in the order of `keys`; None where some are missing.
+    def merge(self, keys: Sequence[Key], failed: Mapping[Key, str] | None = None) -> Path | None:
+        """Writes all samples in the order of `keys`; None where some are still to be drawn.
 
-        Samples stay on disk: only the places of their lines are held in memory.
+        One that failed holds back none of the others: it is left out, and comes in once it is
+        there. Samples stay on disk: only the places of their lines are held in memory.
+
+        Args:
+          keys: of all samples that are wanted.
+          failed: those that this host asked for in vain, and why.
 
         Raises:
           UserError: the file cannot be written.
         """
+        self._note_failed(failed or {})
         places = {_key(sample): place for place, sample in self._samples()}
-        if any(key not in places for key in keys):
+        given_up = self._failed()
+        if any(key not in places and key not in given_up for key in keys):
+            return None
+        keys = [key for key in keys if key in places]
+        if not keys:
             return None
         files = {path: path.open("rb") for path in {places[key][0] for key in keys}}
         unfinished = self.merged_path.with_name(f".{_MERGED}.{os.getpid()}")
@@ -136,7 +148,7 @@ class SampleStore:
     def write_summary(self, name: str, summary: Mapping[str, Any]) -> Path:
         """Writes a JSON file beside the samples; returns where."""
         path = self._directory / name
-        self._write_whole(path, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        self._write_whole(path, _as_json(summary, indent=2) + "\n")
         return path
 
     def samples(self) -> Iterator[tuple[Key, dict[str, Any]]]:
@@ -158,6 +170,23 @@ class SampleStore:
                     if _key(sample) not in seen:
                         seen.add(_key(sample))
                         yield place, sample
+
+    def _note_failed(self, failed: Mapping[Key, str]) -> None:
+        path = self._path.with_name(f"failed-{self._path.stem.removeprefix('host-')}.json")
+        if failed:
+            told = [{"id": name, "sample": n, "reason": why} for (name, n), why in failed.items()]
+            self._write_whole(path, _as_json(told, indent=2) + "\n")
+        else:
+            path.unlink(missing_ok=True)
+
+    def _failed(self) -> set[Key]:
+        """Returns the samples that some host asked for in vain."""
+        found: set[Key] = set()
+        for path in self._path.parent.glob("failed-*.json"):
+            # A file that is damaged, or was just deleted, says nothing.
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found |= {_key(one) for one in json.loads(path.read_text(encoding="utf-8"))}
+        return found
 
     def _open(self) -> tuple[int, int]:
         """Opens this host's file for appending; cuts off a last line that was torn by a kill."""
@@ -211,7 +240,7 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
         sample = json.loads(line)
         _key(sample)
         return sample
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(
             f"{path}, line {number} is no sample; delete that line and give the same command again"
         ) from None
@@ -219,6 +248,14 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 def _key(sample: Mapping[str, Any]) -> Key:
     return str(sample["id"]), int(sample["sample"])
+
+
+def _as_json(value: Any, indent: int | None = None) -> str:
+    """Returns JSON that can be written as UTF-8, halves of surrogate pairs as escapes."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        return json.dumps(value, allow_nan=False, indent=indent)
+    return text
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlm_jax.data.teacher_cache.heat_map import HeatMap, StepView
+from tlm_jax.terminal import printable
 
 # (probability from, style, label); dark letters on a ground that warms as the token surprises.
 _SCALE = (
@@ -27,7 +28,7 @@ _LISTED = 12
 def draw(maps: Iterable[HeatMap], console: Console) -> None:
     """Prints each text with its surprises, and the least probable tokens with what was likelier."""
     for heat in maps:
-        console.print(Rule(Text(f"{heat.example_id} · {heat.key}"), align="left"))
+        console.print(Rule(Text(printable(f"{heat.example_id} · {heat.key}")), align="left"))
         console.print(_legend())
         console.print(Padding(_text(heat), (0, 0, 1, 1)))
         console.print(_surprises(heat))
@@ -43,7 +44,7 @@ def _legend() -> Text:
 def _text(heat: HeatMap) -> Text:
     text = Text()
     for step in heat.steps:
-        shown = step.text.replace("\n", "↵\n")
+        shown = printable(step.text, keep="\n\t").replace("\n", "↵\n")
         text.append(shown, style=_DROPPED if step.dropped else _style(step))
     return text
 
