@@ -91,6 +91,24 @@ def test_a_signal_is_taken_where_python_loses_or_delays_it(body, number):
     assert err == LINE.format(signal.Signals(number).name)
 
 
+def test_signals_of_a_forked_process_are_its_own():
+    body = (
+        "import multiprocessing\n"
+        "    context = multiprocessing.get_context('fork')\n"
+        "    children = [context.Process(target=time.sleep, args=(60,)) for _ in range(2)]\n"
+        "    for child, number in zip(children, (15, 2)):\n"
+        "        child.start()\n"
+        "        time.sleep(0.2)\n"
+        "        import os; os.kill(child.pid, number)\n"
+        "        child.join(10)\n"
+        "    print([child.exitcode for child in children], flush=True)\n"
+        "    return 0"
+    )
+    process = _start("-c", MAIN.format(body=body))
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "[-15, 1]\n")
+
+
 def test_the_path_to_a_server_needs_no_jax(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": "w5"}\n')
     code = (

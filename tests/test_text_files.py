@@ -13,7 +13,7 @@ from tlm_jax.text_files import read_json_object, read_text
     [
         (b"caf\xe9", r"file is not UTF-8 \(byte 3: 0xe9\); save it as UTF-8, or copy it anew$"),
         (b'{"a": 1,}', r"file is not JSON: "),
-        (b"\xef\xbb\xbf{}", r"file is not JSON: Unexpected UTF-8 BOM"),
+        (b"\xef\xbb\xbf{}", r"file is not JSON: it begins with a byte-order mark; save it"),
         (b"[" * 100_000, r"file is not JSON: "),
         (b"[1]", r"file is not a JSON object but a list$"),
         (b"", r"file is not JSON: "),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 
 def main(argv: Sequence[str]) -> int:
@@ -18,6 +17,7 @@ def main(argv: Sequence[str]) -> int:
 
     from tlm_jax.checkpoints.conversion import convert
     from tlm_jax.checkpoints.pretrained import open_pretrained
+    from tlm_jax.home import expanded
     from tlm_jax.metrics.byte_progress import ByteProgress
 
     # Only shapes are asked of JAX: no accelerator's memory is taken for that.
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     with ByteProgress() as progress:
         done = convert(
             source,
-            Path(arguments.destination).expanduser(),
+            expanded(arguments.destination),
             arguments.to,
             dtype=None if arguments.dtype is None else np.dtype(_dtype(arguments.dtype)),
             shard_bytes=round(arguments.shard_gb * 1e9),

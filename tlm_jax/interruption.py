@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LAST = b"\0"
+"""No signal has this number."""
 
 
 class Stopped(Exception):
@@ -95,8 +97,9 @@ def _watch(taken: Callable[[int], object]) -> Callable[[], None]:
         for number, handler in previous.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(previous_descriptor)
-        os.close(tells)
+        os.write(tells, _LAST)
         thread.join()
+        os.close(tells)
         os.close(told)
 
     return finish
@@ -107,7 +110,21 @@ def _nothing(number: int, frame: object) -> None:
 
 
 def _take(told: int, taken: Callable[[int], object]) -> None:
-    while numbers := os.read(told, 64):
-        for number in numbers:
+    while True:
+        for number in os.read(told, 64):
             if number in SIGNALS:
                 taken(number)
+            if number == _LAST[0]:
+                return
+
+
+def _forget() -> None:
+    """Gives a forked process back the usual actions: its signals are not those of this one."""
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        if signal.getsignal(number) is _nothing:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
+
+
+os.register_at_fork(after_in_child=_forget)

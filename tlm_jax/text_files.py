@@ -32,8 +32,13 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
       UserError: it cannot be read, or holds anything else.
     """
+    text = read_text(path)
+    if text.startswith("\ufeff"):
+        raise UserError(
+            f"{path} is not JSON: it begins with a byte-order mark; save it as UTF-8 without one"
+        )
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):

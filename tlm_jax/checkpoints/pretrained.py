@@ -15,6 +15,7 @@ from tlm_jax.checkpoints.merged import merged_arrays
 from tlm_jax.checkpoints.structure import check_same
 from tlm_jax.checkpoints.write_failure import reason_and_file
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.home import expanded
 from tlm_jax.lazy import LazyArray
 from tlm_jax.models import layouts
 from tlm_jax.models.config import ModelConfig
@@ -58,7 +59,7 @@ def open_pretrained(path: Path | str, source_format: str | None = None) -> Pretr
     Raises:
       UserError: there is no model here, or it cannot be read.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if source_format is not None and source_format not in FORMATS:
         raise UserError(
             f"unknown format {source_format!r}; expected one of {', '.join(FORMATS)}."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tlm_jax.errors import UserError
+from tlm_jax.home import expanded
 
 ENVIRONMENT_VARIABLE = "TLM_JAX_DATA_DIR"
 
@@ -53,8 +54,8 @@ class RunData:
         demonstrations: DemonstrationSettings | None = None,
     ):
         self.demonstrations = demonstrations or DemonstrationSettings()
-        self._data_dir = None if data_dir is None else Path(data_dir).expanduser()
-        self._examples_file = None if examples_file is None else Path(examples_file).expanduser()
+        self._data_dir = None if data_dir is None else expanded(data_dir)
+        self._examples_file = None if examples_file is None else expanded(examples_file)
         self._read: dict[Hashable, Any] = {}
         self._lock = threading.RLock()  # what reads one thing may need another
 
@@ -64,7 +65,7 @@ class RunData:
         if self._data_dir is not None:
             return self._data_dir
         named = os.environ.get(ENVIRONMENT_VARIABLE)
-        return Path(named).expanduser() if named else None
+        return expanded(named) if named else None
 
     @property
     def examples_file(self) -> Path:

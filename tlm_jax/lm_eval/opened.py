@@ -18,6 +18,7 @@ from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.data.chat import ChatTemplate, read_chat_template
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 from tlm_jax.errors import UserError
+from tlm_jax.home import expanded
 from tlm_jax.lm_eval.arguments import ModelArguments
 from tlm_jax.runs import console
 from tlm_jax.runs.inference_tokens import TokenizerFiles
@@ -115,7 +116,7 @@ def _tokenizer(
 ) -> tuple[Vocabulary, Path, Callable[[], ChatTemplate]]:
     """Returns the vocabulary, the directory with its files, and what reads its template."""
     if arguments.tokenizer is not None:
-        path = Path(arguments.tokenizer).expanduser()
+        path = expanded(arguments.tokenizer)
         directory = path if path.is_dir() else path.parent
         template = functools.partial(read_chat_template, directory)
         return vocabulary_from_name(arguments.tokenizer), directory, template

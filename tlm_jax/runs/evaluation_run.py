@@ -24,6 +24,7 @@ from tlm_jax.evaluation import outcome_page
 from tlm_jax.evaluation.contamination import overlaps
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
 from tlm_jax.evaluation.outcomes import Outcome, compared
+from tlm_jax.home import expanded
 from tlm_jax.metrics.progress import duration
 from tlm_jax.runs import console, evaluation_table, files
 from tlm_jax.runs.evaluation_config import EvalConfig
@@ -232,7 +233,7 @@ def _comparisons(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 def _names(checkpoints: Sequence[str]) -> dict[str, str]:
     """Returns a short name for each path; whole paths where short ones are alike."""
-    short = [Path(path).expanduser().absolute().name for path in checkpoints]
+    short = [expanded(path).absolute().name for path in checkpoints]
     unique = len(set(short)) == len(short)
     return dict(zip(short if unique else checkpoints, checkpoints))
 

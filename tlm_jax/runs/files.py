@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 
 from tlm_jax.errors import UserError, system_reason
+from tlm_jax.home import expanded
 
 
 def open_model_dir(model_dir: str) -> Path:
@@ -16,7 +17,7 @@ def open_model_dir(model_dir: str) -> Path:
     Raises:
       UserError: it cannot be made or written to.
     """
-    path = Path(model_dir).expanduser()
+    path = expanded(model_dir)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax.errors import UserError
+from tlm_jax.home import expanded
 from tlm_jax.metrics.sample_progress import SampleProgress
 from tlm_jax.runs.hosts import this_host
 from tlm_jax.runs.inference_config import InferenceConfig
@@ -32,7 +33,7 @@ def run_inference(config: InferenceConfig) -> int:
     Raises:
       UserError: nothing could be drawn, or an earlier run there had other settings.
     """
-    output_dir = Path(config.output_dir).expanduser()
+    output_dir = expanded(config.output_dir)
     host_index, num_hosts = _hosts(config)
     grader = SampleGrader(config.grading_rule)
     with SampleStore(output_dir, host_index) as store, _backend(config, output_dir) as backend:

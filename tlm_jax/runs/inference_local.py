@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits
 from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Candidates, Request, Sample, Sampling
 from tlm_jax.errors import UserError
+from tlm_jax.home import expanded
 from tlm_jax.runs.inference_config import InferenceConfig
 from tlm_jax.runs.inference_jobs import Backend, Failed, Generated, Job
 from tlm_jax.runs.inference_prompts import Prompt
@@ -74,7 +74,7 @@ class LocalBackend(Backend):
         """Returns what model it is: where, its training step, its files' names and sizes."""
         files = {path.name: path.stat().st_size for path in self._source.files}
         return {
-            "path": str(Path(self._config.model).expanduser().absolute()),
+            "path": str(expanded(self._config.model).absolute()),
             "format": self._source.source_format,
             "step": self._source.step,
             "files": files,

@@ -20,6 +20,7 @@ from tlm_jax.data.store import Reader, open_readers
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.evaluation.rules.registry import RULES
+from tlm_jax.home import expanded
 from tlm_jax.runs.inference_config import PromptsConfig
 
 Messages = Sequence[Mapping[str, str]]
@@ -66,7 +67,7 @@ def load_prompts(config: PromptsConfig, vocabulary: Vocabulary | None) -> list[P
       UserError: the file or task cannot be read; a prompt is empty; two have the same id.
     """
     if config.file is not None:
-        every = list(_from_file(Path(config.file).expanduser()))
+        every = list(_from_file(expanded(config.file)))
         indices = chosen(len(every), config.num_examples, config.examples_seed)
         prompts = [every[i] for i in indices]
     else:

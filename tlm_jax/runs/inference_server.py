@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax.errors import UserError
+from tlm_jax.home import expanded
 from tlm_jax.remote.api_key import ApiKey
 from tlm_jax.remote.cache import ResponseCache
 from tlm_jax.remote.client import Client, Server
@@ -48,7 +49,7 @@ class ServerBackend(Backend):
             timeout_s=settings.timeout_s,
         )
         directory = settings.response_cache_dir
-        cache = output_dir / "responses" if directory is None else Path(directory).expanduser()
+        cache = output_dir / "responses" if directory is None else expanded(directory)
         self._meter = Meter(input_price=settings.input_price, output_price=settings.output_price)
         self._client = Client(
             self._server,

@@ -22,6 +22,7 @@ from tlm_jax.data.vocabularies.token_bytes import token_table
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.teacher_looks import Draws, LastHidden, TopCandidates, vocab_shards
 from tlm_jax.evaluation.teacher_scoring import TeacherScorer
+from tlm_jax.home import expanded
 from tlm_jax.metrics.sample_progress import SampleProgress
 from tlm_jax.runs.hosts import this_host
 from tlm_jax.runs.inference_tokens import TokenizerFiles, model_vocabulary
@@ -61,7 +62,7 @@ def run_scoring(config: ScoreConfig) -> None:
         examples = _examples(wanted, config) if host == 0 else None
         teacher = _Teacher(config, source, model, vocabulary)
         with CacheWriter(
-            Path(config.output_dir).expanduser(),
+            expanded(config.output_dir),
             _header(config, source, vocabulary, encoder),
             encoding=config.encoding.encoding(vocabulary.size),
             host=host,
@@ -224,7 +225,7 @@ def fingerprint(source: Pretrained) -> str:
 
 
 def _examples(solutions: Sequence[Scored], config: ScoreConfig) -> ExampleFile:
-    directory = Path(config.output_dir).expanduser()
+    directory = expanded(config.output_dir)
     examples = ExampleFile(directory)
     for one in solutions:
         if one.becomes_record:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from tlm_jax.errors import UserError
 from tlm_jax.evaluation import fields
 from tlm_jax.evaluation.grading import grade
 from tlm_jax.evaluation.rules.registry import RULES
+from tlm_jax.home import expanded
 from tlm_jax.runs.inference_config import PromptsConfig
 from tlm_jax.runs.inference_prompts import Prompt, load_prompts
 from tlm_jax.runs.teacher_config import SolutionsConfig, TeacherPromptConfig
@@ -158,7 +158,7 @@ def _of_task(config: SolutionsConfig, vocabulary: Vocabulary) -> Iterator[Scored
 
 def _of_file(config: SolutionsConfig, asked: Mapping[str, Prompt] | None) -> Iterator[Scored]:
     assert config.file is not None
-    path = Path(config.file).expanduser()
+    path = expanded(config.file)
     for count, (number, row) in enumerate(read_json_lines(path)):
         # Of a task's questions there may be several solutions: there it counts these.
         if asked is None and config.num_examples is not None and count >= config.num_examples:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tlm_jax.errors import UserError, nearest, system_reason
+from tlm_jax.home import expanded
 
 PAD_ID = 0
 """Fills rows after their last token, in every vocabulary, as in SeqIO and T5X."""
@@ -94,7 +95,7 @@ def vocabulary_file(path: str) -> Path:
       UserError: the library has no such file.
     """
     if not path.startswith("asset:"):
-        return Path(path).expanduser()
+        return expanded(path)
     assets = Path(__file__).parents[1] / "assets"
     file = assets / (path.removeprefix("asset:") + ".model")
     if not file.is_file():

@@ -12,6 +12,7 @@ import numpy as np
 
 from tlm_jax.data.vocabularies.base import PAD_ID, Vocabulary, digest, read_vocabulary_file
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.home import expanded
 from tlm_jax.text_files import read_json_object
 
 
@@ -48,9 +49,12 @@ class HuggingFaceVocabulary(Vocabulary):
     def eos_id(self) -> int:
         found = self._special("eos", self.eos_token)
         if found is None:
+            configured = self._configured("eos")
+            why = f": tokenizer_config.json beside it says {configured!r}, which it does not have"
             raise UserError(
-                f"{self.path}: cannot tell which token ends a sequence; set eos_token to one of "
-                "its tokens, such as '</s>'."
+                f"{self.path}: cannot tell which token ends a sequence"
+                f"{why if configured is not None else ''}; set eos_token to one of its tokens, "
+                "such as '</s>'."
             )
         return found
 
@@ -98,6 +102,14 @@ class HuggingFaceVocabulary(Vocabulary):
                     + nearest(given, known)
                 )
             return found
+        configured = self._configured(role)
+        if configured is not None:
+            return self.tokenizer.token_to_id(configured)
+        ids = (self.tokenizer.token_to_id(token) for token in _CUSTOMARY_TOKENS[role])
+        return next((i for i in ids if i is not None), None)
+
+    def _configured(self, role: str) -> str | None:
+        """Returns what `tokenizer_config.json` says of a role, which need not be a token."""
         configured = _read_tokenizer_config(self.path).get(f"{role}_token")
         if isinstance(configured, dict):
             configured = configured.get("content")
@@ -106,10 +118,7 @@ class HuggingFaceVocabulary(Vocabulary):
                 f"{Path(self.path).with_name('tokenizer_config.json')}: {role}_token is "
                 f"{configured!r}, expected text"
             )
-        if configured is not None:
-            return self.tokenizer.token_to_id(configured)
-        ids = (self.tokenizer.token_to_id(token) for token in _CUSTOMARY_TOKENS[role])
-        return next((i for i in ids if i is not None), None)
+        return configured
 
 
 _CUSTOMARY_TOKENS = {
@@ -137,5 +146,5 @@ def _load_tokenizer(path: str) -> tuple[Any, int]:
 
 @functools.lru_cache(maxsize=16)
 def _read_tokenizer_config(path: str) -> dict[str, Any]:
-    config = Path(path).expanduser().with_name("tokenizer_config.json")
+    config = expanded(path).with_name("tokenizer_config.json")
     return read_json_object(config) if config.is_file() else {}

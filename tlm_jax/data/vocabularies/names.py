@@ -9,6 +9,7 @@ from tlm_jax.data.vocabularies.byte import ByteVocabulary
 from tlm_jax.data.vocabularies.hugging_face import HuggingFaceVocabulary
 from tlm_jax.data.vocabularies.sentence_piece import SentencePieceVocabulary
 from tlm_jax.errors import UserError
+from tlm_jax.home import expanded
 
 
 def vocabulary_from_name(name: str) -> Vocabulary:
@@ -22,7 +23,7 @@ def vocabulary_from_name(name: str) -> Vocabulary:
     Raises:
       UserError: none of these.
     """
-    directory = Path(name).expanduser()
+    directory = expanded(name)
     if directory.is_dir():
         return _vocabulary_in(directory)
     path, _, extra = name.partition("+") if name.rpartition("+")[2].isdigit() else (name, "", "0")
