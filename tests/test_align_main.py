@@ -172,6 +172,16 @@ def test_how_far_two_tokenizers_agree(write, capsys):
     )
 
 
+def test_half_a_character_is_a_token_but_no_text(write):
+    # GPT's tokens may end within a character; a text that does is damaged, and its row is named.
+    half = copy.deepcopy(ROW)
+    half["gpt_tokens"][0] = half["mapping_t5_to_gpt"][0][1][0] = "\ud83d"
+    assert main([write(half)]) in (0, 1)
+    path = write({"a": "whole"}, {"a": "\ud83d"})
+    with pytest.raises(UserError, match=r"rows.jsonl:2: the text holds .ud83d, half of"):
+        main([path, "--text=a", "--teacher=byte", "--student=byte"])
+
+
 def test_fixture_of_the_notebook(shared_dir):
     """All mappings, costs and target probabilities of the authors' notebook, by the command."""
     command = [

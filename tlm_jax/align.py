@@ -53,7 +53,7 @@ def _check(arguments: argparse.Namespace) -> Comparison:
     is_piece = _known_pieces(arguments.student) if arguments.student else None
     rows = (
         read_row(fields, f"{arguments.file}:{number}")
-        for number, fields in read_json_lines(arguments.file)
+        for number, fields in read_json_lines(arguments.file, any_text=True)
     )
     for batch in _batches(_with_progress(rows)):
         if arguments.method == "dtw":
