@@ -91,6 +91,25 @@ def test_a_signal_is_taken_where_python_loses_or_delays_it(body, number):
     assert err == LINE.format(signal.Signals(number).name)
 
 
+def test_while_a_run_saves_the_first_signal_is_told_and_the_second_ends_it():
+    body = (
+        "from tlm_jax.training.stopping import StopRequest\n"
+        "    with StopRequest():\n"
+        "        print(flush=True)\n"
+        "        time.sleep(60)"
+    )
+    process = _start("-c", MAIN.format(body=body))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert (
+        process.stderr.readline() == "SIGTERM: saving after this step; a second one ends at once\n"
+    )
+    assert process.poll() is None
+    assert _interrupt(process) == ("", LINE.format("SIGINT"))
+
+
 def test_signals_of_a_forked_process_are_its_own():
     body = (
         "import multiprocessing\n"
@@ -140,11 +159,13 @@ def _interrupt_training(folder: Path, times: int, longest_seconds: float) -> Non
         time.sleep(chance.uniform(0, longest_seconds))
         out, err = _interrupt(process)
         stopped = re.fullmatch(
-            r"stopped by SIGINT( after step (\d+) of 1000000)?; what was finished is safe, and the "
-            r"same command goes on\n",
+            r"(SIGINT: saving after this step; a second one ends at once\n)?"
+            r"stopped by SIGINT(?: after step (\d+) of 1000000)?; what was finished is safe, and "
+            r"the same command goes on\n",
             err,
         )
         assert stopped, err
+        assert bool(stopped[1]) == bool(stopped[2])
         assert "damaged" not in out
         if stopped[2]:
             assert complete_steps(run / "checkpoints")[-1] == int(stopped[2])

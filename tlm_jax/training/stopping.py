@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 
 import jax
 import numpy as np
@@ -35,6 +37,10 @@ class StopRequest:
         if self.number is not None:
             interruption.end(number)
         self.number = number
+        # An evaluation or a save under way may take minutes; that this one is not lost is told now.
+        line = f"{signal.Signals(number).name}: saving after this step; a second one ends at once\n"
+        with contextlib.suppress(OSError):
+            os.write(2, line.encode())
 
     def agreed(self, step: int) -> bool:
         """Returns whether every host should stop after `step`."""
