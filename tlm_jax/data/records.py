@@ -173,7 +173,9 @@ def read_json_lines(
                 try:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    raise UserError(f"{path}:{number}: not valid JSON ({error}).") from None
+                    streamed = line.startswith("data:")
+                    hint = " This is a stream of events: ask with stream=False." if streamed else ""
+                    raise UserError(f"{path}:{number}: not valid JSON ({error}).{hint}") from None
                 if not isinstance(value, dict):
                     kind = type(value).__name__
                     raise UserError(f"{path}:{number}: expected a JSON object, got {kind}.")

@@ -21,6 +21,7 @@ from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.evaluation.rules.registry import RULES
 from tlm_jax.home import expanded
+from tlm_jax.messages import text_of_content
 from tlm_jax.runs.inference_config import PromptsConfig
 
 Messages = Sequence[Mapping[str, str]]
@@ -232,15 +233,17 @@ def _messages(messages: Any, place: str) -> Messages:
     right = isinstance(messages, list) and all(
         isinstance(message, dict)
         and isinstance(message.get("role"), str)
-        and isinstance(message.get("content"), str)
+        and text_of_content(message.get("content")) is not None
         for message in messages
     )
     if not right:
         raise UserError(
             f"{place}: 'messages' is expected to be a list of objects with 'role' and 'content', "
-            "both text"
+            "both text (or, as content, a list of parts of type 'text')"
         )
-    return tuple({"role": m["role"], "content": m["content"]} for m in messages)
+    return tuple(
+        {"role": m["role"], "content": text_of_content(m["content"]) or ""} for m in messages
+    )
 
 
 def _all_text(values: Any) -> bool:

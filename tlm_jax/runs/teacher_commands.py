@@ -47,7 +47,8 @@ def score(argv: Sequence[str]) -> int:
 
 def import_captured(argv: Sequence[str]) -> int:
     """Fill a cache from servers' answers, Codex dumps or samples with candidates."""
-    from tlm_jax.runs.teacher_import import SOURCES, ImportConfig, run_import
+    from tlm_jax.runs.teacher_import import run_import
+    from tlm_jax.runs.teacher_import_config import SOURCES, ImportConfig
 
     parser = argparse.ArgumentParser(
         prog="python -m tlm_jax.cache_teacher import",
@@ -82,6 +83,14 @@ def import_captured(argv: Sequence[str]) -> int:
         help="keep solutions that a limit of their length cut off",
     )
     parser.add_argument(
+        "--end_token",
+        action="append",
+        default=[],
+        dest="end_tokens",
+        metavar="NAME",
+        help="openai: a token that ends a text, beside the known ones; may be given several times",
+    )
+    parser.add_argument(
         "--num_candidates", type=int, help="most candidates a token; default: as many as asked for"
     )
     parser.add_argument("--temperature", type=float, default=1.0, help="of the log-probabilities")
@@ -98,7 +107,8 @@ def import_captured(argv: Sequence[str]) -> int:
         raise UserError(f"unknown argument {rest[0]!r}. Try --help.")
     fields = dict(vars(known))
     runner, parts = fields.pop("runner"), fields.pop("parts")
-    config = ImportConfig(**{**fields, "files": tuple(known.files)})
+    fields |= {"files": tuple(known.files), "end_tokens": tuple(known.end_tokens)}
+    config = ImportConfig(**fields)
     if runner is None:
         run_import(config)
     else:

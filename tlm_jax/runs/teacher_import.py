@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from tlm_jax.data.records import Record
@@ -22,11 +20,7 @@ from tlm_jax.data.teacher_imports.captured import (
     Unusable,
     within_text,
 )
-from tlm_jax.data.teacher_imports.distributions import (
-    VOCABULARY_SIZE,
-    SeenTokens,
-    pieces_in,
-)
+from tlm_jax.data.teacher_imports.distributions import VOCABULARY_SIZE, SeenTokens
 from tlm_jax.data.teacher_imports.examples import ExampleFile, Solution, solution_record
 from tlm_jax.data.teacher_steps import TeacherRow, content_key
 from tlm_jax.data.vocabularies import vocabulary_from_name
@@ -34,62 +28,10 @@ from tlm_jax.data.vocabularies.base import digest
 from tlm_jax.data.vocabularies.token_bytes import TokenTable, token_table
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.grading import grade
-from tlm_jax.evaluation.rules.registry import RULES, rule_by_name
+from tlm_jax.evaluation.rules.registry import RULES
 from tlm_jax.runs.teacher_examples import write_examples
-
-SOURCES = ("openai", "codex", "codex_pickles", "samples")
-
-
-@dataclass(frozen=True)
-class ImportConfig:
-    """One import.
-
-    Attributes:
-      source: one of `SOURCES`.
-      files: to be read; of "codex_pickles" the directories that hold them.
-      output_dir: the cache; an import into one that is there adds to it.
-      teacher: its name. Rows of different names do not mix.
-      questions: of "openai", where answers do not say what was asked.
-      vocabulary: of "samples", the tokenizer of the model that drew them.
-      only_correct: leave out solutions that are wrong or cannot be graded.
-      grading_rule: of `tlm_jax.grade`, for solutions that do not say whether they are right.
-      keep_unfinished: keep those that a limit of their length cut off.
-      num_candidates: most candidates a token; None: as many as some step has.
-      temperature: of the log-probabilities.
-      compression: "none" or "zstd".
-      rows_per_shard: rows of a file.
-    """
-
-    source: str
-    files: tuple[Path, ...]
-    output_dir: Path
-    teacher: str
-    questions: Path | None = None
-    vocabulary: str | None = None
-    only_correct: bool = False
-    grading_rule: str | None = None
-    keep_unfinished: bool = False
-    num_candidates: int | None = None
-    temperature: float = 1.0
-    compression: str = "none"
-    rows_per_shard: int = 1024
-
-    def __post_init__(self) -> None:
-        if self.grading_rule is not None:
-            rule_by_name(self.grading_rule)
-        if (self.vocabulary is not None) != (self.source == "samples"):
-            raise UserError(
-                "samples need --vocabulary, the tokenizer of the model that drew them"
-                if self.vocabulary is None
-                else f"--vocabulary is for samples; {self.source} brings texts of tokens"
-            )
-        if self.questions is not None and self.source != "openai":
-            raise UserError(f"--questions is for openai; {self.source} says what was asked")
-
-    @property
-    def rounding(self) -> float:
-        """How far each probability may be off."""
-        return codex.ROUNDING if self.source.startswith("codex") else 0.0
+from tlm_jax.runs.teacher_import_config import ImportConfig
+from tlm_jax.runs.teacher_import_counts import LeftOut, Survey, say
 
 
 def run_import(config: ImportConfig) -> Counter[str]:
@@ -103,62 +45,43 @@ def run_import(config: ImportConfig) -> Counter[str]:
     began = time.monotonic()
     survey = Survey()
     if config.source != "samples":
-        for captured in usable(config, Counter()):
+        for captured in usable(config, LeftOut()):
             survey.add(captured)
     elif config.num_candidates is None:
-        survey.add(next(usable(config, Counter()), None))
+        survey.add(next(usable(config, LeftOut()), None))
     vocabulary = seen_tokens(config, survey.pieces)
     width = config.num_candidates or max(survey.widths, default=0)
     if not width:
         raise nothing_usable(config)
-    counts: Counter[str] = Counter()
+    left_out = LeftOut()
     tokens = 0
     examples = ExampleFile(config.output_dir)
     with open_writer(config, vocabulary, width) as writer:
         keys: set[str] = set()
-        for captured in usable(config, counts):
+        for captured in usable(config, left_out):
             key = key_of(captured)
             if key in keys:
-                counts["repeated"] += 1
+                left_out.add("repeated", captured)
                 continue
             try:
-                row = row_of(captured, vocabulary, width, config.rounding)
+                row = row_of(captured, vocabulary, width, config)
             except Unusable as reason:
-                counts[str(reason)] += 1
+                left_out.add(reason, captured)
                 continue
             keys.add(key)
             examples.add(example_of(captured, config))
-            counts["there already" if writer.have(key) else "kept"] += 1
+            left_out.counts["there already" if writer.have(key) else "kept"] += 1
             if not writer.have(key):
                 writer.write(row)
                 tokens += len(row.token_ids)
     if not keys:
-        raise _nothing_usable(config, counts)
+        raise _nothing_usable(config, left_out)
     write_examples(examples)
-    _say(config, counts, survey, tokens, time.monotonic() - began)
-    return counts
+    say(left_out, survey, config.output_dir, tokens, time.monotonic() - began)
+    return left_out.counts
 
 
-class Survey:
-    """What tokens and how many candidates a first reading met."""
-
-    def __init__(self) -> None:
-        self.pieces: set[Piece] = set()
-        self.widths: Counter[int] = Counter()
-
-    def add(self, captured: Captured | None) -> None:
-        """Takes a solution's steps."""
-        if captured is None or captured.steps is None:
-            return
-        if isinstance(captured.steps, TokenSteps):
-            self.widths[captured.steps.steps.ids.shape[1]] += len(captured.steps.token_ids)
-            return
-        self.pieces |= pieces_in(captured.steps)
-        for step in captured.steps:
-            self.widths[sum(value > -math.inf for _, value in step.alternatives)] += 1
-
-
-def usable(config: ImportConfig, counts: Counter[str]) -> Iterator[Captured]:
+def usable(config: ImportConfig, left_out: LeftOut) -> Iterator[Captured]:
     """Yields the solutions to be kept, with the steps of their texts; counts the others."""
     table = samples_table(config) if config.source == "samples" else None
     for path in config.files:
@@ -166,7 +89,7 @@ def usable(config: ImportConfig, counts: Counter[str]) -> Iterator[Captured]:
             try:
                 yield _checked(captured, config, table)
             except Unusable as reason:
-                counts[str(reason)] += 1
+                left_out.add(reason, captured)
 
 
 def seen_tokens(config: ImportConfig, pieces: set[Piece]) -> SeenTokens | TokenTable:
@@ -212,7 +135,7 @@ def key_of(captured: Captured) -> str:
 
 
 def row_of(
-    captured: Captured, vocabulary: SeenTokens | TokenTable, width: int, rounding: float
+    captured: Captured, vocabulary: SeenTokens | TokenTable, width: int, config: ImportConfig
 ) -> TeacherRow:
     """Returns the row of a usable solution.
 
@@ -223,7 +146,9 @@ def row_of(
     assert steps is not None
     if not isinstance(steps, TokenSteps):
         assert isinstance(vocabulary, SeenTokens)
-        steps = vocabulary.distributions(steps, width, rounding=rounding)
+        steps = vocabulary.distributions(
+            steps, width, rounding=config.rounding, rounding_nats=config.rounding_nats
+        )
     return TeacherRow(key_of(captured), captured.id, steps.token_ids, steps.steps)
 
 
@@ -251,15 +176,15 @@ def samples_table(config: ImportConfig) -> TokenTable:
 
 def nothing_usable(config: ImportConfig) -> UserError:
     """Returns the error that names why solutions were left out."""
-    counts: Counter[str] = Counter()
-    for _ in usable(config, counts):
+    left_out = LeftOut()
+    for _ in usable(config, left_out):
         pass
-    return _nothing_usable(config, counts)
+    return _nothing_usable(config, left_out)
 
 
-def _nothing_usable(config: ImportConfig, counts: Counter[str]) -> UserError:
-    why = ", ".join(f"{n:,} {reason}" for reason, n in counts.most_common()) or "no solution"
-    return UserError(f"nothing in {', '.join(map(str, config.files))} can be cached: {why}")
+def _nothing_usable(config: ImportConfig, left_out: LeftOut) -> UserError:
+    named = ", ".join(map(str, config.files))
+    return UserError(f"nothing in {named} can be cached: {left_out.told()}")
 
 
 def _reader(config: ImportConfig, table: TokenTable | None) -> Callable[[Path], Iterator[Captured]]:
@@ -267,7 +192,9 @@ def _reader(config: ImportConfig, table: TokenTable | None) -> Callable[[Path], 
         asked = None
         if config.questions is not None:
             asked = openai_answers.read_questions(config.questions)
-        return functools.partial(openai_answers.read_answers, questions=asked)
+        return functools.partial(
+            openai_answers.read_answers, questions=asked, ends=config.end_tokens
+        )
     if config.source == "samples":
         assert table is not None
         return functools.partial(own_samples.read_samples, table=table)
@@ -284,6 +211,8 @@ def _checked(captured: Captured, config: ImportConfig, table: TokenTable | None)
     Raises:
       Unusable: it is to be left out.
     """
+    if captured.problem:
+        raise Unusable(captured.problem)
     if captured.steps is None:
         raise Unusable("without log-probabilities")
     if any("\ud800" <= letter <= "\udfff" for letter in captured.question + captured.text):
@@ -299,7 +228,12 @@ def _checked(captured: Captured, config: ImportConfig, table: TokenTable | None)
         steps = own_samples.within_text(steps, captured.text, table)
     else:
         whole: list[Step] = list(captured.steps)  # pyright: ignore[reportArgumentType]
-        steps = within_text(codex.content_steps(whole) if is_codex else whole, captured.text)
+        steps = within_text(
+            codex.content_steps(whole) if is_codex else whole,
+            captured.text,
+            before=captured.before,
+            stops=captured.stops,
+        )
     return Captured(**{**vars(captured), "steps": steps})
 
 
@@ -314,28 +248,3 @@ def _is_right(captured: Captured, config: ImportConfig) -> bool:
         rule = "official_last_number" if config.source.startswith("codex") else by_kind
     assert rule is not None
     return grade(rule, captured.text, captured.answer, captured.options).correct
-
-
-def _say(
-    config: ImportConfig, counts: Counter[str], survey: Survey, tokens: int, seconds: float
-) -> None:
-    new, there = counts["kept"], counts["there already"]
-    print(f"kept      {new:,} solutions, {tokens:,} tokens, {tokens / seconds:,.0f} tokens/s")
-    if there:
-        print(f"there     {there:,} already")
-    for reason, n in counts.most_common():
-        if reason not in ("kept", "there already"):
-            print(f"left out  {n:,} {reason}")
-    usual = survey.widths.most_common(1)[0][0] if survey.widths else 0
-    if none := survey.widths[0]:
-        print(
-            f"note: {none:,} of {survey.widths.total():,} tokens have no candidates of their own "
-            "(a server joined the tokens of a character, say); the teacher says nothing there"
-        )
-    fewer = sum(n for width, n in survey.widths.items() if 0 < width < usual)
-    if fewer:
-        print(
-            f"note: {fewer:,} of {survey.widths.total():,} tokens have fewer than the usual "
-            f"{usual} candidates; the mass of all others is their tail"
-        )
-    print(f"cache     {config.output_dir}", flush=True)

@@ -20,7 +20,6 @@ from tlm_jax.data.teacher_imports.examples import ExampleFile
 from tlm_jax.errors import UserError
 from tlm_jax.runs.teacher_examples import write_examples
 from tlm_jax.runs.teacher_import import (
-    ImportConfig,
     example_of,
     key_of,
     open_writer,
@@ -28,6 +27,8 @@ from tlm_jax.runs.teacher_import import (
     seen_tokens,
     usable,
 )
+from tlm_jax.runs.teacher_import_config import ImportConfig
+from tlm_jax.runs.teacher_import_counts import LeftOut
 
 Keyed = tuple[str, Captured]
 
@@ -59,9 +60,9 @@ def run_on_beam(config: ImportConfig, *, runner: str, parts: int, options: Seque
     config.output_dir.mkdir(parents=True, exist_ok=True)
 
     def read(path: str) -> Iterator[Keyed]:
-        counts: Counter[str] = Counter()
-        yield from _read(path, config, counts)
-        for reason, n in counts.items():
+        left_out = LeftOut()
+        yield from _read(path, config, left_out)
+        for reason, n in left_out.counts.items():
             counted("import", reason).inc(n)
 
     def write(part: tuple[int, Iterable[Keyed]], pieces: Iterable[Piece]) -> Iterator[Record]:
@@ -95,9 +96,9 @@ def run_on_beam(config: ImportConfig, *, runner: str, parts: int, options: Seque
     _say(result, config)
 
 
-def _read(path: str, config: ImportConfig, counts: Counter[str]) -> Iterator[Keyed]:
+def _read(path: str, config: ImportConfig, left_out: LeftOut) -> Iterator[Keyed]:
     one = ImportConfig(**{**vars(config), "files": (Path(path),)})
-    for captured in usable(one, counts):
+    for captured in usable(one, left_out):
         yield key_of(captured), captured
 
 
@@ -124,7 +125,7 @@ def _write(
     with open_writer(config, vocabulary, width, host=number, num_hosts=parts) as writer:
         for key, captured in sorted(solutions, key=lambda keyed: keyed[0]):
             try:
-                row = row_of(captured, vocabulary, width, config.rounding)
+                row = row_of(captured, vocabulary, width, config)
             except Unusable as reason:
                 counts[str(reason)] += 1
                 continue

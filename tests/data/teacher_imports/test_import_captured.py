@@ -29,6 +29,11 @@ def steps(*pieces):
         ("bytes:", None, b"bytes:"),
         ("<|endoftext|>", None, "<|endoftext|>"),
         ("<|im_end|>", [60, 124], "<|im_end|>"),
+        ("<\uff5cend\u2581of\u2581sentence\uff5c>", [1], "<\uff5cend\u2581of\u2581sentence\uff5c>"),
+        ("<end_of_turn>", None, "<end_of_turn>"),
+        ("<extra_id_1>", None, "<extra_id_1>"),
+        ("[EOS]", None, "[EOS]"),
+        ("<s", None, b"<s"),
         ("<<", None, b"<<"),
         ("<", None, b"<"),
     ],
@@ -38,17 +43,27 @@ def test_a_token_is_bytes_or_a_special_name(text, given_bytes, piece):
 
 
 def test_the_tokens_that_write_the_text():
-    whole = steps(b"\n", b" If", b" 2", b".", b"\n", "<|im_end|>", b"x")
+    whole = steps(b"\n", b" If", b" 2", b".", b"\n", "<|im_end|>")
     assert [s.piece for s in within_text(whole, "If 2.")] == [b" If", b" 2", b".", "<|im_end|>"]
     assert [s.piece for s in within_text(whole[:4], "If 2.")] == [b" If", b" 2", b"."]
-    assert [s.piece for s in within_text(whole, "2")] == [b" 2"]
+    stopped = steps(b" If", b" 2", b".", b"\n\nQ", b":", b" ")
+    assert [s.piece for s in within_text(stopped, "If 2.", stops=["A:", "Q:"])] == [
+        *(b" If", b" 2", b".")
+    ]
 
 
 @pytest.mark.parametrize(
     ("pieces", "text", "reason"),
     [
-        ((b"ab", b"c"), "b", "within a token"),
-        ((b"a", b"bc"), "ab", "within a token"),
+        ((b"ab", b"c"), "b", "more than the text"),
+        ((b"a", b"bc"), "ab", "ends within a token"),
+        ((b"a", b"b", b"c"), "b", "more than the text"),
+        ((b"a", b"b"), "a", r"go on behind the text, and not with a known end: 'b'"),
+        ((b"a", b"b", b"c"), "a", r"go on behind the text, and not with a known end$"),
+        ((b"a", "<|im_end|>", b"x"), "a", "go on behind the text"),
+        ((b"a", "<|im_start|>", b"b"), "ab", "a special token within the text"),
+        ((b"a", b"", b"b"), "ab", "within the text of which the source gives no text"),
+        ((b"a", "<|im_start|>"), "a", "a special token that is no known end: <|im_start|>"),
         ((b"a",), "x", "do not write"),
         ((), "x", "do not write"),
         ((b"a",), "  ", "empty"),
@@ -62,17 +77,47 @@ def test_other_texts_are_unusable(pieces, text, reason):
 @given(st.lists(st.text("ab \n", min_size=0, max_size=3), min_size=1, max_size=8), st.data())
 def test_covering_finds_what_stands_there(texts, data):
     pieces = [text.encode() for text in texts]
-    first = data.draw(st.integers(0, len(pieces) - 1))
-    last = data.draw(st.integers(first + 1, len(pieces)))
-    wanted = b"".join(pieces[first:last]).strip()
-    try:
-        found = covering(pieces, wanted)
-    except Unusable:
-        found = None  # nothing wrong is said where an earlier place begins within a token
-    if found is None:
-        assert not wanted or b"".join(pieces).find(wanted) < sum(map(len, pieces[:last]))
+    start = data.draw(st.integers(0, len(pieces) - 1))
+    last = data.draw(st.integers(start + 1, len(pieces)))
+    wanted = b"".join(pieces[start:last]).strip()
+    if not wanted:
+        with pytest.raises(Unusable, match="empty"):
+            covering(pieces, wanted, start)
         return
-    assert b"".join(pieces[found[0] : found[1]]).strip() == wanted
+    first, end = covering(pieces, wanted, start)
+    assert b"".join(pieces[first:end]).strip() == wanted
+    assert not b"".join(pieces[start:first]).strip()
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"b", b" a", b"\n"]), max_size=6), st.text("ab ", max_size=4)
+)
+def test_only_all_of_the_tokens_write_a_text(pieces, text):
+    """Whatever stands elsewhere among the tokens: they are the whole text or it is refused."""
+    try:
+        found = within_text(steps(*pieces), text)
+    except Unusable:
+        assert not text.strip() or b"".join(pieces).strip() != text.strip().encode()
+    else:
+        assert b"".join(pieces).strip() == text.strip().encode()
+        assert found == steps(*pieces)[len(pieces) - len(found) :] or not pieces[-1].strip()
+
+
+def test_an_answer_behind_a_reasoning_part_gets_its_own_tokens():
+    """The answer's text stands in the reasoning, too, where other distributions hold."""
+    thought = [b"42", b" is", b" 6", b"*7", b"."]
+    answer = [Step(b"42", ((b"42", -0.001),)), *steps("<|im_end|>")]
+    for closing in ([b"</think>"], [b"</", b"think", b">\n\n"], ["<|end|>", "<|message|>"]):
+        found = within_text([*steps(*thought, *closing), *answer], "42")
+        assert found == answer
+    hidden = [*steps(*thought, b"\n"), *answer]
+    assert within_text(hidden, "42", before="42 is 6*7.") == answer
+    assert within_text(answer, "42", before="42 is 6*7.") == answer
+    for before in ("", "42 is 6*8.", "42"):
+        with pytest.raises(Unusable, match=r"more than the text|go on behind"):
+            within_text(hidden, "42", before=before)
+    with pytest.raises(Unusable):
+        within_text([*steps(*thought, b"</think>", b"4"), *answer], "42")
 
 
 def test_distributions_are_sorted_and_keep_the_tail():
@@ -107,6 +152,16 @@ def test_sums_above_one_are_scaled_where_rounding_explains_them():
     worse = Step(b"a", ((b"a", math.log(0.9)), (b"b", math.log(0.2))))
     with pytest.raises(Unusable, match="more than 1"):
         seen.distributions([worse], 2, rounding=5e-5)
+
+
+def test_rounded_log_probabilities_are_scaled():
+    """To two decimals, as some servers write them: 0.6 and 0.4 become 0.6005 and 0.4025."""
+    step = Step(b"a", ((b"a", -0.51), (b"b", -0.91)))
+    seen = SeenTokens.of(pieces_in([step]))
+    found = seen.distributions([step], 2, rounding_nats=5e-3).steps
+    np.testing.assert_allclose(np.exp(found.logprobs[0]), [0.5987, 0.4013], atol=1e-4)
+    with pytest.raises(Unusable, match="more than 1"):
+        seen.distributions([step], 2)
 
 
 def test_numbers_of_tokens_do_not_depend_on_their_order_and_stay():

@@ -38,6 +38,17 @@ def test_reads_text_conversations_and_answers(tmp_path):
     assert (three.id, three.gold, three.kind, three.options) == ("7", "B", "choice", ("x", "y"))
 
 
+def test_parts_of_a_message_are_joined(tmp_path):
+    parts = [{"type": "text", "text": text} for text in ("What is ", "2+2?")]
+    path = write(tmp_path / "p.jsonl", {"messages": [{"role": "user", "content": parts}]})
+    (prompt,) = load_prompts(PromptsConfig(file=path), None)
+    assert prompt.messages == ({"role": "user", "content": "What is 2+2?"},)
+    for odd in (None, [], [{"type": "image_url"}], ["text"], [{"type": "text", "text": 4}]):
+        write(tmp_path / "p.jsonl", {"messages": [{"role": "user", "content": odd}]})
+        with pytest.raises(UserError, match=r"line 1: 'messages' is expected .* parts of type"):
+            load_prompts(PromptsConfig(file=path), None)
+
+
 def test_reads_gzip_and_the_first_few(tmp_path):
     path = tmp_path / "p.jsonl.gz"
     with gzip.open(path, "wt") as file:

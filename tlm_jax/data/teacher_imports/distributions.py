@@ -59,7 +59,12 @@ class SeenTokens:
         return self.ids[piece]
 
     def distributions(
-        self, steps: Sequence[Step], num_candidates: int, *, rounding: float = 0.0
+        self,
+        steps: Sequence[Step],
+        num_candidates: int,
+        *,
+        rounding: float = 0.0,
+        rounding_nats: float = 0.0,
     ) -> TokenSteps:
         """Returns the steps with ids, the most probable candidate first, the rest as tail.
 
@@ -68,6 +73,7 @@ class SeenTokens:
           num_candidates: C; candidates beyond it become tail.
           rounding: how far each probability may be off: a sum above 1 that this explains is
             scaled to 1.
+          rounding_nats: how far each log-probability may be, likewise.
 
         Raises:
           Unusable: probabilities sum to more.
@@ -86,7 +92,7 @@ class SeenTokens:
             if not any(known.values()):
                 continue  # the teacher says nothing here: weight 0
             total = math.fsum(known.values())
-            if total > 1 + len(known) * rounding + _FLOAT_NOISE:
+            if total > math.exp(rounding_nats) + len(known) * rounding + _FLOAT_NOISE:
                 raise Unusable("probabilities sum to more than 1")
             ordered = sorted(known.items(), key=lambda one: (-one[1], one[0]))[:num_candidates]
             kept = [(i, p / max(total, 1.0)) for i, p in ordered if p > 0]

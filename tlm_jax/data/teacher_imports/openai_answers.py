@@ -9,26 +9,27 @@ or `gold`), or in a file of questions with the same ids. Source: the API referen
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tlm_jax.data.records import read_json_lines
-from tlm_jax.data.teacher_imports.captured import END_OF_TEXT, Captured, Piece, Step, piece_of
+from tlm_jax.data.teacher_imports.captured import Captured
+from tlm_jax.data.teacher_imports.openai_logprobs import read_choice
 from tlm_jax.errors import UserError
+from tlm_jax.messages import text_of_content
+from tlm_jax.terminal import printable
 
 Questions = Mapping[str, Mapping[str, Any]]
 """Objects with `question` and perhaps `answer`, `kind`, `options`, by id."""
 
-_LEAST_LOGPROB = -1000.0
-"""Below this a server means a probability of zero (-9999 is customary): JSON has no infinity."""
-
-_ROUNDING = 1e-3
-"""Log-probabilities of float32 and less are above zero by no more."""
-
-_REPLACED = "\ufffd"
-"""What a server writes for bytes that are no UTF-8 by themselves."""
+_UNFINISHED = frozenset(
+    [
+        *("length", "max_tokens", "repetition", "content_filter", "abort", "cancelled", "error"),
+        *("tool_calls", "function_call", "incomplete", "insufficient_system_resource"),
+    ]
+)
+"""Reasons for which an answer ends before the teacher has solved the question."""
 
 
 def read_questions(path: Path) -> Questions:
@@ -47,12 +48,18 @@ def read_questions(path: Path) -> Questions:
     return found
 
 
-def read_answers(path: Path, questions: Questions | None = None) -> Iterator[Captured]:
+def read_answers(
+    path: Path, questions: Questions | None = None, *, ends: Collection[str] = ()
+) -> Iterator[Captured]:
     """Yields each choice of each answer.
+
+    What is odd in one answer (an error in its place, log-probabilities that are none) is told in
+    `Captured.problem`, and costs no other.
 
     Args:
       path: the JSON Lines file.
       questions: where the lines do not say what was asked.
+      ends: names of tokens that end a text, beside those that are known.
 
     Raises:
       UserError: a line is no answer, or its question is not to be found.
@@ -60,8 +67,12 @@ def read_answers(path: Path, questions: Questions | None = None) -> Iterator[Cap
     for number, row in read_json_lines(path, any_text=True):
         place = f"{path}:{number}"
         identifier = str(row.get("custom_id", row.get("id", f"{path.stem}-{number}")))
-        asked = _asked(row, identifier, questions, place)
+        if (error := _error(row)) is not None:
+            told = f"an error in place of an answer: {printable(error)[:80]}"
+            yield Captured(identifier, place, "", "", None, problem=told)
+            continue
         choices = _choices(row, place)
+        asked = _asked(row, identifier, questions, place)
         first = row.get("sample", 0)
         if not isinstance(first, int):
             raise UserError(f"{place}: sample is {str(first)[:40]!r}, expected a whole number")
@@ -70,12 +81,65 @@ def read_answers(path: Path, questions: Questions | None = None) -> Iterator[Cap
             yield Captured(
                 id=identifier if alone else f"{identifier}/{index}",
                 place=place,
-                text=_text(choice).strip(),
-                steps=_steps(choice, place),
                 question_id=identifier,
-                finished=choice.get("finish_reason") not in ("length", "repetition"),
+                finished=choice.get("finish_reason") not in _UNFINISHED,
+                **_solution(choice, row, ends),
                 **asked,
             )
+
+
+def _solution(
+    choice: Mapping[str, Any], row: Mapping[str, Any], ends: Collection[str]
+) -> dict[str, Any]:
+    """Returns what the choice says of the solution: without a prompt that is echoed before it."""
+    request = _request(row)
+    text, before = _texts(choice)
+    found = read_choice(choice, text, ends)
+    text, problem = found.text, found.problem
+    if found.begins_unknown or request.get("echo"):
+        prompt = row.get("prompt", request.get("prompt"))
+        before = prompt.strip() if isinstance(prompt, str) else ""
+        if before and text.lstrip().startswith(before):
+            text = text.lstrip()[len(before) :]
+        else:
+            problem = "an echoed prompt, and no 'prompt' on the line tells where it ends"
+    return {
+        "text": text.strip(),
+        "steps": found.steps,
+        "before": before,
+        "stops": _stops(choice, row, request),
+        "problem": problem,
+    }
+
+
+def _stops(
+    choice: Mapping[str, Any], row: Mapping[str, Any], request: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Returns the texts that may stand behind the solution: those asked for, or the one met."""
+    given = [row.get("stop"), request.get("stop")]
+    given += [choice.get("stop_reason"), choice.get("matched_stop")]
+    listed = [one for value in given for one in (value if isinstance(value, list) else [value])]
+    return tuple(one for one in listed if isinstance(one, str))
+
+
+def _error(row: Mapping[str, Any]) -> str | None:
+    """Returns what an error in place of an answer says; None where there is none."""
+    held = [row, row.get("response")]
+    held += [one.get("body") for one in held if isinstance(one, Mapping)]
+    for one in held:
+        if not isinstance(one, Mapping) or one.get("choices"):
+            continue
+        error = one if one.get("object") == "error" else one.get("error")
+        if error:
+            said = error.get("message", error) if isinstance(error, Mapping) else error
+            return " ".join(str(said).split())
+    return None
+
+
+def _request(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    request = row.get("request")
+    body = request.get("body", request) if isinstance(request, Mapping) else row
+    return body if isinstance(body, Mapping) else {}
 
 
 def _asked(
@@ -103,12 +167,11 @@ def _asked(
 
 
 def _last_user_message(row: Mapping[str, Any]) -> Any:
-    request = row.get("request")
-    body = request.get("body", request) if isinstance(request, Mapping) else row
+    body = _request(row)
     messages = body.get("messages")
     for message in reversed(messages if isinstance(messages, list) else ()):
         if isinstance(message, Mapping) and message.get("role") == "user":
-            return message.get("content")
+            return text_of_content(message.get("content"))
     return body.get("prompt")
 
 
@@ -117,6 +180,11 @@ def _choices(row: Mapping[str, Any], place: str) -> Sequence[Mapping[str, Any]]:
     if isinstance(answer, Mapping) and isinstance(answer.get("body"), Mapping):
         answer = answer["body"]
     if isinstance(answer, Mapping):
+        if str(answer.get("object")).endswith(".chunk"):
+            raise UserError(
+                f"{place} is a chunk of a streamed answer ({answer['object']}); join the chunks of "
+                "each answer into one, or ask with stream=False"
+            )
         choices = answer.get("choices")
         if isinstance(choices, list) and all(isinstance(choice, Mapping) for choice in choices):
             return choices
@@ -128,100 +196,11 @@ def _choices(row: Mapping[str, Any], place: str) -> Sequence[Mapping[str, Any]]:
     )
 
 
-def _text(choice: Mapping[str, Any]) -> str:
+def _texts(choice: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns the text, and the reasoning before it, where the server parts the two."""
     message = choice.get("message")
-    text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
-    return text if isinstance(text, str) else ""
-
-
-def _steps(choice: Mapping[str, Any], place: str) -> list[Step] | None:
-    """Returns the steps; None where the server gave no log-probabilities.
-
-    Raises:
-      UserError: they are not what the protocol says.
-    """
-    try:
-        entries = _entries(choice)
-        if entries is None:
-            return None
-        end = entries[-1] if entries and choice.get("finish_reason") != "length" else {}
-        return [_step(entry, end) for entry in entries]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{place}: 'logprobs' is not what the protocol says ({type(error).__name__}: {error})"
-        ) from None
-
-
-def _entries(choice: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
-    """Returns the tokens in the form of chat completions, whatever form they have."""
-    listed = choice.get("logprobs")
-    if isinstance(listed, Mapping) and listed.get("content") is not None:
-        return listed["content"]
-    if isinstance(listed, Mapping) and listed.get("token_logprobs") is not None:
-        written, logprobs = listed["tokens"], listed["token_logprobs"]
-        tops = [(top or {}).items() for top in listed.get("top_logprobs") or [None] * len(written)]
-    elif isinstance(listed, list) and choice.get("tokens") is not None:
-        written, logprobs = choice["tokens"], listed
-        none = {"tokens": [], "logprobs": []}
-        candidates = choice.get("candidates") or [none] * len(written)
-        tops = [zip(top["tokens"], top["logprobs"], strict=True) for top in candidates]
-    else:
-        return None
-    return [
-        {
-            "token": token,
-            "logprob": logprob,
-            "top_logprobs": [{"token": other, "logprob": value} for other, value in top],
-        }
-        for token, logprob, top in zip(written, logprobs, tops, strict=True)
-    ]
-
-
-def _step(entry: Mapping[str, Any], last: Mapping[str, Any]) -> Step:
-    """Returns a token's step: its candidates and itself, each once.
-
-    Of candidates with the same text the first counts; the others' mass becomes part of the tail.
-    llama.cpp gives a character of several tokens as one entry, with the candidates of its last
-    token: these say nothing about the character, and are left out.
-
-    Args:
-      entry: as of chat completions.
-      last: the text's last one, where it may be the token that ends it.
-    """
-    found: dict[Piece | None, float] = {}
-    for top in entry.get("top_logprobs") or ():
-        found.setdefault(_piece(top, last), _nats(top["logprob"]))
-    piece = _piece(entry, last)
-    best = max(found, key=found.__getitem__, default=b"")
-    if piece is not None and _within_character(best) and not _within_character(piece):
-        return Step(piece, ())
-    if piece is None:
-        piece = piece_of(entry["token"])
-    if entry.get("logprob") is not None:
-        found.setdefault(piece, _nats(entry["logprob"]))
-    return Step(piece, tuple((other, p) for other, p in found.items() if other is not None))
-
-
-def _piece(entry: Mapping[str, Any], last: Mapping[str, Any]) -> Piece | None:
-    """Returns what a token adds to the text; None where the text is no UTF-8 and no bytes tell.
-
-    llama.cpp writes the token that ends a text, and every other special one, as an empty text.
-    """
-    token, given = entry["token"], entry.get("bytes")
-    if token == "" and not given:
-        ends = last.get("token") == "" and entry.get("id") == last.get("id")
-        return END_OF_TEXT if ends else b""
-    if given is None and _REPLACED in token:
-        return None
-    return piece_of(token, given)
-
-
-def _within_character(piece: Piece | None) -> bool:
-    """Whether a token goes on with a character of UTF-8 that began before it, or may do so."""
-    return piece is None or (isinstance(piece, bytes) and 0x80 <= (piece or b"\0")[0] < 0xC0)
-
-
-def _nats(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value < _ROUNDING:
-        raise ValueError(f"{str(value)[:40]!r} is no log-probability")
-    return float(value) if value > _LEAST_LOGPROB else -math.inf
+    held = message if isinstance(message, Mapping) else choice
+    text = held.get("content") if isinstance(message, Mapping) else held.get("text")
+    reasoning = held.get("reasoning_content") or held.get("reasoning")
+    text = text_of_content(text, without=("thinking", "reasoning"))
+    return text or "", reasoning if isinstance(reasoning, str) else ""

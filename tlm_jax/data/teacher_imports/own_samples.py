@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tlm_jax.data.records import read_json_lines
-from tlm_jax.data.teacher_imports.captured import Captured, TokenSteps, covering
+from tlm_jax.data.teacher_imports.captured import Captured, TokenSteps, Unusable, covering
 from tlm_jax.data.teacher_steps import StepDistributions
 from tlm_jax.data.vocabularies.token_bytes import TokenTable
 from tlm_jax.errors import UserError
@@ -64,6 +64,8 @@ def within_text(found: TokenSteps, text: str, table: TokenTable) -> TokenSteps:
     ids = found.token_ids
     pieces = [b"" if i in table.special else table.pieces[i] for i in ids.tolist()]
     first, last = covering(pieces, text.encode("utf-8", "surrogatepass"))
+    if not all(pieces[first:last]):
+        raise Unusable("a special token within the text")
     if last < len(ids) and ids[last] in table.special:
         last += 1
     steps = found.steps

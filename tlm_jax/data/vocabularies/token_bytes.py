@@ -86,6 +86,12 @@ def token_table(vocabulary: Vocabulary) -> TokenTable:
     )
 
 
+def read_sentencepiece(written: str) -> bytes:
+    """Returns the bytes of a piece of SentencePiece, such as `▁Hello` or `<0x0A>`."""
+    byte = _BYTE_PIECE.fullmatch(written)
+    return bytes.fromhex(byte[1]) if byte else written.replace("▁", " ").encode()
+
+
 _BYTE_PIECE = re.compile("<0x([0-9A-Fa-f]{2})>")
 _SENTINEL = re.compile("▁?<extra_id_[0-9]+>")
 
@@ -133,7 +139,7 @@ def _reader_of(decoder: dict[str, Any] | None, path: str) -> Callable[[str], byt
     steps = (decoder or {}).get("decoders", [decoder] if decoder else [])
     kinds = {step["type"] for step in steps}
     if "ByteLevel" in kinds:
-        return _read_byte_level
+        return read_byte_level
     spaces = [step["pattern"].get("String") for step in steps if step["type"] == "Replace"]
     spaces += [step.get("replacement", "▁") for step in steps if step["type"] == "Metaspace"]
     if not spaces or kinds & {"WordPiece", "BPEDecoder", "CTC"}:
@@ -155,7 +161,8 @@ def _reader_of(decoder: dict[str, Any] | None, path: str) -> Callable[[str], byt
     return read
 
 
-def _read_byte_level(written: str) -> bytes:
+def read_byte_level(written: str) -> bytes:
+    """Returns the bytes of a piece of byte-level BPE, such as `ĠHello`."""
     alphabet = _byte_alphabet()
     try:
         return bytes(alphabet[character] for character in written)
