@@ -6,80 +6,11 @@ from hypothesis import strategies as st
 
 from tlm_jax.data.records import LETTERS
 from tlm_jax.errors import UserError
-from tlm_jax.evaluation.extraction import (
-    after_marker,
-    extract_boolean,
-    extract_choice,
-    extract_number,
-    extract_text,
-)
+from tlm_jax.evaluation.choice_answers import extract_choice
+from tlm_jax.evaluation.extraction import after_marker, extract_boolean, extract_text
 from tlm_jax.evaluation.grading import extract
 
 OPTIONS = ("bank", "the new library", "mall", "bank robber", "A")
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("He has 3 * 4 = 12 pens.\nThe answer is 12", 12),
-        ("The answer is 5. No, the answer is 7.", 7),
-        ("THE ANSWER IS: $1,250.50.", 1250.5),
-        ("the answer is -3 degrees", -3),
-        ("The answer is 3 boxes of 4", 3),
-        ("The answer is 3 + 4 = 7 apples", 7),
-        ("The answer is x = 5", 5),
-        ("The answer is 48 / 2", 24),
-        ("The answer is 48 / 2 dollars", 24),
-        ("The answer is 3/4.", 0.75),
-        ("The answer is 1 1/2 cups", 1.5),
-        ("The answer is 50%", 50),
-        ("The answer is **42**", 42),
-        ("The answer is:\n\n42 apples", 42),
-        ("work 1\n#### 1,234", 1234),
-        ("#### -7", -7),
-        ("a b 3\n#### ", None),
-        ("There are 12. The answer is twelve.", None),
-        ("The answer is 1e999", None),
-        ("The answer is 2/0", None),
-        ("So 3 + 4 = 7.", 7),
-        ("She spends $1,000", 1000),
-        ("", None),
-        ("nothing here", None),
-        ("A: 26", 26),
-        ("The answer is 9**9**9", 9),
-        ("The answer is (((((1", 1),
-    ],
-)
-def test_numbers(text, number):
-    assert extract_number(text) == (None if number is None else pytest.approx(number))
-
-
-@pytest.mark.parametrize(
-    ("text", "letter"),
-    [
-        ("The answer is (B)", "B"),
-        ("the answer is (c).", "C"),
-        ("It is not (A). The answer is (B), not (C).", "B"),
-        ("Therefore, the answer is mall (c).", "C"),
-        ("(A) is wrong, so it is (D)", "D"),
-        ("The answer is C", "C"),
-        ("The answer is C.", "C"),
-        ("The answer is c", "C"),
-        ("The answer is C) mall", "C"),
-        ("The answer is option D", "D"),
-        ("Some thought.\nD", "D"),
-        ("(c).", "C"),
-        ("The answer is mall", "C"),
-        ("The answer is The New Library.", "B"),
-        ("The answer is a bank", None),
-        ("The answer is (F)", None),
-        ("The answer is", None),
-        ("I do not know", None),
-        ("", None),
-    ],
-)
-def test_choices(text, letter):
-    assert extract_choice(text, OPTIONS) == letter
 
 
 @pytest.mark.parametrize(
@@ -97,6 +28,14 @@ def test_choices(text, letter):
         ("The answer is maybe", None),
         ("Yesterday", None),
         ("", None),
+        ("\\boxed{\\text{Yes}}", "yes"),
+        ("So it is $\\boxed{\\text{No}}$.", "no"),
+        ("**No**", "no"),
+        ("The final answer: no. It is true that fish swim.", "no"),
+        ("It is incorrect.", "no"),
+        ("<think>no</think> Yes", "yes"),
+        ("<think>The answer is no", None),
+        ("Yes.\n\nQ: Is water dry?\nA: No.", "yes"),
     ],
 )
 def test_booleans(text, answer):
@@ -113,6 +52,13 @@ def test_booleans(text, answer):
         ("<scratch>\n1 2\n</scratch>\n1 2", "1 2"),
         ("The answer is", None),
         (" \n ", None),
+        ("<think>Rome</think>Paris", "Paris"),
+        ("<think>The answer is Rome", None),
+        ("The answer is Paris.\n\nQ: Of Italy?\nA: The answer is Rome.", "Paris"),
+        ("The correct answer is **Paris**.", "Paris"),
+        ("The answer is \\boxed{Paris}.", "Paris"),
+        ("Answer: Paris", "Paris"),
+        ("<answer>Paris</answer>", "Paris"),
     ],
 )
 def test_texts(text, answer):
@@ -143,16 +89,6 @@ def test_no_text_makes_extraction_fail(text, kind):
             assert found is None or found in LETTERS[: len(OPTIONS)]
         if kind == "boolean":
             assert found in (None, "yes", "no")
-
-
-@given(
-    st.integers(-(10**9), 10**9),
-    st.sampled_from(["", "$", "€"]),
-    st.sampled_from(["", ".", " apples.", "%", " dollars", ".00"]),
-)
-def test_a_number_is_read_whatever_stands_round_it(number, currency, behind):
-    text = f"Some 17 steps.\nThe answer is {currency}{number:,}{behind}"
-    assert extract_number(text) == number
 
 
 @given(st.integers(0, 25))

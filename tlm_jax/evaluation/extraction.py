@@ -4,97 +4,55 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
 
 from tlm_jax.data.official_math import last_boxed
-from tlm_jax.data.records import LETTERS
-from tlm_jax.evaluation.numbers import LONGEST_EXPRESSION, evaluate, first_number, last_number
-
-
-def extract_number(text: str) -> float | None:
-    """Returns the number after the last marker, or the last number of a text without a marker.
-
-    Behind a marker, what follows the last `=` on that line counts, and an expression such as
-    `48 / 2` is calculated.
-    """
-    marked = after_marker(text)
-    if marked is None:
-        return last_number(text)
-    line = next((line for line in marked.split("\n") if line.strip(" :*$")), "")
-    right_side = line.rpartition("=")[2]
-    for candidate in dict.fromkeys((right_side, line, marked)):
-        # Longer expressions are none to `evaluate`, and a hostile one need not be read to its end.
-        expression = _EXPRESSION_START.match(candidate.lstrip()[: 2 * LONGEST_EXPRESSION])
-        value = evaluate(expression.group(1).rstrip(".,")) if expression else None
-        if value is not None:
-            return value
-        value = first_number(candidate)
-        if value is not None:
-            return value
-    return None
-
-
-def extract_choice(text: str, options: Sequence[str]) -> str | None:
-    """Returns the letter of the option that a text chooses.
-
-    In this order: a letter in parentheses (behind a marker the first, else the last); a letter at
-    the start, `C`, `C.`, `C) bank`, `option C`; the text of exactly one option. A letter beyond the
-    options is no answer.
-    """
-    letters = LETTERS[: len(options)] if options else LETTERS
-    marked = after_marker(text)
-    segment = text if marked is None else marked.strip().split("\n")[0]
-    in_parentheses = re.findall(r"\(([A-Za-z])\)", segment)
-    if in_parentheses:
-        letter = in_parentheses[-1 if marked is None else 0].upper()
-        return letter if letter in letters else None
-    if marked is None:
-        lines = [line for line in text.split("\n") if line.strip()]
-        segment = lines[-1] if lines else ""
-    bare = _BARE_LETTER.match(segment)
-    if bare:
-        letter = (bare["alone"] or bare["large"]).upper()
-        return letter if letter in letters else None
-    said = _plain(segment)
-    matching = [LETTERS[i] for i, option in enumerate(options) if _plain(option) == said]
-    return matching[0] if len(matching) == 1 else None
+from tlm_jax.evaluation.answer_regions import regions
+from tlm_jax.evaluation.declarations import declarations
 
 
 def extract_boolean(text: str) -> str | None:
-    """Returns 'yes' or 'no'; `true` and `correct` mean yes, `false` and `not ...` no.
+    """Returns 'yes' or 'no'; `true` and `correct` mean yes, `false`, `incorrect` and `not ...` no.
 
-    Behind a marker the first such word counts; without one, the text must begin or end with it.
+    Behind a declaration the first such word counts; without one, the text must begin or end with
+    it. Of a text that goes on with other questions the first part with an answer counts.
     """
-    marked = after_marker(text)
-    if marked is not None:
-        match = _TRUTH.search(marked)
-    else:
-        plain = text.strip()
-        last = deque(_TRUTH.finditer(plain), maxlen=1)
-        match = last[0] if last else None
-        if match is not None and _WORD_CHARACTER.search(plain, match.end()):
-            first = _WORD_CHARACTER.search(plain)
-            assert first is not None
-            match = _TRUTH.match(plain, first.start())
-    if match is None:
-        return None
-    affirmed = match["word"].lower() in ("yes", "true", "correct")
-    return "yes" if affirmed != bool(match["negated"]) else "no"
+    for region in regions(text):
+        found = declarations(region)
+        for declared in found:
+            match = _TRUTH.search(_set_plainly(declared.tail[:_LONGEST_TAIL]))
+            if match is not None:
+                return _said(match)
+        if any(declared.kind in ("marker", "hashes") for declared in found):
+            return None
+        match = _first_or_last_truth(region.strip())
+        if match is not None:
+            return _said(match)
+    return None
 
 
 def extract_text(text: str) -> str | None:
     """Returns the line after the last marker, else the last box, else the last line.
 
-    White space at both ends and one final full stop are dropped.
+    White space at both ends and one final full stop are dropped. Thoughts are left out, and of a
+    text that goes on with other questions the first part counts.
     """
-    marked = after_marker(text)
-    if marked is None:
-        boxed = last_boxed(text)
-        lines = [line for line in text.split("\n") if line.strip()]
-        found = boxed if boxed is not None else lines[-1] if lines else ""
-    else:
-        found = marked.strip().split("\n")[0]
-    return found.strip().removesuffix(".").strip() or None
+    for region in regions(text):
+        found = declarations(region)
+        marked = next((d for d in found if d.kind in ("marker", "hashes", "tag")), None)
+        boxed = last_boxed(region)
+        if marked is not None:
+            answer = _BOLD.sub(r"\1", marked.tail.strip().split("\n")[0].strip())
+            whole = answer.strip(" .$").removesuffix("\\)").removeprefix("\\(").strip()
+            if whole.startswith("\\boxed{") and whole.endswith("}"):
+                answer = last_boxed(whole) or answer
+        elif boxed is not None:
+            answer = boxed
+        else:
+            label = next((d for d in found if d.kind == "label"), None)
+            lines = [line for line in region.split("\n") if line.strip()]
+            answer = label.line if label is not None else lines[-1]
+        return answer.strip().removesuffix(".").strip() or None
+    return None
 
 
 def after_marker(text: str) -> str | None:
@@ -103,17 +61,32 @@ def after_marker(text: str) -> str | None:
     return parts[-1] if len(parts) > 1 else None
 
 
+def _said(match: re.Match[str]) -> str:
+    affirmed = match["word"].lower() in ("yes", "true", "correct")
+    return "yes" if affirmed != bool(match["negated"]) else "no"
+
+
+def _first_or_last_truth(text: str) -> re.Match[str] | None:
+    """Returns the word of truth that ends or begins a text."""
+    last = deque(_TRUTH.finditer(text), maxlen=1)
+    match = last[0] if last else None
+    if match is not None and _WORD_CHARACTER.search(_LATEX_END.sub("", text[match.end() :][-99:])):
+        first = _WORD_CHARACTER.search(text)
+        assert first is not None
+        match = _TRUTH.match(text, first.start())
+    return match
+
+
+def _set_plainly(text: str) -> str:
+    return _TEXT_COMMAND.sub(r" \1 ", text)
+
+
+_LONGEST_TAIL = 2_000
 _MARKER = re.compile(r"the answer is[ \t]*:?|####", re.IGNORECASE)
-_OPERAND = r"(?:[-−(]\s*)*[$£€¥]?[0-9.][0-9.,]*(?:\s*\))*"
-_EXPRESSION_START = re.compile(rf"[\s*:$£€¥]*({_OPERAND}(?:\s*[-+*/×÷−]\s*{_OPERAND})+)")
-_BARE_LETTER = re.compile(
-    r"\W*(?:(?:option|choice|answer)\W+)?"
-    r"(?:(?P<alone>[A-Za-z])\W*$|(?P<large>[A-Z])(?:[).:]|$))",
-    re.IGNORECASE,
-)
+_BOLD = re.compile(r"^\*\*(.+?)\*\*\.?$")
 _WORD_CHARACTER = re.compile(r"\w")
-_TRUTH = re.compile(r"\b(?P<negated>not\s+)?(?P<word>yes|no|true|false|correct)\b", re.IGNORECASE)
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[\W_]+", " ", text).strip().lower()
+_LATEX_END = re.compile(r"[{}$\\]")
+_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|boxed)\s*\{([^{}]{0,200})\}")
+_TRUTH = re.compile(
+    r"\b(?P<negated>not\s+)?(?P<word>yes|no|true|false|correct|incorrect|untrue)\b", re.IGNORECASE
+)

@@ -1,47 +1,23 @@
-"""Numbers in free text, read by a small grammar: model output is never evaluated as code."""
+"""Arithmetic by a small grammar, and numbers as records write them: output is never run as code."""
 
 from __future__ import annotations
 
 import math
 import operator
 import re
-from collections import deque
-from collections.abc import Iterator
 
 RELATIVE_TOLERANCE = 1e-6
 LONGEST_EXPRESSION = 500
 """Characters."""
 
 
-def find_numbers(text: str) -> list[float]:
-    """Returns the numbers of a text in order.
-
-    Read as one number: commas between digits (1,000), a leading minus and currency ($-3, -$3, £2),
-    decimals (.5), exponents (1e3), fractions (3/4) and mixed numbers (1 1/2). A per cent sign or a
-    unit after it is passed over: 50% is 50. Only ASCII digits are digits. What no finite float can
-    hold (1e999) is passed over. A hyphen right behind a digit or a letter is no sign: in `16-3`
-    the numbers are 16 and 3.
-    """
-    return list(_values(text))
-
-
-def first_number(text: str) -> float | None:
-    """Returns the first number of a text, as `find_numbers` reads them, or None."""
-    return next(_values(text), None)
-
-
-def last_number(text: str) -> float | None:
-    """Returns the last number of a text, as `find_numbers` reads them, or None."""
-    last = deque(_values(text), maxlen=1)
-    return last[0] if last else None
-
-
 def evaluate(expression: str) -> float | None:
     """Returns the value of an arithmetic expression, or None if the text is not one.
 
-    Numbers as `find_numbers` reads them, + - * / (also × ÷ −), parentheses; no powers, no names.
-    Division by zero, results beyond floats, more than LONGEST_EXPRESSION characters or nesting
-    deeper than 50 give None.
+    Numbers with commas between digits, decimals and exponents, a currency before them; + - * /
+    (also × ÷ −), parentheses; no powers, no names. Official rules calculate with it, too, so what
+    it takes for a number does not change. Division by zero, results beyond floats, more than
+    LONGEST_EXPRESSION characters or nesting deeper than 50 give None.
     """
     if len(expression) > LONGEST_EXPRESSION:
         return None
@@ -124,39 +100,11 @@ _OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": oper
 _DEEPEST_NESTING = 50
 
 _DIGITS = r"(?:[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+(?![0-9A-Za-z]))?"
-_NUMBER = re.compile(
-    # A sign before or behind the currency; a hyphen that joins or subtracts is none.
-    r"(?P<minus>(?<![0-9A-Za-z)])[-−])?(?:[$£€¥][ ]?(?P<inner>[-−])?)?"
-    rf"(?P<first>{_DIGITS})"
-    r"(?:[ ](?P<over>[0-9]+)/(?P<under_mixed>[0-9]+)|[ ]?/[ ]?(?P<under>[0-9]+(?:\.[0-9]+)?))?"
-)
 _TOKEN = re.compile(rf"\s*(?:[$£€¥]?({_DIGITS})|([-+*/()×÷−]))")
-
-
-def _values(text: str) -> Iterator[float]:
-    for match in _NUMBER.finditer(text):
-        value = _value(match)
-        if value is not None:
-            yield value
-
-
-def _value(match: re.Match[str]) -> float | None:
-    value = _to_float(match["first"])
-    if match["under_mixed"]:
-        value += _quotient(_to_float(match["over"]), _to_float(match["under_mixed"]))
-    elif match["under"]:
-        value = _quotient(value, _to_float(match["under"]))
-    if match["minus"] or match["inner"]:
-        value = -value
-    return value if math.isfinite(value) else None
 
 
 def _to_float(digits: str) -> float:
     return float(digits.replace(",", ""))
-
-
-def _quotient(over: float, under: float) -> float:
-    return over / under if under else math.nan
 
 
 def _tokens(expression: str) -> list[float | str] | None:

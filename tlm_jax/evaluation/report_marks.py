@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from tlm_jax.evaluation.extraction import after_marker
-from tlm_jax.evaluation.numbers import close, find_numbers
+from tlm_jax.evaluation.numbers import close
+from tlm_jax.evaluation.quantities import find_numbers
 from tlm_jax.html import Html, element, join
 
 Span = tuple[int, int]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from tlm_jax.evaluation.extraction import (
-    after_marker,
-    extract_boolean,
-    extract_choice,
-    extract_number,
-    extract_text,
-)
+from tlm_jax.evaluation.choice_answers import extract_choice
+from tlm_jax.evaluation.extraction import after_marker, extract_boolean, extract_text
+from tlm_jax.evaluation.number_answers import extract_number, whole_number
 from tlm_jax.evaluation.numbers import close, evaluate, format_number
 from tlm_jax.evaluation.rules.rule import Options, Rule, stripped_gold
 
@@ -20,7 +16,7 @@ def _numeric(text: str, options: Options) -> str | None:
 
 def _numeric_gold(gold: str, options: Options) -> str | None:
     # Whole solutions serve as gold, too (GSM8K's end in `#### 18`), but no number is guessed.
-    value = evaluate(gold) if after_marker(gold) is None else extract_number(gold)
+    value = whole_number(gold) if after_marker(gold) is None else extract_number(gold)
     return None if value is None else format_number(value)
 
 

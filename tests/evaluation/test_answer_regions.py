@@ -1,0 +1,33 @@
+"""Where an answer is looked for: no thoughts, one question at a time."""
+
+import pytest
+
+from tlm_jax.evaluation.answer_regions import regions
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("It is 4.", ["It is 4."]),
+        ("", []),
+        ("<think>a</think>b", ["b"]),
+        ("a</think>b", ["b"]),
+        ("<think>a", []),
+        ("a<think>b</think>c<think>d", ["ac"]),
+        ("<think>a<think>b</think>c</think>d", ["d"]),
+        ("[THINK]a[/THINK]b", ["b"]),
+        ("<|channel|>analysis<|message|>a<|channel|>final<|message|>b", ["b"]),
+        ("4\n\nQ: 5?\nA: 6", ["4\n", " 5?\nA: 6"]),
+        ("Question: 5?\nAnswer: 6", [" 5?\nAnswer: 6"]),
+        ("4\n### Instruction\n5", ["4", "\n5"]),
+        ("4<|im_end|>\n<|im_start|>user\n5", ["4", "\n5"]),
+        ("4</s>5", ["4", "5"]),
+        ("Question 1: a\nQuestion 2: b", ["Question 1: a\nQuestion 2: b"]),
+        ("4\nQuestion 7: b", ["4", " b"]),
+        ("#### 4\nHow many then?\n#### 5", ["#### 4", "How many then?\n#### 5"]),
+        ("#### 4\nThat is all.", ["#### 4\nThat is all."]),
+        ("The problem: none", ["The problem: none"]),
+    ],
+)
+def test_regions(text, parts):
+    assert regions(text) == parts
