@@ -71,7 +71,9 @@ def test_expressions_have_the_value_that_arithmetic_gives_them(expression):
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_what_is_written_is_read_again(value):
-    assert close(evaluate(format_number(value)), value)
+    read = evaluate(format_number(value))
+    assert read is not None
+    assert close(read, value)
 
 
 def test_numbers_are_close_up_to_a_relative_millionth():
