@@ -120,11 +120,13 @@ def _train(name: str) -> list[str]:
 WORKING = {
     "train": [*_train("ENV"), "--gin.EVAL_TASKS=['addition_direct']", "--gin.EVAL_EXAMPLES=4"],
     "eval": ["eval", "--gin.CHECKPOINTS=['FOLDER/run']", "--gin.EVAL_TASKS=['addition_direct']",
-             "--gin.EVAL_EXAMPLES=4", "--gin.OUTPUT_DIR='FOLDER/eval'", "--gin.EVAL_SPLIT='train'"],
+             "--gin.EVAL_EXAMPLES=4", "--gin.OUTPUT_DIR='FOLDER/eval'", "--gin.EVAL_SPLIT='train'",
+             "--gin.VOCABULARY='byte'"],
     "infer": ["infer", "MODEL=FOLDER/run", f"PROMPTS={ROWS}", "OUTPUT_DIR=FOLDER/infer-ENV",
-              "MAX_TOKENS=4"],
+              "MAX_TOKENS=4", "VOCABULARY=byte"],
     "score": ["cache_teacher", "score", "MODEL=FOLDER/run", f"SOLUTIONS={ROWS}",
-              "QUESTION_FIELD=prompt", "SOLUTION_FIELD=text", "OUTPUT_DIR=FOLDER/score-ENV"],
+              "QUESTION_FIELD=prompt", "SOLUTION_FIELD=text", "OUTPUT_DIR=FOLDER/score-ENV",
+              "VOCABULARY=byte"],
     "convert": ["convert", "FOLDER/run", "FOLDER/convert-ENV", "--to=t5x"],
     "report": ["report", "FOLDER/run"],
 }  # fmt: skip
