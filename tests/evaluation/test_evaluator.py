@@ -258,3 +258,19 @@ def test_predictions_that_cannot_be_written_are_a_user_error(tmp_path):
     blocked.write_text("a file where the folder should be")
     with pytest.raises(UserError, match=r"step_3\.jsonl: predictions cannot be written"):
         write_predictions(blocked / "task" / "step_3.jsonl", [])
+
+
+def test_an_answer_ends_at_a_stop_text(name, eval_set):
+    (plain,) = _evaluator(eval_set, name).evaluate(_params(name), step=0)
+    longest = max(plain.predictions, key=lambda p: len(p.prediction))
+    text = longest.prediction[1:3]
+    assert text
+    (found,) = _evaluator(eval_set, name, stop=[text]).evaluate(_params(name), step=0)
+    assert any(text in p.prediction for p in plain.predictions)
+    for before, after in zip(plain.predictions, found.predictions):
+        assert after.prediction == before.prediction.split(text)[0]
+        if text in before.prediction:
+            assert after.finished
+            assert after.length_tokens <= before.length_tokens
+        else:
+            assert after == before

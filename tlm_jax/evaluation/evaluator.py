@@ -20,6 +20,7 @@ from tlm_jax.data.sources import Example
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.decoding.generate import Decoded
 from tlm_jax.decoding.greedy import jit_greedy
+from tlm_jax.decoding.stop_strings import StopStrings
 from tlm_jax.evaluation.batching import EvalBatch, count_truncated_prompts, eval_batches
 from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.evaluation.grading import grade, readable
@@ -118,6 +119,7 @@ class Evaluator:
         chunk_tokens: int = 1024,
         grading_rule: str | None = None,
         eos_ids: Sequence[int] = (),
+        stop: Sequence[str] = (),
         progress: Progress | None = None,
     ):
         """Prepares an evaluation; nothing is compiled or run yet.
@@ -133,10 +135,10 @@ class Evaluator:
           chunk_tokens: how many tokens' logits exist at a time when targets are scored.
           grading_rule: for all answers; None means the kind that each example names.
           eos_ids: tokens that end a text beside its vocabulary's EOS.
+          stop: texts at which an answer ends; they are no part of it.
           progress: told after each batch.
         """
-        self._eval_sets = eval_sets
-        self._grading_rule = grading_rule
+        self._eval_sets, self._grading_rule, self._stop = eval_sets, grading_rule, stop
         self._config = config
         self._output_dir = output_dir
         self._mesh, self._rules = mesh, rules
@@ -169,13 +171,15 @@ class Evaluator:
         decode = self._decoders[eval_set.vocabulary.eos_id]
         predictions: dict[int, Prediction] = {}
         nll_nats = target_tokens = 0.0
+        stop = StopStrings(self._stop, eval_set.vocabulary)
         self._progress(eval_set.task, 0, len(eval_set.examples))
         for batch in eval_batches(eval_set, self._config, self._batch_size):
             decoded = decode(params, self._on_devices(batch.prompts))
             nll = self._target_nll(params, self._on_devices(batch.targets))
             nll_nats += float(nll.total)
             target_tokens += float(nll.weight)
-            predictions |= _predictions(eval_set, batch, _on_host(decoded), self._grading_rule)
+            decoded = _on_host(decoded)
+            predictions |= _predictions(eval_set, batch, decoded, self._grading_rule, stop)
             self._progress(eval_set.task, len(predictions), len(eval_set.examples))
         ordered = [predictions[index] for index in range(len(eval_set.examples))]
         path = self._write(eval_set.task, step, ordered)
@@ -218,13 +222,14 @@ def _on_host(decoded: Decoded) -> Decoded:
 
 
 def _predictions(
-    eval_set: EvalSet, batch: EvalBatch, decoded: Decoded, rule: str | None
+    eval_set: EvalSet, batch: EvalBatch, decoded: Decoded, rule: str | None, stop: StopStrings
 ) -> Iterator[tuple[int, Prediction]]:
     """Yields (index in the set, prediction) of the rows that hold examples."""
     for row, index in enumerate(batch.indices):
-        length = int(decoded.lengths[row])
+        tokens = np.asarray(decoded.tokens[row, : int(decoded.lengths[row])]).tolist()
+        text, kept = stop.read(tokens)
+        length = len(tokens) if kept is None else kept
         record = eval_set.examples.records[index]
-        text = eval_set.vocabulary.decode(np.asarray(decoded.tokens[row, :length]).tolist())
         gold, extracted, correct = _graded(record, text, rule)
         yield (
             index,
@@ -236,7 +241,7 @@ def _predictions(
                 gold=gold,
                 correct=correct,
                 length_tokens=length,
-                finished=bool(decoded.finished[row]),
+                finished=bool(decoded.finished[row]) or kept is not None,
                 logprob_nats=round(float(np.sum(decoded.logprobs[row, :length])), 4),
             ),
         )

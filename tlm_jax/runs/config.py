@@ -10,6 +10,7 @@ from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.data.teacher_join import TeacherJoin
 from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.decoding.stop_strings import check_stop
 from tlm_jax.errors import UserError
 from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig
 from tlm_jax.models.lora import LoraConfig
@@ -59,6 +60,7 @@ class EvaluationConfig:
       examples_seed: which ones, a sample that this seed fixes; None: the first.
       batch_size: rows decoded at a time.
       max_decode_tokens: longest generation; None means the targets' feature length.
+      stop: texts at which an answer ends.
       show_examples: how many predictions are printed at the end of training.
     """
 
@@ -69,7 +71,11 @@ class EvaluationConfig:
     examples_seed: int | None = 0
     batch_size: int = 32
     max_decode_tokens: int | None = None
+    stop: Sequence[str] = ()
     show_examples: int = 3
+
+    def __post_init__(self) -> None:
+        check_stop(self.stop, "EVAL_STOP")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tlm_jax.decoding.stop_strings import check_stop
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.eval_set import TooLong
 from tlm_jax.evaluation.rank_formats import rank_format
@@ -42,6 +43,7 @@ class EvalConfig:
       examples_seed: which ones, a sample that this seed fixes; None: the first.
       batch_size: rows at a time.
       max_decode_tokens: longest generation; None means the targets' feature length.
+      stop: texts at which an answer ends, of greedy decoding and of samples.
       num_samples: samples a question.
       temperature: of sampling.
       top_p: the least probable tokens beyond this share are not sampled.
@@ -71,6 +73,7 @@ class EvalConfig:
     examples_seed: int | None = 0
     batch_size: int = 32
     max_decode_tokens: int | None = None
+    stop: Sequence[str] = ()
     num_samples: int = 8
     temperature: float = 0.7
     top_p: float = 1.0
@@ -89,6 +92,7 @@ class EvalConfig:
         for name in ("batch_size", "num_samples", "show_questions"):
             if isinstance(value := getattr(self, name), int) and value < 1:
                 raise UserError(f"EvalConfig.{name} is {value}, expected at least 1")
+        check_stop(self.stop, "STOP")
         if isinstance(self.rank_format, str):
             rank_format(self.rank_format, self.rank_context, self.rank_continuation)
         if isinstance(self.grading_rule, str):

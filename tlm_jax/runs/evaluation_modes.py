@@ -14,6 +14,7 @@ from tlm_jax.data.sources import Example
 from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Request as Generation
 from tlm_jax.decoding.requests import Sampling
+from tlm_jax.decoding.stop_strings import StopStrings
 from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.evaluation.evaluator import Evaluator
 from tlm_jax.evaluation.grading import grade, readable
@@ -37,6 +38,7 @@ def greedy(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome:
         mesh=subject.mesh,
         grading_rule=config.grading_rule,
         eos_ids=subject.eos_ids,
+        stop=config.stop,
     )
     (result,) = evaluator.evaluate(subject.params, subject.step)
     questions = [
@@ -116,6 +118,7 @@ def _drawn(
         temperature=config.temperature,
         top_p=config.top_p,
     )
+    stop = StopStrings(config.stop, vocabulary)
     names = [name or str(i) for i, name in enumerate(eval_set.examples.ids)]
     requests = (
         Generation(
@@ -123,12 +126,13 @@ def _drawn(
             prompt=prompt,
             seeds=[sample_seed(config.seed, names[i], n) for n in range(config.num_samples)],
             sampling=sampling,
+            stop=stop.kept_tokens if stop else None,
         )
         for i, prompt in prompts.items()
     )
     return {
         (sample.request_id, sample.index): (
-            vocabulary.decode(sample.tokens),
+            stop.read(sample.tokens)[0],
             sample.finish_reason in ("eos", "stop"),
         )
         for sample in engine.run(requests)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tlm_jax.data.demonstrations import DemonstrationSettings
+from tlm_jax.decoding.stop_strings import check_stop
 from tlm_jax.errors import UserError
 from tlm_jax.runs.hosts import check_hosts
 from tlm_jax.sharding.mesh import MeshShape
@@ -119,8 +120,7 @@ class SamplingConfig:
             raise UserError("TOP_P is 0, expected more; for greedy decoding set TEMPERATURE to 0")
         if not self.repetition_penalty > 0:
             raise UserError(f"REPETITION_PENALTY is {self.repetition_penalty}, expected above 0")
-        if "" in self.stop:
-            raise UserError("STOP holds an empty text, which every sample would stop at")
+        check_stop(self.stop, "STOP")
 
 
 @dataclass(frozen=True)

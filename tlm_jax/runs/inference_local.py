@@ -16,6 +16,7 @@ from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits
 from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Candidates, Request, Sample, Sampling
+from tlm_jax.decoding.stop_strings import StopStrings
 from tlm_jax.errors import UserError
 from tlm_jax.home import expanded
 from tlm_jax.runs.inference_config import InferenceConfig
@@ -23,7 +24,6 @@ from tlm_jax.runs.inference_jobs import Backend, Failed, Generated, Job
 from tlm_jax.runs.inference_prompts import Prompt
 from tlm_jax.runs.inference_tokens import (
     PromptEncoder,
-    StopStrings,
     TokenizerFiles,
     model_vocabulary,
 )

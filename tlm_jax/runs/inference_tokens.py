@@ -194,36 +194,3 @@ class PromptEncoder:
         if self._rules.eos:
             tokens = np.append(tokens, np.int32(self._vocabulary.eos_id))
         return tokens, bos if self._rules.bos else []
-
-
-class StopStrings:
-    """Finds where a sample reaches one of several texts."""
-
-    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary):
-        """Takes the texts; none of them stops nothing."""
-        self._texts, self._vocabulary = tuple(texts), vocabulary
-
-    def __bool__(self) -> bool:
-        return bool(self._texts)
-
-    def before(self, text: str) -> str:
-        """Returns the text up to the first stop string in it."""
-        places = [place for stop in self._texts if (place := text.find(stop)) >= 0]
-        return text[: min(places)] if places else text
-
-    def kept_tokens(self, tokens: Sequence[int]) -> int | None:
-        """Returns how many tokens it takes to reach the first stop string; None if none is there.
-
-        The text of more tokens holds what that of fewer does, so the number is found by halving.
-        """
-        if not self._reached(tokens):
-            return None
-        low, high = 1, len(tokens)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self._reached(tokens[:middle]) else (middle + 1, high)
-        return low
-
-    def _reached(self, tokens: Sequence[int]) -> bool:
-        text = self._vocabulary.decode(tokens)
-        return any(stop in text for stop in self._texts)

@@ -212,6 +212,7 @@ class _Session:
             self.run.model,
             max_decode_steps=evaluation.max_decode_tokens or self.run.feature_lengths["targets"],
             batch_size=evaluation.batch_size,
+            stop=evaluation.stop,
             output_dir=self.model_dir / "eval",
             mesh=self.parts.mesh,
         )

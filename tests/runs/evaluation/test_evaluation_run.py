@@ -153,3 +153,21 @@ def test_equal_questions_get_random_numbers_of_their_own(world, evaluate, write_
     )
     drawn = (tmp_path / "drawn" / "samples.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in drawn] == [text for row in texts for text in row]
+
+
+@pytest.mark.parametrize("mode", ["greedy", "self_consistency"])
+def test_answers_end_at_stop_texts_in_every_mode(evaluate, tmp_path, mode):
+    def texts(output, **settings):
+        evaluate(tmp_path / output, MODES=[mode], NUM_SAMPLES=2, **settings)
+        path = tmp_path / output / "samples" / "one" / TASK / f"{mode}.jsonl"
+        rows = [json.loads(line)["samples"] for line in path.read_text().splitlines()]
+        return [sample for row in rows for sample in row]
+
+    whole = texts("whole")
+    stop = max((sample["text"] for sample in whole), key=len)[3:6]
+    cut = texts("cut", STOP=[stop])
+    assert any(stop in sample["text"] for sample in whole)
+    assert [sample["text"] for sample in cut] == [s["text"].split(stop)[0] for s in whole]
+    assert all(b["finished"] for a, b in zip(whole, cut) if stop in a["text"])
+    with pytest.raises(UserError, match="STOP holds an empty text"):
+        evaluate(tmp_path / "none", STOP=[""])

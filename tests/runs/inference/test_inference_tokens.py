@@ -15,7 +15,7 @@ from tlm_jax.data.vocabularies import ByteVocabulary, HuggingFaceVocabulary, Voc
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference_config import PromptsConfig
 from tlm_jax.runs.inference_prompts import Prompt
-from tlm_jax.runs.inference_tokens import PromptEncoder, StopStrings, TokenizerFiles
+from tlm_jax.runs.inference_tokens import PromptEncoder, TokenizerFiles
 
 BYTES = ByteVocabulary()
 
@@ -34,23 +34,6 @@ def encoder(
     return PromptEncoder(
         vocabulary, files, config, encoder_decoder=encoder_decoder, longest=longest
     )
-
-
-@pytest.mark.parametrize("text", ["a\n\nb", "ab\n\n", "\n\n", "a\n\nb\n\nc", "aé\n\nb"])
-def test_keeps_the_tokens_up_to_the_first_stop_string(text):
-    stop = StopStrings(["\n\n", "END"], BYTES)
-    tokens = BYTES.encode(text).tolist()
-    kept = stop.kept_tokens(tokens)
-    assert kept is not None
-    assert BYTES.decode(tokens[:kept]) == text[: text.index("\n\n") + 2]
-    assert stop.before(text) == text[: text.index("\n\n")]
-
-
-def test_a_stop_string_that_is_never_reached():
-    stop = StopStrings(["\n\n"], BYTES)
-    assert stop.kept_tokens(BYTES.encode("a\nb\n").tolist()) is None
-    assert stop.before("a\nb\n") == "a\nb\n"
-    assert not StopStrings([], BYTES)
 
 
 def test_a_decoder_reads_bos_and_text_an_encoder_text_and_eos():
