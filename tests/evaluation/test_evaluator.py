@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,13 @@ from tlm_jax.evaluation.predictions import write_predictions
 from tlm_jax.sharding import rules
 from tlm_jax.sharding.mesh import MeshShape, make_mesh
 
-TINY = {"vocab_size": 260, "embed_dim": 16, "num_heads": 2, "head_dim": 8, "mlp_dim": 32}
+TINY: dict[str, Any] = {
+    "vocab_size": 260,
+    "embed_dim": 16,
+    "num_heads": 2,
+    "head_dim": 8,
+    "mlp_dim": 32,
+}
 CONFIGS = {
     "encoder_decoder": models.EncoderDecoderConfig(
         **TINY, num_encoder_layers=1, num_decoder_layers=1
@@ -127,10 +134,9 @@ def eval_set(name):
     tasks.unregister(task)
 
 
-def _evaluator(eval_set, name, **options):
-    return Evaluator(
-        [eval_set], CONFIGS[name], **{"max_decode_steps": STEPS, "batch_size": 3} | options
-    )
+def _evaluator(eval_set, name, **options: Any):
+    settings: dict[str, Any] = {"max_decode_steps": STEPS, "batch_size": 3, **options}
+    return Evaluator([eval_set], CONFIGS[name], **settings)
 
 
 def test_equals_one_example_at_a_time(name, eval_set, tmp_path):
