@@ -18,6 +18,10 @@ INPUTS = ([7, 8, 5, 1], [8, 4, 9, 3, 1], [6, 1])
 TARGETS = ([3, 9, 1], [4, 1], [11, 12, 13, 1])
 
 
+BOS = 2
+"""Not 0: what starts a text is the vocabulary's to say."""
+
+
 def batches(rows: tuple[int, ...], packed: bool):
     """Returns the examples as each architecture has them, example i in row rows[i]."""
     features = {
@@ -27,7 +31,9 @@ def batches(rows: tuple[int, ...], packed: bool):
     examples = TokenizedExamples(features, ("a", "b", "c"), ({}, {}, {}))
     made = {}
     for name in ("encoder_decoder", "decoder_only"):
-        converter = make_converter(name, feature_lengths={"inputs": 10, "targets": 8})
+        converter = make_converter(
+            name, feature_lengths={"inputs": 10, "targets": 8}, bos_id=BOS
+        )
         prepared = converter.prepare(examples)
         made[name] = jax.device_put(
             converter.convert(prepared, np.array(rows), max(rows) + 1, packed=packed)

@@ -30,7 +30,8 @@ def teacher_batch(batch: Batch, student: ModelConfig, teacher: ModelConfig) -> T
 
     Nothing is moved: an encoder-decoder's inputs and targets stand one after the other, with the
     padding of the inputs between them, and of a decoder-only row the prompt and the answer are each
-    blanked out on one side. Segments hide the padding, and positions count without it.
+    blanked out on one side. Segments hide the padding, and positions count without it. The teacher
+    starts where the student does, with the token that the converters put there.
 
     Args:
       batch: of the student, packed or not.
@@ -85,13 +86,14 @@ def _divided(batch: Batch) -> TeacherBatch:
     prompt = attended & follows & same & (segments > 0)
     of_input, of_target = jnp.where(prompt, segments, 0), jnp.where(prompt, 0, segments)
     first = _is_first(of_target)
+    bos = batch["decoder_input_tokens"][:, :1]  # every segment begins with it
     return TeacherBatch(
         {
             "encoder_input_tokens": jnp.where(prompt, tokens, 0),
             "encoder_segment_ids": of_input,
             "encoder_positions": _count(of_input),
             "decoder_input_tokens": jnp.where(
-                first, 0, jnp.where(of_target > 0, batch["decoder_input_tokens"], 0)
+                first, bos, jnp.where(of_target > 0, batch["decoder_input_tokens"], 0)
             ),
             "decoder_target_tokens": jnp.where(prompt, 0, tokens),
             "decoder_segment_ids": of_target,
