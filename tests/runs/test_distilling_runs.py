@@ -283,6 +283,8 @@ def test_impossible_teachers_are_refused_in_one_line(tiny_run, teachers):
         run_training(tiny_run(loss=objective, teacher=same, model=wider), "")
     with pytest.raises(UserError, match="needs a teacher that scores what the student samples"):
         tiny_run(loss=objective, on_policy=OnPolicy())
+    with pytest.raises(UserError, match="SAMPLE_TOKENS is 33, but a row has room for 32 tokens"):
+        tiny_run(loss=objective, teacher=same, on_policy=OnPolicy(max_new_tokens=33))
     mixed = DistillationObjective(Distillation(alpha=0.5))
     with pytest.raises(UserError, match=r"ALPHA=0.5: cross-entropy on the student's own samples"):
         tiny_run(loss=mixed, teacher=same, on_policy=OnPolicy())

@@ -9,6 +9,7 @@ from tiny_models import decoder_only, encoder_decoder
 from tlm_jax import models
 from tlm_jax.data.converters import make_converter
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
+from tlm_jax.decoding.generate import generate
 from tlm_jax.decoding.greedy import greedy
 from tlm_jax.errors import UserError
 from tlm_jax.optim.schedules import Linear
@@ -86,6 +87,31 @@ def test_a_cold_sample_is_the_greedy_text(case):
         np.testing.assert_array_equal(sample, tokens[: int(length)])
 
 
+def test_the_model_reads_a_sample_as_it_wrote_it(case):
+    """Id 0 is a token as any other, though padding in a T5 vocabulary."""
+    config, params, batch = case
+    zeros = 0
+    for seed in range(6):
+        made, key = sampled(case, seed=seed), jax.random.PRNGKey(seed)
+        decoded = generate(
+            params,
+            batch,
+            config,
+            lambda logits, step: jax.random.categorical(jax.random.fold_in(key, step), logits),
+            max_decode_steps=7,
+            eos_ids=(EOS,),
+        )
+        read = jax.nn.log_softmax(models.logits(params, made, config))
+        targets = made["decoder_target_tokens"][:, :, None]
+        read = np.asarray(jnp.take_along_axis(read, targets, axis=-1))[:, :, 0]
+        weights = np.asarray(made["decoder_loss_weights"])
+        for row, length in enumerate(np.asarray(decoded.lengths)[:3]):
+            wrote = decoded.logprobs[row, :length]
+            np.testing.assert_allclose(read[row][weights[row] > 0], wrote, atol=1e-5)
+            zeros += int(np.sum(np.asarray(decoded.tokens)[row, : length - 1] == 0))
+    assert zeros
+
+
 def test_first_tokens_are_drawn_from_the_models_distribution(case):
     config, params, batch = case
     logits = models.prefill(params, batch, config, max_decode_steps=1)[1][0]
@@ -140,7 +166,9 @@ def test_the_share_may_follow_a_schedule():
     assert all(OnPolicy(student_share=1).samples_at(step) for step in range(50))
 
 
-@pytest.mark.parametrize(("field", "value"), [("student_share", 1.5), ("temperature", 0.0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("student_share", 1.5), ("temperature", 0.0), ("max_new_tokens", 0)]
+)
 def test_impossible_settings_are_refused(field, value):
     with pytest.raises(UserError, match=f"OnPolicy.{field} is {value}: expected"):
         OnPolicy(**{field: value})

@@ -277,7 +277,7 @@ def _converter(
             **{name: fill_of(name) for name in (teacher.features() if teacher else ())},
             **({STEPS: -1.0} if config.teacher_tokens is not None else {}),
         },
-        "mark_padding": not first.vocabulary.zero_is_padding,
+        "mark_padding": config.mark_padding or not first.vocabulary.zero_is_padding,
     }
     if config.architecture == "decoder_only":
         options["loss_on_targets_only"] = config.loss_on_targets_only

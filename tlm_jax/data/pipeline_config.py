@@ -35,6 +35,8 @@ class PipelineConfig:
         divide it.
       packing_window: examples packed together; more fill rows better and take longer to restore.
       loss_on_targets_only: decoder-only: whether inputs carry no loss.
+      mark_padding: whether unpacked rows, too, carry segment ids and positions; those of
+        vocabularies in which id 0 is a token always do.
       aligned_features: features aligned with the targets to carry, with what stands at padding.
       teacher: what `TASK_with_teacher` tasks are joined with; None where there are none.
       teacher_tokens: how a live teacher of another vocabulary reads the examples; not with packing.
@@ -56,6 +58,7 @@ class PipelineConfig:
     packing_shards: int = 8
     packing_window: int = 512
     loss_on_targets_only: bool = True
+    mark_padding: bool = False
     aligned_features: Mapping[str, float] = dataclasses.field(default_factory=dict)
     teacher: TeacherJoin | None = None
     teacher_tokens: TeacherTokens | None = None

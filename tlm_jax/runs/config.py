@@ -165,6 +165,14 @@ class RunConfig:
             )
         if self.data.pack:
             raise UserError("on-policy distillation samples one example a row: set PACK=False")
+        pair = isinstance(self.model, EncoderDecoderConfig)
+        room = self.feature_lengths["targets"] if pair else sum(self.feature_lengths.values())
+        tokens = self.on_policy.max_new_tokens if self.on_policy is not None else None
+        if tokens is not None and tokens > room:
+            raise UserError(
+                f"SAMPLE_TOKENS is {tokens}, but a row has room for {room} tokens of the student's: "
+                "raise TASK_FEATURE_LENGTHS, or sample fewer"
+            )
         if isinstance(self.loss, CrossEntropy):
             return  # refused where the teacher is opened
         if self.loss.distillation.alpha != 1.0:

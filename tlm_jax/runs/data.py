@@ -45,6 +45,8 @@ def open_pipeline(
         vocabulary=named_vocabulary(run.data),
         seed=run.seed,
         pack=run.data.pack,
+        # Samples have segment ids, and batches of one form need one compiled step.
+        mark_padding=run.on_policy is not None,
         teacher=run.teacher if isinstance(run.teacher, TeacherJoin) else None,
         teacher_tokens=teacher.tokens if teacher is not None else None,
         data=data or run_data(run.data),

@@ -174,6 +174,7 @@ def _padding_row(run: RunConfig, teacher: RunTeacher | None) -> Mapping[str, np.
         architecture(run.model),
         feature_lengths=dict(run.feature_lengths),
         aligned=dict.fromkeys(aligned, 0.0),
+        mark_padding=run.on_policy is not None,
     )
     lengths, rows = np.zeros(0, np.int64), np.zeros(0, np.int64)
     none = Ragged(np.zeros(0, np.int32), lengths)

@@ -44,6 +44,8 @@ class OnPolicy:
             raise UserError(f"OnPolicy.student_share is {share}: expected from 0 to 1")
         if not self.temperature > 0:
             raise UserError(f"OnPolicy.temperature is {self.temperature}: expected above 0")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise UserError(f"OnPolicy.max_new_tokens is {self.max_new_tokens}: expected at least 1")
 
     def samples_at(self, step: int) -> bool:
         """Returns whether the step trains on samples; the same on every host."""
@@ -69,12 +71,13 @@ def on_policy_batch(
     """Returns the batch with the targets of each row replaced by a sample of the model.
 
     A sample carries loss up to and including its EOS; one that has none by the end of the row, to
-    the end. Rows of padding stay padding. No gradient flows through the samples: Eq. 4 of the
-    paper treats them as data.
+    the end. Rows of padding stay padding. Segment ids say what is real, whatever the vocabulary: a
+    student may draw any id, 0 too. No gradient flows through the samples: Eq. 4 of the paper treats
+    them as data.
 
     Args:
       params: the student's.
-      batch: one example a row.
+      batch: one example a row; where it has no segment ids, id 0 is padding in the prompts.
       key: of the samples.
       config: the student.
       temperature: of the samples.
@@ -112,15 +115,14 @@ def _with_targets(batch: Batch, decoded: Decoded, pair: bool) -> Batch:
     new_targets = jnp.where(inside, sampled, jnp.where(place < 0, targets, 0))
     shifted = jnp.pad(new_targets[:, :-1], ((0, 0), (1, 0)))
     inputs = jnp.where(rows == 0, batch["decoder_input_tokens"], shifted)
+    real = inside | (place < 0)
     replaced: dict[str, Array] = {
         "decoder_target_tokens": new_targets,
         "decoder_input_tokens": inputs,
         "decoder_loss_weights": inside.astype(jnp.float32),
+        "decoder_segment_ids": real.astype(jnp.int32),
+        "decoder_positions": jnp.where(real, rows, 0),
     }
-    real = inside | ((place < 0) & (rows >= 0))
-    if "decoder_segment_ids" in batch:
-        replaced["decoder_segment_ids"] = real.astype(jnp.int32)
-        replaced["decoder_positions"] = jnp.where(real, rows, 0)
     return {**batch, **replaced}
 
 
