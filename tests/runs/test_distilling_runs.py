@@ -193,10 +193,20 @@ def test_a_live_teacher_of_another_vocabulary_says_the_same(tiny_run, teachers):
     np.testing.assert_allclose(mapped[0]["divergence"], same[0]["divergence"], rtol=0.02)
 
 
-def test_a_live_teacher_with_longer_tokens_says_something(tiny_run, teachers):
+def test_a_live_teacher_with_longer_tokens_says_something(tiny_run, teachers, capsys):
     settings = LiveTeacher(teachers["pieces"], vocabulary=PIECES, num_candidates=32)
     rows = distil(tiny_run, "student", settings, model=STUDENT, train_steps=2)
     assert 0 < rows[0]["teacher_share"] < 1
+    assert "the teacher read" not in capsys.readouterr().out
+    # Prompts such as "12 + 5 =" have more than three pieces: the teacher is not heard at all.
+    settings = dataclasses.replace(settings, feature_lengths={"inputs": 3, "targets": 32})
+    rows = distil(tiny_run, "cut", settings, model=STUDENT, train_steps=2)
+    assert rows[0]["teacher_share"] == 0
+    assert (
+        "note: the teacher read 16 examples (100.0%) cut to 3 of its inputs tokens, and says "
+        "nothing of cut targets, nor behind inputs that the student reads otherwise; raise "
+        "TEACHER_FEATURE_LENGTHS to hear it"
+    ) in capsys.readouterr().out
 
 
 def test_a_live_teacher_has_its_own_sharding(tiny_run, teachers):

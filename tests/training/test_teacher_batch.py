@@ -31,9 +31,7 @@ def batches(rows: tuple[int, ...], packed: bool):
     examples = TokenizedExamples(features, ("a", "b", "c"), ({}, {}, {}))
     made = {}
     for name in ("encoder_decoder", "decoder_only"):
-        converter = make_converter(
-            name, feature_lengths={"inputs": 10, "targets": 8}, bos_id=BOS
-        )
+        converter = make_converter(name, feature_lengths={"inputs": 10, "targets": 8}, bos_id=BOS)
         prepared = converter.prepare(examples)
         made[name] = jax.device_put(
             converter.convert(prepared, np.array(rows), max(rows) + 1, packed=packed)

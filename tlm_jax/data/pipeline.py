@@ -93,7 +93,8 @@ class Pipeline:
         self.teacher, readers = join_readers(readers, config.teacher, self.vocabulary)
         if config.teacher_tokens is not None:
             own = config.teacher_tokens
-            readers = {name: TeacherTokensReader(r, own) for name, r in readers.items()}
+            lengths = config.feature_lengths
+            readers = {name: TeacherTokensReader(r, own, lengths) for name, r in readers.items()}
         self.converter = _converter(config, readers, self.teacher)
         self.order = ExampleOrder(
             rates=rates,
@@ -208,6 +209,8 @@ class Pipeline:
             if self.config.teacher_tokens is not None:
                 own = self.config.teacher_tokens
                 arrays |= own.features(source.prepared, source.rows, num_rows)
+                cut = {**source.truncated, **own.truncated(source.prepared)}
+                source = dataclasses.replace(source, truncated=cut)
             examples = source.prepared.examples
             ids: list[list[str]] = [[] for _ in range(num_rows)]
             records: list[list[Example]] = [[] for _ in range(num_rows)]

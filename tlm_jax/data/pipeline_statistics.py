@@ -15,7 +15,8 @@ class PipelineStatistics:
       wait_seconds: time the caller spent waiting for them.
       tokens: real tokens, by axis ("encoder", "decoder").
       capacity: positions, real or padding, by axis.
-      truncated: those of them that lost tokens, by feature.
+      truncated: those of them that lost tokens, by feature; a live teacher's features of another
+        vocabulary are apart, `teacher/inputs` and `teacher/targets`.
     """
 
     batches: int = 0

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Bool, Int, Integer
 
 from tlm_jax.data.alignment import offsets
 from tlm_jax.data.alignment.vocabulary_map import SAME, VocabularyMap
-from tlm_jax.data.converters import make_converter
+from tlm_jax.data.converters import Converter, make_converter
 from tlm_jax.data.ragged import PreparedExamples, Ragged, TokenizedExamples
 from tlm_jax.data.sources import Example
 from tlm_jax.data.store import Reader
@@ -29,6 +29,10 @@ STEPS = "teacher_steps"
 @dataclasses.dataclass(frozen=True)
 class TeacherTokens:
     """How a live teacher reads the examples.
+
+    Student and teacher are to have read the same text wherever one learns from the other. So the
+    teacher says nothing of an example whose prompt the two read cut at different places, nor of
+    targets that are cut off in its own row.
 
     Attributes:
       vocabulary: the teacher's.
@@ -50,26 +54,32 @@ class TeacherTokens:
           rows: the row of each.
           num_rows: of the batch.
         """
-        converter = make_converter(
+        converter = self._converter()
+        own = converter.prepare(self._own(prepared))
+        batch = converter.convert(own, rows, num_rows, packed=False)
+        return {PREFIX + name: values for name, values in batch.items()}
+
+    def truncated(self, prepared: PreparedExamples) -> dict[str, int]:
+        """Returns how many of the examples lose tokens of the teacher's, by feature."""
+        cut = self._converter().find_truncated(self._own(prepared))
+        return {PREFIX + name: int(np.count_nonzero(of)) for name, of in cut.items()}
+
+    def _converter(self) -> Converter:
+        return make_converter(
             self.architecture,
             feature_lengths=dict(self.feature_lengths),
             bos_id=self.vocabulary.bos_id,
             mark_padding=True,
         )
+
+    def _own(self, prepared: PreparedExamples) -> TokenizedExamples:
+        """Returns the examples in the teacher's tokens, not trimmed."""
         records = prepared.examples.records
         features = {
             name: Ragged.from_arrays([np.asarray(r[PREFIX + name]) for r in records], np.int32)
             for name in self.feature_lengths
         }
-        own = TokenizedExamples(features, prepared.examples.ids, records)
-        batch = converter.convert(converter.prepare(own), rows, num_rows, packed=False)
-        return {PREFIX + name: values for name, values in batch.items()}
-
-    def row_length(self) -> int:
-        """Returns how many positions the teacher's decoder has in a row."""
-        if self.architecture == "decoder_only":
-            return sum(self.feature_lengths.values())
-        return self.feature_lengths["targets"]
+        return TokenizedExamples(features, prepared.examples.ids, records)
 
 
 class TeacherTokensReader(Reader):
@@ -78,15 +88,17 @@ class TeacherTokensReader(Reader):
     Args:
       base: the reader.
       settings: the teacher's.
+      feature_lengths: the student's tokens kept.
     """
 
-    def __init__(self, base: Reader, settings: TeacherTokens):
+    def __init__(self, base: Reader, settings: TeacherTokens, feature_lengths: Mapping[str, int]):
         self.name = base.name
         self.features = base.features
         self.vocabulary = base.vocabulary
         self.num_examples = base.num_examples
         self._base = base
         self._settings = settings
+        self._feature_lengths = feature_lengths
         self._teacher = token_table(settings.vocabulary)
         self._student = token_table(base.vocabulary)
         self._student_ids = VocabularyMap.of(self._teacher, self._student).maps[SAME]
@@ -96,8 +108,8 @@ class TeacherTokensReader(Reader):
         own = {name: self._tokens(examples.records, name) for name in self.features}
         targets = examples.features["targets"]
         steps = np.full(len(targets.values), -1, np.int32)
-        for i, (start, length) in enumerate(zip(targets.starts, targets.lengths)):
-            here = slice(int(start), int(start + length))
+        for i in np.flatnonzero(self._same_prompts(examples, own)).tolist():
+            here = slice(int(targets.starts[i]), int(targets.starts[i] + targets.lengths[i]))
             prompt = len(own["inputs"][i]) if "inputs" in own else 0
             steps[here] = self._steps(prompt, own["targets"][i], targets.values[here])
         records = tuple(
@@ -118,6 +130,24 @@ class TeacherTokensReader(Reader):
         eos = np.array([vocabulary.eos_id], np.int32)
         return [np.append(ids, eos) for ids in vocabulary.encode_batch([str(t) for t in texts])]
 
+    def _same_prompts(
+        self, examples: TokenizedExamples, own: Mapping[str, Sequence[np.ndarray]]
+    ) -> Bool[np.ndarray, "n"]:
+        """Returns of which examples both read the same prompt: whole, or cut at the same place."""
+        if "inputs" not in own:
+            return np.ones(len(examples), bool)
+        ours = examples.features["inputs"]
+        theirs = np.array([len(ids) for ids in own["inputs"]], np.int64)
+        limits = self._settings.feature_lengths["inputs"], self._feature_lengths["inputs"]
+        same = (theirs <= limits[0]) & (ours.lengths <= limits[1])
+        for i in np.flatnonzero(~same).tolist():
+            read = (
+                _pieces(self._teacher, own["inputs"][i][: limits[0]]),
+                _pieces(self._student, ours[i][: limits[1]]),
+            )
+            same[i] = b"".join(read[0]) == b"".join(read[1])
+        return same
+
     def _steps(self, prompt: int, own: np.ndarray, student: np.ndarray) -> np.ndarray:
         aligned = offsets.align(_pieces(self._teacher, own), _pieces(self._student, student))
         steps = np.full(len(student), -1, np.int32)
@@ -130,10 +160,9 @@ class TeacherTokensReader(Reader):
         if len(student) and student[-1] == self._student.eos_id:
             steps[-1] = len(own) - 1
         settings = self._settings
-        if settings.architecture == "decoder_only":
-            prompt = min(prompt, settings.feature_lengths.get("inputs", 0))
-            steps = np.where(steps >= 0, steps + prompt, -1)
-        return np.where(steps < settings.row_length(), steps, -1).astype(np.int32)
+        said = (steps >= 0) & (steps < settings.feature_lengths["targets"])
+        before = prompt if settings.architecture == "decoder_only" else 0
+        return np.where(said, steps + before, -1).astype(np.int32)
 
 
 def _pieces(table: TokenTable, ids: np.ndarray) -> list[bytes]:

@@ -170,8 +170,8 @@ class RunConfig:
         tokens = self.on_policy.max_new_tokens if self.on_policy is not None else None
         if tokens is not None and tokens > room:
             raise UserError(
-                f"SAMPLE_TOKENS is {tokens}, but a row has room for {room} tokens of the student's: "
-                "raise TASK_FEATURE_LENGTHS, or sample fewer"
+                f"SAMPLE_TOKENS is {tokens}, but a row has room for {room} tokens of the "
+                "student's: raise TASK_FEATURE_LENGTHS, or sample fewer"
             )
         if isinstance(self.loss, CrossEntropy):
             return  # refused where the teacher is opened

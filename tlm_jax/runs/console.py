@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from tlm_jax import models
 from tlm_jax.data.pipeline_statistics import PipelineStatistics
+from tlm_jax.data.teacher_tokens import PREFIX, TeacherTokens
 from tlm_jax.evaluation.evaluator import EvalResult
 from tlm_jax.metrics.progress import duration
 from tlm_jax.runs.config import RunConfig
@@ -55,14 +56,33 @@ def evaluation_line(result: EvalResult) -> str:
     return f"{text}  {duration(result.seconds)}"
 
 
-def say_truncation(counts: PipelineStatistics, feature_lengths: Mapping[str, int]) -> None:
-    """Says how many examples lost tokens, if any did."""
+def say_truncation(
+    counts: PipelineStatistics,
+    feature_lengths: Mapping[str, int],
+    teacher: TeacherTokens | None = None,
+) -> None:
+    """Says how many examples lost tokens, if any did.
+
+    Args:
+      counts: of the pipeline.
+      feature_lengths: the student's.
+      teacher: how a live teacher of another vocabulary read them.
+    """
     for name, count in counts.truncated.items():
-        if count:
-            share = count / max(counts.examples, 1)
+        if not count:
+            continue
+        share = f"{count:,} examples ({count / max(counts.examples, 1):.1%})"
+        own = name.removeprefix(PREFIX)
+        if teacher is not None and own != name:
             say(
-                f"note: {count:,} examples ({share:.1%}) were cut to {feature_lengths[name]} "
-                f"{name} tokens; raise TASK_FEATURE_LENGTHS to keep them whole"
+                f"note: the teacher read {share} cut to {teacher.feature_lengths[own]} of its "
+                f"{own} tokens, and says nothing of cut targets, nor behind inputs that the "
+                "student reads otherwise; raise TEACHER_FEATURE_LENGTHS to hear it"
+            )
+        else:
+            say(
+                f"note: {share} were cut to {feature_lengths[name]} {name} tokens; raise "
+                "TASK_FEATURE_LENGTHS to keep them whole"
             )
 
 

@@ -149,7 +149,8 @@ class _Session:
             )
         finally:
             self.pipeline.close()
-        console.say_truncation(self.pipeline.statistics, run.feature_lengths)
+        tokens = self.parts.teacher.tokens if self.parts.teacher is not None else None
+        console.say_truncation(self.pipeline.statistics, run.feature_lengths, tokens)
         distilling.finish(self.parts.teacher, self.pipeline, self.sampler)
         return state, step
 

@@ -45,7 +45,9 @@ class OnPolicy:
         if not self.temperature > 0:
             raise UserError(f"OnPolicy.temperature is {self.temperature}: expected above 0")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            raise UserError(f"OnPolicy.max_new_tokens is {self.max_new_tokens}: expected at least 1")
+            raise UserError(
+                f"OnPolicy.max_new_tokens is {self.max_new_tokens}: expected at least 1"
+            )
 
     def samples_at(self, step: int) -> bool:
         """Returns whether the step trains on samples; the same on every host."""
