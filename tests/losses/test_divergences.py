@@ -144,3 +144,14 @@ def test_names():
 def test_bad_names_are_told(name, message):
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
         divergence(name)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "jensen_shannon(1)", "skewed_reverse_kl(0)"])
+def test_what_a_divergence_can_learn_from(name):
+    """By its values: of a single token as the target, and of a part of the outcomes."""
+    kind = divergence(name)
+    alone = kind(jnp.array([0.0, -jnp.inf]), jnp.log(jnp.array([0.5, 0.5])))
+    assert kind.is_bounded_without_mass == (alone < 3)
+    q = jnp.linspace(0.01, 1, 100)
+    terms = kind.terms(jnp.full(100, jnp.log(0.6)), jnp.log(q))
+    assert kind.fits_parts == bool(q[jnp.argmin(terms)] > 0.59)

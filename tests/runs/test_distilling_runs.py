@@ -77,12 +77,12 @@ def write_cache(
     with CacheWriter(directory, header, encoding=encoding or TopK(2), table=table) as writer:
         for index in range(0, count, every):
             example = task.source.example("train", index)
-            ids = np.append(BYTES.encode(example["targets"]), BYTES.eos_id).astype(np.int32)
+            ids = np.append(BYTES.encode(str(example["targets"])), BYTES.eos_id).astype(np.int32)
             others = (3 + (ids + 7) % 200).astype(np.int32)
             shape = (len(ids), 1)
             steps = StepDistributions(
                 np.stack([ids, others], axis=1),
-                np.log(np.tile(np.float32([0.75, 0.25]), shape)),
+                np.log(np.tile(np.array([0.75, 0.25], np.float32), shape)),
                 np.full(len(ids), -np.inf, np.float32),
                 np.ones(len(ids), np.float32),
             )
@@ -123,7 +123,7 @@ def test_cached_and_live_teachers_say_the_same(tiny_run, teachers, tmp_path):
         for i in range(24)
     ]
     solutions.write_text("".join(json.dumps(row) + "\n" for row in written))
-    rows = {}
+    rows, name, fields = {}, "examples_cot_zero_shot", {}
     for encoding, options in {"hidden": [], "topk": ["NUM_CANDIDATES=264"]}.items():
         cache = tmp_path / encoding
         arguments = [
@@ -139,7 +139,6 @@ def test_cached_and_live_teachers_say_the_same(tiny_run, teachers, tmp_path):
             "train_steps": 1,
             "feature_lengths": {"inputs": 64, "targets": 48},
         }
-        name = "examples_cot_zero_shot"
         join = TeacherJoin([str(cache)], on_unmatched="stop")
         rows[encoding] = distil(tiny_run, encoding, join, task=f"{name}_with_teacher", **fields)[0]
         live = LiveTeacher(teachers["decoder"])

@@ -1,5 +1,7 @@
 """On-policy batches hold the model's own samples, in place and reproducibly."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +92,10 @@ def test_a_cold_sample_is_the_greedy_text(case):
 def test_the_model_reads_a_sample_as_it_wrote_it(case):
     """Id 0 is a token as any other, though padding in a T5 vocabulary."""
     config, params, batch = case
+
+    def draw(key, logits, step):
+        return jax.random.categorical(jax.random.fold_in(key, step), logits)
+
     zeros = 0
     for seed in range(6):
         made, key = sampled(case, seed=seed), jax.random.PRNGKey(seed)
@@ -97,7 +103,7 @@ def test_the_model_reads_a_sample_as_it_wrote_it(case):
             params,
             batch,
             config,
-            lambda logits, step: jax.random.categorical(jax.random.fold_in(key, step), logits),
+            functools.partial(draw, key),
             max_decode_steps=7,
             eos_ids=(EOS,),
         )

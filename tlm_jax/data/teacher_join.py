@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Int32
 
-from tlm_jax.data.alignment.mapping import Coverage, MappedSteps
+from tlm_jax.data.alignment.mapping import Coverage, MappedSteps, check_options
 from tlm_jax.data.alignment.rows import RowMapper
 from tlm_jax.data.sources import Example
 from tlm_jax.data.teacher_cache import TeacherCache
@@ -40,7 +40,8 @@ class TeacherJoin:
         mass to the tail, "renormalize" shares it out, "unnormalized" drops it as the published
         code does.
       hard: a student's token without a counterpart has itself as the target ("one_hot", as
-        published) or none ("drop").
+        published) or none ("drop"). None leaves it to the run: "one_hot" where its divergence can
+        learn from one.
       on_unmatched: an example that no row fits is trained without a teacher, and counted
         ("continue"), or ends the run ("stop").
       on_damage: damaged rows of a cache end the run ("stop") or are left out and counted ("skip").
@@ -51,7 +52,7 @@ class TeacherJoin:
     num_candidates: int | None = None
     alignment: Literal["offsets", "dtw"] = "offsets"
     lost_mass: Literal["tail", "renormalize", "unnormalized"] = "tail"
-    hard: Literal["one_hot", "drop"] = "one_hot"
+    hard: Literal["one_hot", "drop"] | None = None
     on_unmatched: Literal["continue", "stop"] = "continue"
     on_damage: Literal["stop", "skip"] = "stop"
 
@@ -63,6 +64,7 @@ class TeacherJoin:
             )
         if self.num_candidates is not None and self.num_candidates < 1:
             raise UserError(f"TeacherJoin.num_candidates is {self.num_candidates}: at least 1")
+        check_options(self.alignment, self.lost_mass, self.hard or "one_hot")
         if self.on_unmatched not in ("continue", "stop"):
             raise UserError(
                 f"TeacherJoin.on_unmatched is {self.on_unmatched!r}: 'continue' or 'stop'"
@@ -151,15 +153,21 @@ class OpenTeacher:
                 student,
                 method=join.alignment,
                 lost_mass=join.lost_mass,
-                hard=join.hard,
+                hard=join.hard or "one_hot",
             )
 
     @property
     def fingerprint(self) -> str:
         """A hash of the rows' digests and of how they are joined, for resuming."""
         shards = sorted(shard.entry.sha256 for shard in self.cache.shards)
-        told = repr((shards, dataclasses.replace(self.join, caches=("",))))
+        join = dataclasses.replace(self.join, caches=("",), hard=self.join.hard or "one_hot")
+        told = repr((shards, join))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the caches are of another vocabulary than the student's."""
+        return self._mapper is not None
 
     @property
     def num_candidates(self) -> int:

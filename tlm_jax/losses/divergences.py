@@ -30,6 +30,22 @@ class Divergence:
 
     unbiased_from_samples: ClassVar[bool] = False
 
+    @property
+    def is_bounded_without_mass(self) -> bool:
+        """Whether it is finite where the teacher gives no mass to what the student does.
+
+        Where it is not, a target of one token alone costs up to 87 nats.
+        """
+        return True
+
+    @property
+    def fits_parts(self) -> bool:
+        """Whether a sum over a part of the outcomes still draws the student's q toward p there.
+
+        Where it does not, it is least at q below p: sum q log(q / p) at q = p / e.
+        """
+        return True
+
     def __call__(
         self, log_p: Float[Array, "*batch N"], log_q: Float[Array, "*batch N"]
     ) -> Float[Array, "*batch"]:
@@ -64,6 +80,16 @@ class ForwardKL(Divergence):
 class ReverseKL(Divergence):
     """KL(q ‖ p) = sum q (log q - log p): do only what the teacher does."""
 
+    @property
+    def is_bounded_without_mass(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def fits_parts(self) -> bool:
+        """False."""
+        return False
+
     def terms(self, log_p, log_q):
         """Returns q (log q - log p)."""
         return jnp.exp(log_q) * (_finite(log_q) - _floored(log_p))
@@ -88,6 +114,16 @@ class JensenShannon(Divergence):
     def __post_init__(self):
         """Checks the range."""
         _require_share("jensen_shannon's beta", self.beta, below_one=False)
+
+    @property
+    def is_bounded_without_mass(self) -> bool:
+        """False where it is the reverse KL."""
+        return self.beta < 1
+
+    @property
+    def fits_parts(self) -> bool:
+        """False where it is the reverse KL."""
+        return self.beta < 1
 
     def terms(self, log_p, log_q):
         """Returns beta p (log p - log m) + (1 - beta) q (log q - log m)."""
@@ -144,6 +180,16 @@ class SkewedReverseKL(Divergence):
     def __post_init__(self):
         """Checks the range."""
         _require_share("skewed_reverse_kl's alpha", self.alpha)
+
+    @property
+    def is_bounded_without_mass(self) -> bool:
+        """False where it is the reverse KL."""
+        return self.alpha > 0
+
+    @property
+    def fits_parts(self) -> bool:
+        """False: the student is charged for what it gives these outcomes alone."""
+        return False
 
     def terms(self, log_p, log_q):
         """Returns q (log q - log m)."""

@@ -7,7 +7,6 @@ import numpy as np
 
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.run_data import RunData
-from tlm_jax.data.teacher_join import TeacherJoin
 from tlm_jax.data.vocabularies import check_vocabulary_fits
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
 from tlm_jax.runs import console
@@ -47,7 +46,7 @@ def open_pipeline(
         pack=run.data.pack,
         # Samples have segment ids, and batches of one form need one compiled step.
         mark_padding=run.on_policy is not None,
-        teacher=run.teacher if isinstance(run.teacher, TeacherJoin) else None,
+        teacher=teacher.join if teacher is not None else None,
         teacher_tokens=teacher.tokens if teacher is not None else None,
         data=data or run_data(run.data),
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.errors import UserError
 from tlm_jax.sharding.rules import LOGICAL_AXIS_RULES, AxisRule, Rules
 
 
@@ -21,7 +22,8 @@ class LiveTeacher:
         student's.
       feature_lengths: its tokens of inputs and targets where its vocabulary is another; None for
         the student's lengths.
-      num_candidates: how many of its most probable tokens are mapped to another vocabulary.
+      num_candidates: how many of its most probable tokens are mapped to another vocabulary; None
+        for 64.
       sharding: logical axes whose parameters are split otherwise than the student's, each with its
         mesh axes, such as {'embed': ('data', 'fsdp')}.
     """
@@ -31,8 +33,12 @@ class LiveTeacher:
     parameters_dtype: str = "float32"
     vocabulary: Vocabulary | str | None = None
     feature_lengths: Mapping[str, int] | None = None
-    num_candidates: int = 64
+    num_candidates: int | None = None
     sharding: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.num_candidates is not None and self.num_candidates < 1:
+            raise UserError(f"LiveTeacher.num_candidates is {self.num_candidates}: at least 1")
 
     def rules(self) -> Rules:
         """Returns the table by which its parameters are split."""

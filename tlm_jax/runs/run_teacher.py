@@ -21,13 +21,13 @@ from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabul
 from tlm_jax.data.vocabularies.token_bytes import token_table
 from tlm_jax.errors import UserError
 from tlm_jax.losses.distillation import Distillation
-from tlm_jax.losses.divergences import divergence
 from tlm_jax.runs import console
 from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.inference_tokens import TokenizerFiles
 from tlm_jax.runs.live_teacher import LiveTeacher
 from tlm_jax.runs.student_vocabulary import student_vocabulary
+from tlm_jax.runs.teacher_settings import check_cached, check_live, with_hard_targets
 from tlm_jax.runs.trainable import with_shardings
 from tlm_jax.sharding import rules
 from tlm_jax.training.distillation import DistillationObjective, LiveArrays, LiveModel
@@ -41,10 +41,12 @@ class RunTeacher(abc.ABC):
     Attributes:
       live: the model that the step runs; None where its rows are cached.
       tokens: how a live teacher of another vocabulary reads the examples.
+      join: how cached rows are joined with them.
     """
 
     live: LiveModel | None = None
     tokens: TeacherTokens | None = None
+    join: TeacherJoin | None = None
 
     @abc.abstractmethod
     def features(self) -> Mapping[str, np.ndarray]:
@@ -111,31 +113,10 @@ class _CachedTeacher(RunTeacher):
     """Rows that `TASK_with_teacher` tasks are joined with."""
 
     def __init__(self, join: TeacherJoin, vocabulary: Vocabulary, settings: Distillation):
-        self._opened = OpenTeacher(join, vocabulary)
-        cache = self._opened.cache
-        if cache.encoding.name == "hidden":
-            if self._stored() is not None and settings.support != "tail":
-                raise UserError(
-                    f"SUPPORT is {settings.support!r}, but {join.caches[0]} holds hidden states, "
-                    "so that whole distributions are compared and there are no candidates: leave "
-                    "SUPPORT out, or use a cache of the encoding topk"
-                )
-            return  # whole distributions: any temperature, any divergence
-        if cache.header.temperature != settings.temperature:
-            raise UserError(
-                f"{join.caches[0]} holds distributions at temperature "
-                f"{cache.header.temperature:g}, but the student's is {settings.temperature:g}: set "
-                "DISTILLATION_TEMPERATURE to the cache's, or score at the student's (TEMPERATURE "
-                "of cache_teacher score)"
-            )
-        if cache.encoding.name == "sampled":
-            kind = divergence(settings.divergence)
-            if not kind.unbiased_from_samples:
-                raise UserError(
-                    f"{join.caches[0]} holds draws, from which only forward_kl is learned without "
-                    f"bias, not {settings.divergence}: set DIVERGENCE='forward_kl', or use a cache "
-                    "of the encoding topk or hidden"
-                )
+        opened = OpenTeacher(join, vocabulary)
+        check_cached(opened, settings)
+        self._opened = opened
+        self.join = with_hard_targets(join, settings) if opened.is_mapped else join
 
     def features(self) -> Mapping[str, np.ndarray]:
         return self._opened.features()
@@ -188,7 +169,7 @@ class _LiveTeacher(RunTeacher):
         # Kept until the run ends: a tokenizer reads its files when it is first used.
         self._files = TokenizerFiles(self._source)
         config = with_run_choices(self._source.config, dtype=settings.dtype, dropout_rate=0.0)
-        self.live = LiveModel(config, settings.num_candidates)
+        self.live = LiveModel(config, settings.num_candidates or _NUM_CANDIDATES)
         student = student_vocabulary(run)
         vocabulary = self._vocabulary()
         if vocabulary is None:
@@ -196,7 +177,10 @@ class _LiveTeacher(RunTeacher):
             self._files.check(student, "set TEACHER_VOCABULARY to the one of its training")
         check_vocabulary_fits(vocabulary, config.vocab_size)
         self._student_ids: np.ndarray | None = None
-        if vocabulary.fingerprint == student.fingerprint:
+        same = vocabulary.fingerprint == student.fingerprint
+        assert isinstance(run.loss, DistillationObjective)
+        check_live(settings, run.loss.distillation, run.feature_lengths, same_vocabulary=same)
+        if same:
             self._check_same_size(run)
         else:
             self._read_otherwise(run, vocabulary, student)
@@ -275,3 +259,7 @@ class _LiveTeacher(RunTeacher):
         # The embedding may have more rows than the tokenizer has tokens.
         self._student_ids = np.full(self.live.config.vocab_size, -1, np.int32)
         self._student_ids[: len(mapped)] = mapped
+
+
+_NUM_CANDIDATES = 64
+"""Of a live teacher of another vocabulary, where no number is given."""

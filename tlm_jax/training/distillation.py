@@ -123,7 +123,13 @@ def distillation(
     assert live is not None or matching is None, "cached teachers have no inner states"
     ask = teacher_of_batch
     if live is not None:
-        ask = live_teacher(config, live, loss.chunk_tokens, matching)
+        ask = live_teacher(
+            config,
+            live,
+            chunk_tokens=loss.chunk_tokens,
+            temperature=loss.distillation.temperature,
+            matching=matching,
+        )
     keeps = models.Keeps() if matching is None else matching.student_keeps()
 
     def objective(
@@ -169,7 +175,9 @@ def teacher_of_batch(unembedding: Unembedding | None, batch: Batch) -> Said:
 def live_teacher(
     student: models.ModelConfig,
     live: LiveModel,
+    *,
     chunk_tokens: int,
+    temperature: float = 1.0,
     matching: InnerMatching | None = None,
 ) -> AskTeacher:
     """Returns the teacher that runs in the step.
@@ -180,6 +188,14 @@ def live_teacher(
     student's targets, -1 for none; and its `num_candidates` most probable tokens are mapped, the
     mass of the others and of what the student has no token for being the tail. Inner states are
     matched with the student's vocabulary only.
+
+    Args:
+      student: its model.
+      live: the teacher's.
+      chunk_tokens: how many tokens' logits exist at a time on a device.
+      temperature: divides the teacher's logits where its candidates are taken here; whole
+        distributions are divided by it where they are compared.
+      matching: of inner states.
     """
     keeps = models.Keeps() if matching is None else matching.teacher_keeps()
 
@@ -210,10 +226,11 @@ def live_teacher(
             models.unembedding(arrays.params, live.config),
             (steps >= 0).astype(jnp.float32),
             live.num_candidates,
+            temperature=temperature,
             chunk_tokens=chunk_tokens,
         )
         assert arrays.student_ids is not None
-        return Said(_mapped(found, arrays.student_ids))
+        return Said(mapped_candidates(found, arrays.student_ids))
 
     def ask(arrays: LiveArrays, batch: Batch) -> Said:
         one = same_vocabulary if arrays.student_ids is None else other_vocabulary
@@ -226,14 +243,32 @@ PREFIX = "teacher/"
 """Begins the names of a live teacher's own features in a batch."""
 
 
-def _mapped(teacher: SparseTeacher, student_ids: Int[Array, " V"]) -> SparseTeacher:
-    """Returns candidates by the student's ids; what it has no token for joins the tail."""
+def mapped_candidates(teacher: SparseTeacher, student_ids: Int[Array, " V"]) -> SparseTeacher:
+    """Returns candidates by the student's ids.
+
+    Those of one student token (a teacher may have a piece and a byte of the same text) add up; what
+    the student has no token for joins the tail.
+
+    Args:
+      teacher: candidates by the teacher's ids.
+      student_ids: the student's id for each of the teacher's, -1 where it has none.
+    """
     ids = student_ids[teacher.token_ids]
-    lost = ids < 0
-    outside = jnp.where(lost, teacher.logprobs, -jnp.inf)
-    tail = jnp.logaddexp(teacher.tail_logprobs, jax.nn.logsumexp(outside, axis=-1))
+    order = jnp.argsort(ids, axis=-1)
+    ids, logprobs = (jnp.take_along_axis(x, order, axis=-1) for x in (ids, teacher.logprobs))
+    edge = jnp.full_like(ids[..., :1], -2)
+    begins = ids != jnp.concatenate([edge, ids[..., :-1]], axis=-1)
+    ends = ids != jnp.concatenate([ids[..., 1:], edge], axis=-1)
+    _, sums = jax.lax.associative_scan(_added_within_runs, (begins, logprobs), axis=-1)
+    outside = jnp.where(ends & (ids < 0), sums, -jnp.inf)
+    kept = ends & (ids >= 0)
     return teacher._replace(
-        token_ids=jnp.where(lost, 0, ids),
-        logprobs=jnp.where(lost, -jnp.inf, teacher.logprobs),
-        tail_logprobs=tail,
+        token_ids=jnp.where(kept, ids, 0),
+        logprobs=jnp.where(kept, sums, -jnp.inf),
+        tail_logprobs=jnp.logaddexp(teacher.tail_logprobs, jax.nn.logsumexp(outside, axis=-1)),
     )
+
+
+def _added_within_runs(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Adds probabilities from where a run begins; an associative operation."""
+    return a[0] | b[0], jnp.where(b[0], b[1], jnp.logaddexp(a[1], b[1]))
