@@ -64,8 +64,8 @@ def test_every_step_is_where_the_teacher_predicts_that_very_token(
         written = batch["decoder_target_tokens"][row, places]
         heard = steps >= 0
         # Both vocabularies have the same ids for EOS and bytes.
-        own = {name: batch[PREFIX + name][row] for name in ("decoder_target_tokens",)}
-        np.testing.assert_array_equal(own["decoder_target_tokens"][steps[heard]], written[heard])
+        own = batch[PREFIX + "decoder_target_tokens"][row]
+        np.testing.assert_array_equal(own[steps[heard]], written[heard])
         assert (batch[PREFIX + "decoder_loss_weights"][row, steps[heard]] == 1).all()
         prompt = len(example["inputs"]) + 1
         lengths = student_lengths["inputs"], teacher_lengths["inputs"]

@@ -161,8 +161,9 @@ class TeacherTokensReader(Reader):
             steps[-1] = len(own) - 1
         settings = self._settings
         said = (steps >= 0) & (steps < settings.feature_lengths["targets"])
-        before = prompt if settings.architecture == "decoder_only" else 0
-        return np.where(said, steps + before, -1).astype(np.int32)
+        if settings.architecture == "decoder_only":
+            steps = steps + min(prompt, settings.feature_lengths.get("inputs", 0))
+        return np.where(said, steps, -1).astype(np.int32)
 
 
 def _pieces(table: TokenTable, ids: np.ndarray) -> list[bytes]:
