@@ -124,7 +124,7 @@ def test_pairs_get_their_layers_and_weights_their_sums(batch):
 def test_a_live_teachers_states_stand_at_the_students_places(batch, teacher):
     """Normalised, those of its last layer are the states that its logits are made of."""
     matching = InnerMatching((HiddenStates(),), PAIR, teacher)
-    ask = jax.jit(live_teacher(PAIR, LiveModel(teacher), 8, matching))
+    ask = jax.jit(live_teacher(PAIR, LiveModel(teacher), chunk_tokens=8, matching=matching))
     params = models.init(jax.random.key(0), teacher)
     said = ask(LiveArrays(params), batch)
     x = np.asarray(said.inner.decoder.hidden)[0]
