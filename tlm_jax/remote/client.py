@@ -193,7 +193,7 @@ class Client:
         except TooLarge:
             message = f"an answer of more than {LARGEST_BYTES >> 20} MiB"
             return Fault("too large", message, retryable=False)
-        text = received.body.decode("utf-8", errors="replace")
+        text = received.body.decode("utf-8-sig", errors="replace")
         if received.status != 200:
             now = datetime.datetime.now(datetime.UTC)
             return faults.of_status(received.status, text, received.retry_after, now, redact)

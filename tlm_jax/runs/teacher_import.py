@@ -65,11 +65,12 @@ def run_import(config: ImportConfig) -> Counter[str]:
                 continue
             try:
                 row = row_of(captured, vocabulary, width, config)
+                example = example_of(captured, config)
             except Unusable as reason:
                 left_out.add(reason, captured)
                 continue
             keys.add(key)
-            examples.add(example_of(captured, config))
+            examples.add(example)
             left_out.counts["there already" if writer.have(key) else "kept"] += 1
             if not writer.have(key):
                 writer.write(row)
@@ -153,7 +154,11 @@ def row_of(
 
 
 def example_of(captured: Captured, config: ImportConfig) -> Record:
-    """Returns the record of a solution."""
+    """Returns the record of a solution.
+
+    Raises:
+      Unusable: there can be none.
+    """
     solution = Solution(
         id=captured.id,
         question=captured.question,
@@ -164,7 +169,10 @@ def example_of(captured: Captured, config: ImportConfig) -> Record:
         question_id=captured.question_id,
         place=captured.place,
     )
-    return solution_record(solution, dataset=config.output_dir.name)
+    try:
+        return solution_record(solution, dataset=config.output_dir.name)
+    except UserError:
+        raise Unusable("with a gold answer or options that are none of their kind") from None
 
 
 @functools.lru_cache(maxsize=4)
@@ -215,7 +223,8 @@ def _checked(captured: Captured, config: ImportConfig, table: TokenTable | None)
         raise Unusable(captured.problem)
     if captured.steps is None:
         raise Unusable("without log-probabilities")
-    if any("\ud800" <= letter <= "\udfff" for letter in captured.question + captured.text):
+    told = (captured.id, captured.question, captured.text, captured.answer or "")
+    if any("\ud800" <= c <= "\udfff" for c in "".join([*told, *(captured.options or ())])):
         raise Unusable("halves of surrogate pairs, which no file of UTF-8 can hold")
     if not captured.finished and not config.keep_unfinished:
         raise Unusable("unfinished")

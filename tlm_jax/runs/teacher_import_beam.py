@@ -126,13 +126,14 @@ def _write(
         for key, captured in sorted(solutions, key=lambda keyed: keyed[0]):
             try:
                 row = row_of(captured, vocabulary, width, config)
+                example = example_of(captured, config)
             except Unusable as reason:
                 counts[str(reason)] += 1
                 continue
             counts["there already" if writer.have(key) else "kept"] += 1
             if not writer.have(key):
                 writer.write(row)
-            yield example_of(captured, config)
+            yield example
 
 
 def _write_examples(records: Iterable[Record], config: ImportConfig) -> None:

@@ -133,6 +133,29 @@ def test_what_is_not_exactly_its_text_costs_itself_alone(imported, choice, reaso
     assert "answers.jsonl:1)" in imported.shown
 
 
+def test_an_odd_gold_answer_costs_itself_alone(tmp_path, capsys):
+    odd = [
+        {"answer": "four"},
+        {"gold": "forty", "rule": "numeric"},
+        {"answer": "E", "kind": "choice", "options": ["x", "y"]},
+        {"answer": "A", "kind": "choice", "options": ["x"] * 30},
+        {"answer": "\ud800"},
+        {"id": "\ud800"},
+    ]
+    rows = [
+        {"id": str(n), "question": "Q?", **row, "choices": [chat(f"{n}", f"{n}")]}
+        for n, row in enumerate([*odd, {"answer": [4], "kind": ["x"], "options": [1, 2]}])
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {**rows[0], "answer": "4"}]))
+    to = ["--teacher=t", "--output_dir", str(tmp_path / "c")]
+    assert import_captured(["openai", str(path), *to]) == 0
+    shown = capsys.readouterr().out
+    assert "kept      1 solutions" in shown
+    assert "left out  5 with a gold answer or options that are none of their kind" in shown
+    assert "left out  2 halves of surrogate pairs" in shown
+
+
 def test_errors_in_place_of_answers_are_counted(tmp_path, capsys):
     good = {"id": "a", "question": "Q?", "choices": [chat("42", "42")]}
     bad = [

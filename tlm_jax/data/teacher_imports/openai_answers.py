@@ -157,11 +157,12 @@ def _asked(
             "the line, or --questions FILE with the id " + repr(identifier)
         )
     answer, options = about.get("answer", about.get("gold")), about.get("options")
+    kind = about.get("kind", about.get("rule"))
     return {
         "question": question,
         "answer": None if answer in (None, "") else str(answer),
-        "kind": about.get("kind", about.get("rule")),
-        "options": tuple(options) if isinstance(options, list) else None,
+        "kind": kind if isinstance(kind, str) else None,
+        "options": tuple(map(str, options)) if isinstance(options, list) else None,
         "correct": row["correct"] if isinstance(row.get("correct"), bool) else None,
     }
 
