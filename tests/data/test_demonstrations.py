@@ -35,6 +35,18 @@ def test_a_record_is_never_its_own_demonstration_nor_one_that_asks_the_same():
     assert "twin" not in {d.id for d in pool.draw(records[3], RunData(), with_rationale=True)}
 
 
+def test_the_asked_question_is_no_demonstration_in_another_wording_of_its_options():
+    def choice(name, question, *options):
+        return Record(name, "pool", "train", "choice", question, options, "A", "r")
+
+    asked = choice("asked", "Which makes no sense?", "He ate rice.", "He ate a shoe.")
+    turned = choice("turned", "Which makes no sense?", "He ate a shoe.", "He ate rice.")
+    bare = choice("bare", "which makes no sense", "he ate rice", "he ate a shoe")
+    other = choice("other", "Which makes no sense?", "Dogs fly.", "Dogs bark.")
+    pool = pool_of([turned, bare, other], num=1)
+    assert [d.id for d in pool.draw(asked, RunData(), with_rationale=True)] == ["other"]
+
+
 def test_draws_are_uniform_over_the_others_and_a_function_of_seed_and_question():
     records = [record(i) for i in range(10)]
     pool = pool_of(records, num=3)

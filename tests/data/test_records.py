@@ -172,3 +172,17 @@ def test_the_content_key_ignores_case_and_spaces_but_not_options():
     other = Record("2", "d", "s", "text", "is it so?", None, "")
     choice = Record("3", "d", "s", "choice", "is it so?", ("yes",), "A")
     assert one.content_key() == other.content_key() != choice.content_key()
+
+
+def test_a_question_is_known_again_with_its_options_in_another_order():
+    options = ("It rains up.", "It rains.", "Rain (hail) falls")
+    asked = Record("1", "d", "s", "choice", "Which is odd?", options, "A")
+    turned = Record("2", "d", "s", "choice", "which is  ODD?", options[::-1], "C")
+    assert asked.content_key() == turned.content_key()
+    written = Record("3", "d", "s", "choice", "Which is odd", ("it rains up", *options[1:]), "A")
+    assert asked.content_key() != written.content_key()
+    assert asked.asked_words() == turned.asked_words() == written.asked_words()
+    other = Record("4", "d", "s", "choice", "Which is odd?", ("It rains down.", *options[1:]), "A")
+    assert asked.asked_words() != other.asked_words()
+    symbols = [Record("5", "d", "s", "text", text, None, "") for text in ("[ <", "( {")]
+    assert symbols[0].asked_words() != symbols[1].asked_words()

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlm_jax.data.records import read_records
-from tlm_jax.evaluation.contamination import Overlap, overlaps, words_of
+from tlm_jax.data.words import words_of
+from tlm_jax.evaluation.contamination import Overlap, asked_text, overlaps
 
 LONG = "A farmer has twelve hens and each of them lays one egg on every day of the week"
 
@@ -103,3 +104,13 @@ def test_questions_that_are_the_same_word_for_word_and_nearly(questions):
     same = {o.test for o in overlaps(test, train) if o.kind == "same"}
     assert exact < same
     assert len(same) == 6_318  # spaces, case and marks apart
+
+
+def test_questions_are_the_same_by_their_options_in_any_order():
+    question = "Which sentence makes no sense?"
+    trained = [asked_text(question, ("he ate a shoe", "he ate rice"))]
+    tested = [
+        asked_text(question, ("he ate rice.", "He ate a shoe.")),
+        asked_text(question, ("dogs fly", "dogs bark")),
+    ]
+    assert [(one.test, one.kind) for one in overlaps(tested, trained)] == [(0, "same")]

@@ -13,8 +13,8 @@ class DemonstrationPool:
     """Draws demonstrations from a split of a record set.
 
     A draw is a pure function of seed and question, uniform without repetition. A record is never
-    its own demonstration, and neither is another one with the same question and options. (The
-    official code of FlanT5 specialization has no such exclusion.)
+    its own demonstration, and neither is another one that asks the same, in whatever order of the
+    options and punctuation. (The official code of FlanT5 specialization has no such exclusion.)
 
     Args:
       records: where demonstrations come from.
@@ -83,7 +83,7 @@ _ENDLESS_POOL_SIZE = 1 << 20
 
 def _differ(one: Record, other: Record) -> bool:
     same_id = (one.dataset, one.id) == (other.dataset, other.id)
-    return not same_id and one.content_key() != other.content_key()
+    return not same_id and one.asked_words() != other.asked_words()
 
 
 def _indices(records: RecordSet, split: str, with_rationale: bool, data: RunData) -> list[int]:

@@ -44,8 +44,8 @@ def file_records(
       splits: by split, the accepted files in order of preference.
       unreadable: splits that must not be read, with the reason.
       hold_out_validation: for a source without a development split: 'validation' is 5 % of the
-        training records, chosen by a hash of question and options, 'train' is the rest, and
-        'train_full' is all of them.
+        training records, chosen by a hash of question and options, in whatever order these are,
+        'train' is the rest, and 'train_full' is all of them.
     """
     loaders: dict[str, Loader] = {
         split: functools.partial(_load, name, split, origin, candidates)

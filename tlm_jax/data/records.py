@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast, get_args
 
+from tlm_jax.data.words import words_of
 from tlm_jax.errors import UserError, system_reason
 
 Kind = Literal["numeric", "choice", "boolean", "text"]
@@ -77,11 +78,22 @@ class Record:
         return value
 
     def content_key(self) -> str:
-        """Returns question and options, without differences of case and white space.
+        """Returns question and options, without differences of case, white space and their order.
 
         Records with the same key ask the same.
         """
-        return " ".join(" ".join([self.question, *(self.options or ())]).lower().split())
+        options = sorted(" ".join(option.lower().split()) for option in self.options or ())
+        return " ".join([*self.question.lower().split(), *options])
+
+    def asked_words(self) -> tuple[str, ...]:
+        """Returns the words of the question, then those of each option, in any order of options.
+
+        Records that differ in punctuation alone have the same; of symbols without a word,
+        `content_key` is the only one.
+        """
+        options = sorted(" ".join(words_of(option)) for option in self.options or ())
+        asked = " ".join(words_of(self.question)), *options
+        return asked if any(asked) else (self.content_key(),)
 
     def answer_text(self) -> str:
         """Returns the answer in words: the option's text for a choice, else the answer itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,6 +21,11 @@ evaluation.
 Further arrays are features aligned with `targets` along their first axis, such as
 `teacher_logprobs [T, C]`.
 """
+
+
+def option_texts(example: Example) -> tuple[str, ...]:
+    """Returns the texts of a question's options, none where it has no field `options_json`."""
+    return tuple(json.loads(str(example.get("options_json", "null"))) or ())
 
 
 class RecordSource(abc.ABC):

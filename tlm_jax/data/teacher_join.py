@@ -14,7 +14,7 @@ from jaxtyping import Int32
 
 from tlm_jax.data.alignment.mapping import Coverage, MappedSteps, check_options
 from tlm_jax.data.alignment.rows import RowMapper
-from tlm_jax.data.sources import Example
+from tlm_jax.data.sources import Example, option_texts
 from tlm_jax.data.teacher_cache import TeacherCache
 from tlm_jax.data.teacher_cache.encoding import SparseEncoding
 from tlm_jax.data.teacher_steps import HiddenSteps, StepDistributions, TeacherRow, content_key
@@ -267,10 +267,20 @@ def example_key(example: Example, fields: Sequence[str]) -> str:
     """Returns the content key of an example's fields; `inputs` stands in for an absent `question`.
 
     Raises:
-      UserError: it lacks one of the fields.
+      UserError: it lacks one of the fields, or has options which the fields leave out.
     """
-    texts = []
+    texts: list[str] = []
+    options = option_texts(example)
+    if options and "options" not in fields and "question" in fields:
+        raise UserError(
+            f"example {example.get('id')!r} has options, and the cache was made by an earlier "
+            "version, whose keys leave them out: a row could be another question's. Make the cache "
+            "again (`python -m tlm_jax.cache_teacher` score or import)."
+        )
     for name in fields:
+        if name == "options":
+            texts += options
+            continue
         text = example.get(name) or (example.get("inputs") if name == "question" else None)
         if not isinstance(text, str):
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
@@ -48,7 +49,7 @@ class TeacherRow:
     """A scored text.
 
     Attributes:
-      key: `content_key` of what was scored.
+      key: `content_key` of what was scored (`solution_key` but for caches of other fields).
       example_id: of the example it was scored for, by which a changed text is noticed.
       token_ids: what was scored, in the teacher's vocabulary, EOS included where it was scored.
       steps: one distribution a token.
@@ -58,6 +59,14 @@ class TeacherRow:
     example_id: str
     token_ids: Int32[np.ndarray, " T"]
     steps: StepDistributions | HiddenSteps
+
+
+def solution_key(question: str, options: Sequence[str] | None, text: str) -> str:
+    """Returns the `content_key` of a solution: of the question, each of its options, and the text.
+
+    Many questions are the same but for their options ("Which sentence makes no sense?").
+    """
+    return content_key(question, *(options or ()), text)
 
 
 def content_key(*fields: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt64
+
+from tlm_jax.data.words import words_of
 
 PART_WORDS = 4
 """The fewest words of a whole text that count where they stand within another."""
@@ -36,14 +36,9 @@ class Overlap:
     words: str
 
 
-def words_of(text: str) -> list[str]:
-    """Returns the words of a text in lower case; punctuation and white space divide them.
-
-    Unicode's compatibility forms are made the same (`½` is `1⁄2`), so that a text is found again
-    whatever has been done to its quotes, spaces and letter case. Letters, digits and nothing else
-    are words: `don't` is two.
-    """
-    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+def asked_text(question: str, options: Sequence[str] | None) -> str:
+    """Returns a question with its options, without which many are the same, in any order."""
+    return " ".join([question, *sorted(options or ())])
 
 
 def overlaps(
@@ -179,5 +174,4 @@ def _scatter(values: UInt64[np.ndarray, "w"]) -> UInt64[np.ndarray, "w"]:
     return values ^ (values >> np.uint64(31))
 
 
-_WORD = re.compile(r"[^\W_]+")
 _MULTIPLIER = np.uint64(0xD1342543DE82EF95)

@@ -18,10 +18,11 @@ from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.data import tasks
 from tlm_jax.data.records import read_records
 from tlm_jax.data.run_data import RunData
+from tlm_jax.data.sources import Example, option_texts
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation import outcome_page
-from tlm_jax.evaluation.contamination import overlaps
+from tlm_jax.evaluation.contamination import asked_text, overlaps
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
 from tlm_jax.evaluation.outcomes import Outcome, compared
 from tlm_jax.home import expanded
@@ -168,7 +169,7 @@ def _without_known(
     for training_set in config.training_sets:
         key = f"{eval_set.task} {training_set}"
         if key not in known:
-            questions = [str(r.get("question", r.get("inputs", ""))) for r in examples.records]
+            questions = [_asked(record) for record in examples.records]
             known[key] = _overlap_report(eval_set, training_set, questions, data)
             console.say(
                 f"note: {known[key]['found']:,} of {len(questions):,} questions of "
@@ -209,7 +210,7 @@ def _overlap_report(
 def _training_questions(name: str, data: RunData) -> list[str]:
     """Returns the questions of "TASK:SPLIT" or of a file of records."""
     if name.endswith((".jsonl", ".jsonl.gz")):
-        return [record.question for record in read_records(name)]
+        return [asked_text(record.question, record.options) for record in read_records(name)]
     task_name, _, split = name.partition(":")
     source = tasks.get_task(task_name).source.for_run(data)
     split = split or "train"
@@ -217,7 +218,12 @@ def _training_questions(name: str, data: RunData) -> list[str]:
     if count is None:
         raise UserError(f"training set {name!r} has no end: nothing can be looked up in it")
     examples = (source.example(split, index) for index in range(count))
-    return [str(example.get("question", example.get("inputs", ""))) for example in examples]
+    return [_asked(example) for example in examples]
+
+
+def _asked(example: Example) -> str:
+    question = str(example.get("question", example.get("inputs", "")))
+    return asked_text(question, option_texts(example))
 
 
 def _comparisons(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:

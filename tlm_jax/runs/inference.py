@@ -212,7 +212,7 @@ def _settings(
     """Returns what decides a sample; not how many there are, or how fast."""
     sampling = dataclasses.asdict(config.sampling)
     del sampling["num_samples"]
-    asked = {p.id: [p.text, p.messages, p.gold, p.kind, p.options] for p in prompts}
+    asked = {p.id: [p.text, p.messages, p.question, p.gold, p.kind, p.options] for p in prompts}
     text = json.dumps(asked, sort_keys=True)
     return {
         **{f"sampling.{name}": value for name, value in sampling.items()},

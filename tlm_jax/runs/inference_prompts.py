@@ -15,7 +15,7 @@ from jaxtyping import Integer
 from tlm_jax.data.records import check_characters
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shuffle import chosen
-from tlm_jax.data.sources import Example
+from tlm_jax.data.sources import Example, option_texts
 from tlm_jax.data.store import Reader, open_readers
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError, nearest
@@ -147,6 +147,7 @@ def _of_reader(
             place=f"task {name!r}, split {config.split!r}, example {index}",
             text=_inputs(record, reader.vocabulary),
             token_ids=token_ids,
+            options=option_texts(record) or None,
             question=str(record["question"]) if "question" in record else None,
             **_gold_of(record),
         )
@@ -161,8 +162,7 @@ def _gold_of(record: Example) -> dict[str, Any]:
     gold = str(record["answer"]) if "answer" in record and "kind" in record else ""
     if not gold:
         return {}
-    options = json.loads(str(record.get("options_json", "null")))
-    return {"gold": gold, "kind": str(record["kind"]), "options": options and tuple(options)}
+    return {"gold": gold, "kind": str(record["kind"])}
 
 
 def _from_file(path: Path) -> Iterator[Prompt]:

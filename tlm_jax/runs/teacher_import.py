@@ -22,7 +22,7 @@ from tlm_jax.data.teacher_imports.captured import (
 )
 from tlm_jax.data.teacher_imports.distributions import VOCABULARY_SIZE, SeenTokens
 from tlm_jax.data.teacher_imports.examples import ExampleFile, Solution, solution_record
-from tlm_jax.data.teacher_steps import TeacherRow, content_key
+from tlm_jax.data.teacher_steps import TeacherRow, solution_key
 from tlm_jax.data.vocabularies import vocabulary_from_name
 from tlm_jax.data.vocabularies.base import digest
 from tlm_jax.data.vocabularies.token_bytes import TokenTable, token_table
@@ -132,7 +132,7 @@ def open_writer(
 
 def key_of(captured: Captured) -> str:
     """Returns the key of a solution's row."""
-    return content_key(captured.question, captured.text)
+    return solution_key(captured.question, captured.options, captured.text)
 
 
 def row_of(

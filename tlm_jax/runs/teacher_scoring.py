@@ -235,7 +235,7 @@ def _examples(solutions: Sequence[Scored], config: ScoreConfig) -> ExampleFile:
 
 def _say_tokens(encoder: SolutionEncoder) -> None:
     if encoder.cut:
-        print(f"note: of {encoder.cut:,} prompts only the end was kept")
+        print(f"note: {encoder.cut:,} solutions were scored behind the end of their prompt only")
     if encoder.left_out:
         print(f"note: {encoder.left_out:,} solutions are longer than the model reads; left out")
     if encoder.apart:

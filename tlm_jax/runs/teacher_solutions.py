@@ -13,9 +13,10 @@ from tlm_jax.data import tasks
 from tlm_jax.data.formats import FORMATS, inline_options
 from tlm_jax.data.records import from_dict, read_json_lines
 from tlm_jax.data.run_data import RunData
+from tlm_jax.data.sources import option_texts
 from tlm_jax.data.store import open_readers
 from tlm_jax.data.teacher_imports.examples import Solution
-from tlm_jax.data.teacher_steps import content_key
+from tlm_jax.data.teacher_steps import solution_key
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation import fields
@@ -34,9 +35,9 @@ class Scored:
     """A solution to be scored.
 
     Attributes:
-      key: `content_key` of the question, else the inputs, and the solution.
+      key: `solution_key` of the question, else the inputs, its options and the solution.
       prompt: what the teacher reads.
-      solution: what it would have to write. Of a task's own targets only `id` and `text` count.
+      solution: what it would have to write.
       target_ids: tokens of the text, where the task gives them, EOS included if it has one.
       correct: whether it is right; None where nothing tells.
       becomes_record: whether an example is to be written for it; a task has its own.
@@ -100,7 +101,7 @@ class _Template:
 
     def _filled(self, one: Scored) -> str:
         question, options = one.solution.question, one.solution.options
-        if options:
+        if options and one.solution.kind != "text":  # such a question lists them itself
             question += f" {inline_options(options)}"
         known = {"question": question, "inputs": one.prompt.text or ""}
         assert self._config.template is not None
@@ -145,12 +146,16 @@ def _of_task(config: SolutionsConfig, vocabulary: Vocabulary) -> Iterator[Scored
                 if (value := record[side]) is not None
             }
             question = str(record.get("question") or text["inputs"])
+            options = option_texts(record)
+            kind = str(record["kind"]) if "kind" in record else None
             place = f"task {name!r}, split {config.split!r}, example {index}"
             identifier = examples.ids[index] or str(index)
             yield Scored(
-                key=content_key(question, text["targets"]),
+                key=solution_key(question, options, text["targets"]),
                 prompt=Prompt(identifier, place, text=text["inputs"], token_ids=inputs[index]),
-                solution=Solution(identifier, question, text["targets"], place=place),
+                solution=Solution(
+                    identifier, question, text["targets"], kind=kind, options=options, place=place
+                ),
                 target_ids=targets[index],
                 becomes_record=False,
             )
@@ -196,7 +201,7 @@ def _of_row(
             place=place,
         )
         yield Scored(
-            key=content_key(question, solution.text),
+            key=solution_key(question, solution.options, solution.text),
             prompt=prompt,
             solution=solution,
             correct=_is_correct(row, where, solution, place, config),

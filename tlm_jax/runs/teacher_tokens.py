@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from tlm_jax.runs.window import window_of
 
 @dataclasses.dataclass(frozen=True)
 class Tokenized:
-    """The solutions of one prompt.
+    """Solutions of one prompt, which are scored behind the same tokens of it.
 
     Attributes:
       request: prompt and solutions in tokens.
@@ -77,31 +77,38 @@ class SolutionEncoder:
     def encode(self, solutions: Sequence[Scored]) -> list[Tokenized]:
         """Returns the solutions with those of the same prompt together, in order of appearance.
 
+        What of a prompt fits before a solution depends on that solution alone, and not on which
+        others are still to be scored.
+
         Raises:
           UserError: a prompt or a solution is longer than the model reads.
         """
         groups: dict[str, list[Scored]] = {}
         for one in solutions:
             groups.setdefault(_identity(one.prompt), []).append(one)
-        found = (self._tokenized(group) for group in groups.values())
-        return [tokenized for tokenized in found if tokenized.solutions]
+        return [tokenized for group in groups.values() for tokenized in self._tokenized(group)]
 
-    def _tokenized(self, group: Sequence[Scored]) -> Tokenized:
+    def _tokenized(self, group: Sequence[Scored]) -> Iterator[Tokenized]:
         prompt = group[0].prompt
         context = np.asarray(self._prompts.encode(prompt), np.int32)
-        targets = [(one, self._target(one)) for one in group]
-        if self._window is not None:
-            targets = [(one, target) for one, target in targets if self._fits(one, target)]
-            longest = max((len(target) for _, target in targets), default=1)
-            room = self._window + 1 - longest
-            if len(context) > room:
+        by_length: dict[int, list[tuple[Scored, np.ndarray]]] = {}
+        for one in group:
+            target = self._target(one)
+            room = len(context)
+            if self._window is not None:
+                if not self._fits(one, target):
+                    continue
+                room = min(room, self._window + 1 - len(target))
+            by_length.setdefault(room, []).append((one, target))
+        for room, targets in by_length.items():
+            kept = context
+            if room < len(context):
                 shorter = self._encoder(room)
-                context = np.asarray(shorter.encode(prompt), np.int32)
-                self.cut += shorter.cut
-        return Tokenized(
-            Request(context, [target for _, target in targets]),
-            tuple(one for one, _ in targets),
-        )
+                kept = np.asarray(shorter.encode(prompt), np.int32)
+                self.cut += shorter.cut * len(targets)
+            yield Tokenized(
+                Request(kept, [target for _, target in targets]), tuple(one for one, _ in targets)
+            )
 
     def _encoder(self, longest: int | None) -> PromptEncoder:
         return PromptEncoder(

@@ -26,7 +26,8 @@ class Header:
       vocabulary_size: ids are below it.
       temperature: at which the distributions were taken.
       source_task: the task or file whose texts were scored.
-      key_fields: the fields of an example that `content_key` was taken of, in order.
+      key_fields: the fields of an example that `content_key` was taken of, in order; `options` are
+        as many texts as there are options.
       settings: whatever else decides a row, such as the prompt's template or a seed; JSON.
     """
 
@@ -36,7 +37,7 @@ class Header:
     vocabulary_size: int
     temperature: float = 1.0
     source_task: str = ""
-    key_fields: tuple[str, ...] = ("question", "targets")
+    key_fields: tuple[str, ...] = ("question", "options", "targets")
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

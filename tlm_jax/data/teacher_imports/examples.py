@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from tlm_jax.data.formats import ANSWER_MARKER, FORMATS
 from tlm_jax.data.records import Kind, Record, read_records, write_records
-from tlm_jax.data.teacher_steps import content_key
+from tlm_jax.data.teacher_steps import solution_key
 from tlm_jax.errors import UserError
 
 
@@ -99,7 +99,7 @@ class ExampleFile:
         Raises:
           UserError: another solution has its id.
         """
-        key = content_key(record.question, targets_of(record))
+        key = solution_key(record.question, record.options, targets_of(record))
         other = self._ids.setdefault(record.id, key)
         if other != key:
             raise UserError(
