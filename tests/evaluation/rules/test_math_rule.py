@@ -131,3 +131,39 @@ def test_gold_solutions_are_right(shared_dir):
         "math-train-number_theory-608",
     ]
     assert grades.total.correct == 4587
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "same"),
+    [
+        ("5+\\foo{7}", "5", False),
+        ("1+1/\\mathrm{e}", "1-1/\\mathrm{e}", False),
+        ("4\\sqrt(2)", "4", False),
+        ("\\frac{1}{2^{98}}", "\\frac{1}{2^{99}}", False),
+        ("1,2,\\ldots,n", "1,3,\\ldots,n", False),
+        ("2\\text{ feet}", "2\\text{ foot.}", False),
+        ("2\\text{ inch}", "2\\text{ feet}", False),
+        ("2\\text{ inches}", "2", True),
+        ("18 dollars", "18", True),
+        ("999999!", "999999", False),
+        ("2 1/2", "2.5", True),
+        ("0.1\\overline{6}", "\\frac{1}{6}", True),
+    ],
+)
+def test_what_is_read_in_part_is_not_equal(answer, gold, same):
+    assert grade("math", f"so \\boxed{{{answer}}}", gold).correct == same
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("So \\boxed{3}, \\boxed{5} and \\boxed{7}.", "3, 5, 7"),
+        ("First \\boxed{2}. But no: \\boxed{1}.", "1"),
+        ("<think>\\boxed{2}</think> \\boxed{1}", "1"),
+        ("<think>\\boxed{2}", None),
+        ("\\boxed{1}\n\nQuestion: And?\n\\boxed{2}", "1"),
+        ("Final Answer: **73**", "73"),
+    ],
+)
+def test_where_the_answer_is_found(text, answer):
+    assert extract("math", text) == answer

@@ -15,7 +15,10 @@ from tlm_jax.evaluation.rules.registry import rule_by_name
         ("04-numeric-run-on", "numeric"),
         ("05-numeric-signs", "numeric"),
         ("06-numeric-answer-line", "numeric"),
+        ("08-math-false-positives", "math"),
+        ("09-math-markdown-mixed", "math"),
         ("11-choice-boxed", "choice"),
+        ("16-math-boxes", "math"),
     ],
 )
 def test_every_line_has_the_verdict_expected(shared_dir, case, rule):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import math
 import re
 
 from tlm_jax.data.official_math import last_boxed
+from tlm_jax.evaluation.answer_regions import regions
+from tlm_jax.evaluation.declarations import declarations
 from tlm_jax.evaluation.extraction import after_marker, extract_text
-from tlm_jax.evaluation.numbers import close
 from tlm_jax.evaluation.rules.math_process import MathProcess
 from tlm_jax.evaluation.rules.rule import Options, Rule, Undecided
 
@@ -16,8 +18,19 @@ LONGEST_ANSWER = 2_000
 
 
 def _math(text: str, options: Options = None) -> str | None:
-    marked = after_marker(text)
-    found = last_boxed(text if marked is None else marked)
+    for region in regions(text):
+        found = _in_region(region)
+        if found is not None:
+            return found
+    return None
+
+
+def _in_region(text: str) -> str | None:
+    found = declarations(text)
+    marked = next((d.tail for d in found if d.kind in ("marker", "hashes", "tag")), None)
+    if marked is None and found and found[0].kind == "label":
+        marked = found[0].tail
+    found = _boxes(text if marked is None else marked)
     if found is None:
         found = extract_text(text)
         if found is not None and marked is None:
@@ -25,7 +38,54 @@ def _math(text: str, options: Options = None) -> str | None:
         elif found is None or _PROSE.fullmatch(found):
             # Such as `Checking the answer is necessary, because ...`.
             found = last_boxed(text) or found
-    return None if found is None else found.strip().strip("$").strip() or None
+    return None if found is None else _undressed(found) or None
+
+
+def _boxes(text: str) -> str | None:
+    """Returns the content of the last box; of boxes that only commas or `and` divide, a list."""
+    contents: list[str] = []
+    for piece in reversed(text.split("\\boxed")[1:][-_MOST_BOXES:]):
+        content = last_boxed(f"\\boxed{piece}")
+        if content is None:
+            break
+        behind = piece.partition(f"{{{content}}}")[2]
+        if contents and not _BETWEEN_BOXES.fullmatch(behind):
+            break
+        contents.append(content)
+    if len(contents) < 2 or len(set(contents)) == 1:
+        return last_boxed(text)
+    return ", ".join(reversed(contents))
+
+
+def _undressed(answer: str) -> str:
+    """Returns an answer without the marks that only set it, such as `$`, `**` or `\\[`."""
+    answer = answer.strip().strip("$").strip()
+    for before, behind in (("**", "**"), ("\\[", "\\]"), ("\\(", "\\)"), ("\\text{$", "$}")):
+        if answer.startswith(before) and answer.endswith(behind):
+            answer = answer[len(before) : len(answer) - len(behind)].strip()
+    return answer
+
+
+def _exactly(answer: str) -> str:
+    """Returns an answer with mixed numbers, repeating decimals and e as math-verify reads them."""
+    answer = _MIXED.sub(r"\1\\frac{\2}{\3}", _UPRIGHT_E.sub("e", answer))
+    return _REPEATING.sub(_fraction, answer)
+
+
+def _fraction(match: re.Match[str]) -> str:
+    whole, fixed, again = match["whole"], match["fixed"], match["again"]
+    under = 10 ** len(fixed) * (10 ** len(again) - 1)
+    over = int(whole + fixed + again) - int(whole + fixed)
+    return f"\\frac{{{over}}}{{{under}}}"
+
+
+def _units_differ(one: str, other: str) -> bool:
+    """Whether both name a unit behind their number, and not the same one."""
+    units = [
+        match[1].strip(" .").lower().removesuffix("s") if match else ""
+        for match in (_UNIT.search(one), _UNIT.search(other))
+    ]
+    return all(units) and units[0] != units[1]
 
 
 def _end_of_sentence(line: str) -> str:
@@ -53,13 +113,16 @@ def _same_mathematics(extracted: str, gold: str) -> bool:
     if "".join(extracted.split()) == "".join(gold.split()):
         return True
     if _PLAIN_NUMBER.fullmatch(extracted) and _PLAIN_NUMBER.fullmatch(gold):
-        return close(float(extracted), float(gold))
+        # The sixth decimal is not noise here: 1.000001 is not 1.
+        return math.isclose(float(extracted), float(gold), rel_tol=5e-7, abs_tol=1e-9)
     gold_words = _words(gold)
     if gold_words is not None:
         return _words(extracted) == gold_words
+    if _DOTS.search(extracted) or _DOTS.search(gold) or _units_differ(extracted, gold):
+        return False  # lists that are not written out are the same only as text
     if max(len(extracted), len(gold)) > LONGEST_ANSWER:
         raise Undecided(f"answer longer than {LONGEST_ANSWER:,} characters")
-    return _process.same(gold, extracted)
+    return _process.same(_exactly(gold), _exactly(extracted))
 
 
 def _words(answer: str) -> str | None:
@@ -76,6 +139,15 @@ _WORDS = re.compile(r"(?=.*[a-z]{3})[a-z][a-z' -]*")
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,300}(?:\.[0-9]{1,300})?")
 _BEFORE_AN_ANSWER = re.compile(r"[:=]|\b(?:is|are)\b")
 _PROSE = re.compile(r"[^0-9$\\\s]+(?:\s+[^0-9$\\\s]+){2,}")
+_MOST_BOXES = 20
+_BETWEEN_BOXES = re.compile(r"[\s$,.;]*(?:and|or)?[\s$,;]*")
+_DOTS = re.compile(r"\\[lcd]?dots|\.\.\.|…")
+_UNIT = re.compile(r"(?<=[0-9}])\s*\\(?:text|mathrm|mbox)\s*\{\s*([A-Za-z ]+)\.?\s*\}\s*$")
+_MIXED = re.compile(r"(?<![0-9/.])([0-9]+)\s+([0-9]+)/([0-9]+)(?![0-9/])")
+_UPRIGHT_E = re.compile(r"\\mathrm\s*\{\s*e\s*\}")
+_REPEATING = re.compile(
+    r"(?<![0-9])(?P<whole>[0-9]{1,9})\.(?P<fixed>[0-9]{0,9})\\(?:overline|bar)\s*\{(?P<again>[0-9]{1,9})\}"
+)
 _process = MathProcess()
 atexit.register(_process.close)
 

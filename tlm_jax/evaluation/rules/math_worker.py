@@ -5,6 +5,7 @@ Started by `math_process`.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tlm_jax.limited_process import serve
@@ -42,8 +43,10 @@ def _reply(question: dict[str, Any]) -> dict[str, Any]:
     gold, answer = question["gold"], question["answer"]
 
     try:
+        golds, answers = _parsed(gold), _parsed(answer)
         # math-verify's own limits are of another kind, and raise inside of it.
-        return {"same": bool(verify(_parsed(gold), _parsed(answer), timeout_seconds=None))}
+        same = bool(verify(golds, answers, timeout_seconds=None))
+        return {"same": same and not _differ_exactly(golds, answers)}
     except _TooLarge:
         return {"problem": f"a factorial of more than {MOST_FACTORIAL:,} is not computed"}
     except MemoryError:
@@ -55,14 +58,52 @@ def _reply(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(answer: str) -> list:
-    from math_verify import parse
+    """Returns what an answer means; nothing where it is not understood as a whole.
 
-    # In a box it is taken as a whole; a sentence is not LaTeX, and is searched for its answer.
-    for text in (f"\\boxed{{{answer}}}", answer):
-        found = parse(text, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
-        if any(not isinstance(part, str) for part in found):
-            return found
-    return []
+    It is taken as the content of a box, and only so: a search of the text for something that can
+    be read would find the 5 in `5+\\foo{7}`. Prose with one number in it is that number.
+    """
+    from math_verify import LatexExtractionConfig, parse
+
+    only = LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)
+    if _PROSE.fullmatch(answer) and not _FUNCTION.search(answer):
+        answer = _PROSE_AROUND.sub("", answer)
+    found = parse(
+        f"\\boxed{{{answer}}}",
+        extraction_config=[only],
+        fallback_mode="no_fallback",
+        extraction_mode="first_match",
+        parsing_timeout=None,  # pyright: ignore[reportArgumentType]
+    )
+    understood = any(not isinstance(part, str) for part in found)
+    return [_as_set(part) for part in found] if understood else []
+
+
+def _as_set(part: object) -> object:
+    """Returns the set that bounds on both sides of one variable mean."""
+    import sympy
+
+    if isinstance(part, sympy.And) and len(part.free_symbols) == 1:
+        return part.as_set()
+    return part
+
+
+def _differ_exactly(golds: list, answers: list) -> bool:
+    """Whether two exact numbers differ, which a comparison of decimals may not see."""
+    import sympy
+
+    pairs = [part for parts in (golds[:1], answers[:1]) for part in parts]
+    if len(pairs) < 2 or not all(isinstance(part, sympy.Expr) for part in pairs):
+        return False
+    gold, answer = (part.doit() for part in pairs)
+    return bool(gold.is_Rational and answer.is_Rational and gold != answer)
+
+
+_PROSE = re.compile(
+    r"(?:[A-Za-z]{2,},? ){0,60}-?\$?[0-9][0-9,]*(?:\.[0-9]+)?%?(?: [A-Za-z]{2,}[,.]?){0,60}[.]?"
+)
+_PROSE_AROUND = re.compile(r"^[^0-9-]+|[^0-9%]+$")
+_FUNCTION = re.compile(r"\b(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|mod|max|min|lim)\b")
 
 
 if __name__ == "__main__":
