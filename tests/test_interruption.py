@@ -68,7 +68,9 @@ def _interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> t
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, out + err
-    assert time.monotonic() - sent < WITHIN_SECONDS
+    # Of a machine of its own: with more to do than it has cores, all takes longer.
+    share = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert time.monotonic() - sent < WITHIN_SECONDS * share
     return out, err
 
 
