@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from tlm_jax.checkpoints.fingerprint import model_fingerprint
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.evaluation.outcomes import Outcome, Question, Sample, as_lines
@@ -95,8 +96,7 @@ def outcome_key(config: EvalConfig, source: Pretrained, eval_set: EvalSet) -> st
         for name, value in dataclasses.asdict(config).items()
         if name not in _DECIDES_NOTHING
     }
-    stats = [(path.name, path.stat()) for path in source.files]
-    model = sorted((name, found.st_size, found.st_mtime_ns) for name, found in stats)
+    model = model_fingerprint(source)
     digest = hashlib.sha256()
     vocabulary = eval_set.vocabulary.fingerprint
     for part in (_VERSION, settings, str(source.path), source.step, model, vocabulary):

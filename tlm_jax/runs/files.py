@@ -66,6 +66,7 @@ def write_configuration(model_dir: Path, text: str) -> None:
     """Writes `config.gin`; an earlier run's different one stays as `config.gin.N`."""
     path = model_dir / "config.gin"
     if path.exists() and path.read_bytes() != text.encode("utf-8") and jax.process_index() == 0:
-        taken = len(list(model_dir.glob("config.gin.*")))
-        path.replace(path.with_name(f"config.gin.{taken + 1}"))
+        ends = [other.suffix[1:] for other in model_dir.glob("config.gin.*")]
+        last = max((int(end) for end in ends if end.isdecimal()), default=0)
+        path.replace(path.with_name(f"config.gin.{last + 1}"))
     write_text(path, text)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from tlm_jax import models
+from tlm_jax.checkpoints.fingerprint import model_fingerprint
 from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits
@@ -71,13 +72,12 @@ class LocalBackend(Backend):
         self._files.close()
 
     def identity(self) -> Mapping[str, Any]:
-        """Returns what model it is: where, its training step, its files' names and sizes."""
-        files = {path.name: path.stat().st_size for path in self._source.files}
+        """Returns what model it is: where, its training step, its content."""
         return {
             "path": str(expanded(self._config.model).absolute()),
             "format": self._source.source_format,
             "step": self._source.step,
-            "files": files,
+            "content": model_fingerprint(self._source),
             "vocabulary": self._vocabulary.fingerprint,
             "dtype": self._config.dtype,
             "prompts": dataclasses.asdict(self._encoder.rules()),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import jax
 import numpy as np
 
 from tlm_jax import models
+from tlm_jax.checkpoints.fingerprint import model_fingerprint
 from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.data.teacher_cache import CacheWriter, Header, StoredUnembedding
@@ -198,30 +197,13 @@ def _header(
     sources = (solutions.mixture_or_task_name, solutions.file and Path(solutions.file).name)
     return Header(
         teacher=config.teacher_name or str(config.model),
-        teacher_fingerprint=fingerprint(source),
+        teacher_fingerprint=model_fingerprint(source),
         tokenizer_fingerprint=token_table(vocabulary).fingerprint,
         vocabulary_size=vocabulary.size,
         temperature=float(config.encoding.temperature),
         source_task=" with ".join(part for part in sources if part),
         settings={"dtype": config.dtype, **encoder.settings()},
     )
-
-
-def fingerprint(source: Pretrained) -> str:
-    """Returns a hash of what tells a model from others: format, step, and its files.
-
-    Of each file name, size and both ends count: hashing all of a large model would take longer
-    than to score a few questions with it.
-    """
-    hashed = hashlib.sha256(f"{source.source_format} {source.step}".encode())
-    for path in sorted(source.files, key=lambda path: path.name):
-        size = path.stat().st_size
-        hashed.update(json.dumps([path.name, size]).encode())
-        with path.open("rb") as file:
-            hashed.update(file.read(_END_BYTES))
-            file.seek(max(0, size - _END_BYTES))
-            hashed.update(file.read(_END_BYTES))
-    return hashed.hexdigest()[:16]
 
 
 def _examples(solutions: Sequence[Scored], config: ScoreConfig) -> ExampleFile:
@@ -244,6 +226,3 @@ def _say_tokens(encoder: SolutionEncoder) -> None:
             "ends between the two. Should PROMPT end with a newline?"
         )
     print(end="", flush=True)
-
-
-_END_BYTES = 1 << 16
