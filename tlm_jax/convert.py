@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
         f"wrote {done.architecture}, {done.num_params:,} parameters, {done.num_bytes / 1e9:,.2f} "
         f"GB, to {arguments.destination} ({arguments.to}); checksums are in conversion.json"
     )
+    for note in done.notes:
+        print(note)
     return 0
 
 

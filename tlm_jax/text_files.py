@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tlm_jax import git_lfs
 from tlm_jax.errors import UserError, system_reason
 
 
@@ -13,17 +14,13 @@ def read_text(path: Path) -> str:
     """Returns the content of a file in UTF-8.
 
     Raises:
-      UserError: it cannot be read, or is not UTF-8.
+      UserError: it cannot be read, is not UTF-8, or is a pointer of Git LFS.
     """
     try:
-        return path.read_bytes().decode("utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {system_reason(error)}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8 (byte {error.start}: 0x{error.object[error.start]:02x}); save it "
-            "as UTF-8, or copy it anew"
-        ) from None
+    return _text(content, str(path))
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -32,15 +29,38 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
       UserError: it cannot be read, or holds anything else.
     """
-    text = read_text(path)
+    return _json_object(read_text(path), str(path))
+
+
+def json_object(content: bytes, where: str) -> dict[str, Any]:
+    """Returns the JSON object in the content of a file.
+
+    Raises:
+      UserError: it holds anything else.
+    """
+    return _json_object(_text(content, where), where)
+
+
+def _text(content: bytes, where: str) -> str:
+    git_lfs.refuse_pointer(content, where)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{where} is not UTF-8 (byte {error.start}: 0x{error.object[error.start]:02x}); save it "
+            "as UTF-8, or copy it anew"
+        ) from None
+
+
+def _json_object(text: str, where: str) -> dict[str, Any]:
     if text.startswith("\ufeff"):
         raise UserError(
-            f"{path} is not JSON: it begins with a byte-order mark; save it as UTF-8 without one"
+            f"{where} is not JSON: it begins with a byte-order mark; save it as UTF-8 without one"
         )
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
+        raise UserError(f"{where} is not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object but a {type(content).__name__}")
+        raise UserError(f"{where} is not a JSON object but a {type(content).__name__}")
     return content

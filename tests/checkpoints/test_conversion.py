@@ -103,6 +103,20 @@ def test_native_to_hugging_face_and_back_keeps_every_bit(config, write_native, t
     assert families.model_differences(again, config) == []
 
 
+def test_a_prefix_lm_is_not_written_as_a_causal_model(write_native, tmp_path):
+    """transformers' decoders are causal: an answer's logits would differ."""
+    config = dataclasses.replace(LLAMA, prefix_lm=True)
+    source = write_native(config)
+    with pytest.raises(UserError, match=r"is a prefix LM .* Write native or t5x, or train with"):
+        convert(open_pretrained(source), tmp_path / "hf", "hf")
+    assert not (tmp_path / "hf").exists()
+    convert(open_pretrained(source), tmp_path / "again", "native")
+    assert native.read_model_file(tmp_path / "again")[0].prefix_lm
+    relative = {"position": "relative", "attention_scale": 1.0, "mlp_activations": ("relu",)}
+    t5x = write_native(dataclasses.replace(config, **relative, scan_layers=False), "relative")
+    convert(open_pretrained(t5x), tmp_path / "t5x", "t5x")
+
+
 @pytest.mark.parametrize("config", [T5, LLAMA], ids=["t5", "decoder"])
 def test_what_orbax_reads_is_what_was_written(config, write_native):
     source = write_native(config)
@@ -259,10 +273,10 @@ def test_values_that_are_not_finite_are_refused(write_hugging_face, tmp_path, va
 def test_a_full_disk_leaves_nothing(write_hugging_face, tmp_path, monkeypatch, target):
     source = open_pretrained(write_hugging_face())
 
-    def full(*unused):
+    def full(*unused, **further):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(conversion, "_write_report", full)
+    monkeypatch.setattr(conversion, "write_report", full)
     with pytest.raises(UserError, match=r"n was not written: no space left on the disk. Make room"):
         convert(source, tmp_path / "n", target)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hf"]

@@ -100,6 +100,15 @@ def test_choices_that_change_no_shape_are_announced(write_hugging_face):
     assert said[0].endswith("differ in rotary_base: 10000.0 and 500000.0")
 
 
+def test_a_causal_model_that_becomes_a_prefix_lm_is_announced(write_hugging_face):
+    """Its parameters fit, and its prompts are read in another way than it was trained with."""
+    source = open_pretrained(write_hugging_face())
+    said = []
+    load_params(source, dataclasses.replace(source.config, prefix_lm=True), announce=said.append)
+    assert len(said) == 1
+    assert said[0].endswith("differ in prefix_lm: False and True")
+
+
 @pytest.mark.parametrize("rows", [40, 48, 64])
 def test_rows_for_tokens_are_cut_or_extended_if_asked(write_hugging_face, rows):
     source = open_pretrained(write_hugging_face())

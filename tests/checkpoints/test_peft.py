@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_models import decoder_only
 
 from tlm_jax import models, trees
 from tlm_jax.checkpoints import families, peft, peft_config
@@ -219,6 +220,18 @@ def test_bad_adapters_are_refused_in_one_line(damaged, fields, tensors, message)
     with pytest.raises(UserError, match=message) as error:
         peft.read_adapters(damaged(fields, tensors), config, family=family)
     assert "\n" not in str(error.value)
+
+
+def test_adapters_of_a_prefix_lm_are_not_written_for_a_causal_model(tmp_path):
+    config = decoder_only(40, prefix_lm=True)
+    settings = LoraConfig(rank=2)
+    adapters = lora.init_adapters(jax.random.key(0), config, settings)
+    with pytest.raises(UserError, match=r"is a prefix LM"):
+        peft.write_adapters(tmp_path / "a", adapters, config, settings)
+    # Those of the causal model can be begun with: names and shapes are the same.
+    peft.write_adapters(tmp_path / "a", adapters, families.causal(config), settings)
+    read, _ = peft.read_adapters(tmp_path / "a", config)
+    assert trees.flatten(read).keys() == trees.flatten(adapters).keys()
 
 
 def test_missing_files(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from tiny_models import decoder_only
 
 from tlm_jax import models, trees
 from tlm_jax.checkpoints import families
@@ -14,7 +15,7 @@ from tlm_jax.checkpoints.conversion import convert
 from tlm_jax.checkpoints.formats import hugging_face
 from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
-from tlm_jax.data.vocabularies import vocabulary_from_name
+from tlm_jax.data.vocabularies import ByteVocabulary, vocabulary_from_name
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import in_memory
 from tlm_jax.models import layouts
@@ -91,6 +92,17 @@ def test_a_model_that_was_continued_still_says_where_it_came_from(tiny_run, hf_m
     run_training(dataclasses.replace(run, train_steps=2), TEXT)
     assert json.loads(Path(run.model_dir, "model.json").read_text()) == first
     assert first["hugging_face"]["model_type"] == hugging_face.read_config(directory)["model_type"]
+
+
+def test_going_on_as_another_model_of_the_same_shapes_is_said(tiny_run, tmp_path, capsys):
+    """Its checkpoints fit, and would be described as what they were not trained as."""
+    run = tiny_run(model=decoder_only(64))
+    pretrained.describe_model(tmp_path, run, None, ByteVocabulary())
+    assert capsys.readouterr().out == ""
+    other = dataclasses.replace(run, model=dataclasses.replace(run.model, prefix_lm=True))
+    pretrained.describe_model(tmp_path, other, None, ByteVocabulary())
+    said = capsys.readouterr().out
+    assert f"note: {tmp_path} and the model of this run differ in prefix_lm: False and True" in said
 
 
 def test_the_model_and_tokenizer_of_a_checkpoint_need_not_be_said(hf_model, tiny_run):

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
+import tokenizers
 from tiny_models import encoder_decoder
 
 from tlm_jax import eval as evaluate
@@ -17,6 +19,9 @@ from tlm_jax.runs.session import run_training
 from tlm_jax.training.distillation import DistillationObjective
 
 SIZE = 1024
+_TOKENIZER = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel({"</s>": 0, "a": 1}, unk_token="a")
+).to_str()
 PIECES = SentencePieceVocabulary("asset:word_problems")
 
 
@@ -33,6 +38,9 @@ def test_training_writes_which_vocabulary_it_was(trained):
     assert json.loads(path.read_text()) == {
         "fingerprint": ByteVocabulary().fingerprint,
         "size": ByteVocabulary().size,
+        "bos_id": None,
+        "eos_id": 1,
+        "pad_id": 0,
     }
 
 
@@ -42,6 +50,15 @@ def test_a_tasks_own_vocabulary_is_refused_and_a_named_one_is_taken(trained):
         model_vocabulary(None, files, "addition_direct", ())
     assert model_vocabulary("byte", files, "addition_direct", ()) == ByteVocabulary()
     files.close()
+
+
+def test_the_tokenizer_that_lies_beside_a_student_of_another_is_refused(trained, tmp_path):
+    """A run that begins as a model with a tokenizer, and reads its tasks with their own."""
+    shutil.copytree(trained.model_dir, tmp_path / "student")
+    (tmp_path / "student" / "tokenizer.json").write_text(_TOKENIZER)
+    files = TokenizerFiles(open_pretrained(tmp_path / "student"))
+    with pytest.raises(UserError, match=r"student was trained with another .* set VOCABULARY to"):
+        model_vocabulary(None, files, None, ())
 
 
 def test_an_evaluation_refuses_the_tasks_own_vocabulary(trained, tmp_path):

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlm_jax import models
-from tlm_jax.checkpoints import families, lock, manifest
+from tlm_jax.checkpoints import families, lock, token_ids
+from tlm_jax.checkpoints.conversion_report import write_report
 from tlm_jax.checkpoints.formats import hugging_face, native, t5x
 from tlm_jax.checkpoints.formats.blocks import Written
 from tlm_jax.checkpoints.pretrained import Pretrained
@@ -29,8 +28,10 @@ from tlm_jax.lazy import LazyArray, cast
 from tlm_jax.models import layouts
 
 TARGETS = ("native", "hf", "t5x")
-REPORT_FILE = "conversion.json"
 _SUFFIX = ".converting"
+
+Done = tuple[str, tuple[str, ...]]
+"""What a format has written, in its words, and notes for people."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +42,13 @@ class Conversion:
       num_params: parameters of the model.
       num_bytes: bytes of parameters written.
       architecture: what was written, in the words of the format.
+      notes: lines for people on what the model does not say of itself.
     """
 
     num_params: int
     num_bytes: int
     architecture: str
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -89,13 +92,20 @@ def convert(
         arrays = _in_type(source.arrays, dtype)
         total = sum(array.nbytes for array in arrays.values())
         writers = {"native": _write_native, "hf": _write_hugging_face, "t5x": _write_t5x}
-        architecture = writers[to](
+        architecture, notes = writers[to](
             source, arrays, unfinished, shard_bytes, scan_layers, _counter(written, total)
         )
         _copy_companions(source.companions, unfinished)
         count = sum(int(np.prod(array.shape)) for array in arrays.values())
-        result = Conversion(count, total, architecture)
-        _write_report(source, unfinished, to, result)
+        result = Conversion(count, total, architecture, notes)
+        write_report(
+            source,
+            unfinished,
+            to=to,
+            architecture=architecture,
+            num_params=count,
+            num_bytes=total,
+        )
     return result
 
 
@@ -159,12 +169,12 @@ def _write_native(
     shard_bytes: int,
     scan_layers: bool | None,
     written: Written,
-) -> str:
+) -> Done:
     del shard_bytes
     config = dataclasses.replace(source.config, scan_layers=scan_layers is not False)
     arranged = layouts.arrange(arrays, config)
     native.write(directory, config, arranged, source.hugging_face, written=written)
-    return type(config).__name__
+    return type(config).__name__, ()
 
 
 def _write_hugging_face(
@@ -174,7 +184,7 @@ def _write_hugging_face(
     shard_bytes: int,
     scan_layers: bool | None,
     written: Written,
-) -> str:
+) -> Done:
     del scan_layers
     config = dataclasses.replace(source.config, relpos_per_layer=False)
     family, fields = hugging_face_description(source, config)
@@ -188,8 +198,16 @@ def _write_hugging_face(
     fields["torch_dtype"] = max(dtypes, key=lambda name: np.dtype(name).itemsize)
     if "dtype" in fields:
         fields["dtype"] = fields["torch_dtype"]
-    hugging_face.write(directory, fields, theirs, shard_bytes=shard_bytes, written=written)
-    return family.architecture
+    described = token_ids.describe(source, fields)
+    hugging_face.write(
+        directory,
+        described.config,
+        theirs,
+        generation=described.generation,
+        shard_bytes=shard_bytes,
+        written=written,
+    )
+    return family.architecture, described.notes
 
 
 def hugging_face_description(
@@ -200,6 +218,7 @@ def hugging_face_description(
     What it came with is kept as long as it still describes the model, with whatever else it says
     (special tokens, the length it was trained for).
     """
+    families.refuse_prefix_lm(config)
     known = source.hugging_face
     if known is not None:
         family = families.family_of(known, str(source.path))
@@ -226,7 +245,7 @@ def _write_t5x(
     shard_bytes: int,
     scan_layers: bool | None,
     written: Written,
-) -> str:
+) -> Done:
     """Writes a native T5X checkpoint, with the optimizer's slots if they still fit."""
     del shard_bytes
     config = source.config
@@ -238,7 +257,7 @@ def _write_t5x(
     state = source.optimizer if config == source.config else {}
     checkpoint = directory / f"checkpoint_{source.step}"
     t5x.write_t5x(checkpoint, arrays, config, step=source.step, state=state, written=written)
-    return "T5X"
+    return "T5X", ()
 
 
 def _in_type(arrays: Mapping[str, LazyArray], dtype: np.dtype | None) -> dict[str, LazyArray]:
@@ -259,37 +278,9 @@ def _counter(written: Callable[[int, int], None], total: int) -> Written:
 
 
 def _copy_companions(companions: Mapping[str, Path | bytes], directory: Path) -> None:
+    """Copies files that the format has not written itself."""
     for name, content in companions.items():
+        if (directory / name).exists():
+            continue
         data = content.read_bytes() if isinstance(content, Path) else content
         (directory / name).write_bytes(data)
-
-
-def _write_report(source: Pretrained, directory: Path, to: str, result: Conversion) -> None:
-    """Writes conversion.json: what was read and written, with sizes and checksums."""
-    found = (path for path in directory.rglob("*") if path.is_file())
-    paths = sorted(path for path in found if path != directory / lock.FILE_NAME)
-    content = {
-        "tlm_jax": metadata.version("tlm_jax"),
-        "from": {
-            "path": str(source.path),
-            "format": source.source_format,
-            "files": _specs({str(path): path for path in source.files}),
-        },
-        "to": {
-            "format": to,
-            "architecture": result.architecture,
-            "files": _specs({path.relative_to(directory).as_posix(): path for path in paths}),
-        },
-        "num_params": result.num_params,
-        "num_bytes": result.num_bytes,
-    }
-    text = json.dumps(content, indent=1) + "\n"
-    (directory / REPORT_FILE).write_text(text, encoding="utf-8")
-
-
-def _specs(paths: Mapping[str, Path]) -> dict[str, dict[str, int | None]]:
-    specs = manifest.file_specs(list(paths.values()), checksums=True)
-    return {
-        name: {"size_bytes": spec.size_bytes, "crc32": spec.crc32}
-        for name, spec in zip(paths, specs)
-    }

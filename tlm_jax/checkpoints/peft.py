@@ -64,6 +64,7 @@ def write_adapters(
     Raises:
       UserError: no family has this model.
     """
+    families.refuse_prefix_lm(config)
     family = family or families.family_for(config)
     ours = _unstacked_pairs(adapters, lora)
     theirs: dict[str, Pair] = {}
@@ -116,7 +117,7 @@ def read_adapters(
     """
     directory = Path(directory)
     settings = peft_config.read(directory / peft_config.FILE)
-    family = family or families.family_for(config)
+    family = family or families.family_for(families.causal(config))
     theirs = _their_pairs(directory, settings)
     ours: dict[str, Pair] = {}
     places = _places(family, config)

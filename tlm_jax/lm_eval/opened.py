@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from tlm_jax import models
 from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.checkpoints.token_ids import end_ids
 from tlm_jax.data.chat import ChatTemplate, read_chat_template
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 from tlm_jax.errors import UserError
@@ -22,7 +23,7 @@ from tlm_jax.home import expanded
 from tlm_jax.lm_eval.arguments import ModelArguments
 from tlm_jax.runs import console
 from tlm_jax.runs.inference_tokens import TokenizerFiles
-from tlm_jax.runs.ready_model import end_ids, params_on_mesh
+from tlm_jax.runs.ready_model import params_on_mesh
 from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.text_files import read_json_object
@@ -128,7 +129,7 @@ def _tokenizer(
             f"no tokenizer lies beside the model {arguments.pretrained}: add tokenizer=PATH to "
             "--model_args, such as path/to/tokenizer.json"
         )
-    return vocabulary_from_name(str(files.directory)), files.directory, files.template
+    return files.vocabulary(), files.directory, files.template
 
 
 def _window(arguments: ModelArguments, source: Pretrained, directory: Path) -> int:

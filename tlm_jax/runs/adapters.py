@@ -81,7 +81,7 @@ def _family(run: RunConfig, base: FrozenBase) -> families.Family:
     source = base.source
     if source is not None and source.hugging_face is not None:
         return families.family_of(source.hugging_face, str(source.path))
-    return families.family_for(run.model)
+    return families.family_for(families.causal(run.model))
 
 
 def summary(run: RunConfig, base: FrozenBase, state: TrainState) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.checkpoints.token_ids import end_ids
 from tlm_jax.data import tasks
 from tlm_jax.data.records import read_records
 from tlm_jax.data.run_data import RunData
@@ -33,7 +34,7 @@ from tlm_jax.runs.evaluation_modes import MODES
 from tlm_jax.runs.evaluation_store import OutcomeStore, outcome_key
 from tlm_jax.runs.evaluation_subject import Subject
 from tlm_jax.runs.inference_tokens import TokenizerFiles
-from tlm_jax.runs.ready_model import end_ids, params_on_mesh
+from tlm_jax.runs.ready_model import params_on_mesh
 from tlm_jax.runs.student_vocabulary import run_data
 from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
@@ -135,7 +136,7 @@ def _vocabulary(config: EvalConfig, tokenizer: TokenizerFiles) -> Vocabulary | N
     if named is not None:
         return vocabulary_from_name(named) if isinstance(named, str) else named
     if tokenizer.hold_tokenizer:
-        return vocabulary_from_name(str(tokenizer.directory))
+        return tokenizer.vocabulary()
     return None
 
 

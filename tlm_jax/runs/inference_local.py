@@ -14,6 +14,7 @@ from tlm_jax import models
 from tlm_jax.checkpoints.fingerprint import model_fingerprint
 from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.checkpoints.token_ids import end_ids
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits
 from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Candidates, Request, Sample, Sampling
@@ -28,7 +29,7 @@ from tlm_jax.runs.inference_tokens import (
     TokenizerFiles,
     model_vocabulary,
 )
-from tlm_jax.runs.ready_model import end_ids, params_on_mesh
+from tlm_jax.runs.ready_model import params_on_mesh
 from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules

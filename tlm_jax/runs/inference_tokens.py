@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from tlm_jax.data.vocabularies.hugging_face import HuggingFaceVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference_config import PromptsConfig
 from tlm_jax.runs.inference_prompts import Prompt
+from tlm_jax.runs.temporary_folder import TemporaryFolder
 from tlm_jax.runs.trained_vocabulary import check_trained_with
 
 
@@ -27,21 +27,43 @@ class TokenizerFiles:
     """A model's tokenizer and chat template in one directory, wherever they come from."""
 
     def __init__(self, source: Pretrained):
-        """Copies them into a temporary directory: a GGUF file has them inside."""
-        self.directory = Path(tempfile.mkdtemp(prefix="tlm_jax_tokenizer_"))
-        for name, content in source.companions.items():
-            if isinstance(content, Path):
-                shutil.copyfile(content, self.directory / name)
-            else:
-                (self.directory / name).write_bytes(content)
+        """Finds them beside the model; those within a GGUF file go into a temporary folder."""
+        self._temporary: TemporaryFolder | None = None
+        places = {file.parent for file in source.companions.values() if isinstance(file, Path)}
+        if source.companions and not places:
+            self._temporary = TemporaryFolder("tlm_jax_tokenizer_")
+            places = {self._temporary.path}
+            for name, content in source.companions.items():
+                assert isinstance(content, bytes)
+                (self._temporary.path / name).write_bytes(content)
+        self.directory = places.pop() if places else source.path
         names = ("tokenizer.json", "tokenizer.model", "spiece.model")
-        self.hold_tokenizer = any((self.directory / name).is_file() for name in names)
+        self.hold_tokenizer = any(name in source.companions for name in names)
         self.model = source.path
         self._template: ChatTemplate | None = None
 
     def close(self) -> None:
-        """Deletes the copies."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Deletes the temporary folder, if there is one."""
+        if self._temporary is not None:
+            self._temporary.close()
+
+    def vocabulary(self, setting: str = "VOCABULARY") -> Vocabulary:
+        """Returns the tokenizer, which has to be there (`hold_tokenizer`).
+
+        Args:
+          setting: that names another, for errors.
+
+        Raises:
+          UserError: it is damaged, or not the one that the model was trained with here.
+        """
+        with self._named_by_model():
+            vocabulary = vocabulary_from_name(str(self.directory))
+            _ = (
+                vocabulary.fingerprint
+            )  # reads it now, and not where its place tells nobody anything
+        # A student may have been trained with another than that of the model it began as.
+        self.check(vocabulary, "set VOCABULARY to the one of its training")
+        return vocabulary
 
     def check(self, vocabulary: Vocabulary, remedy: str) -> None:
         """Refuses a vocabulary that the model is known not to be trained with.
@@ -58,12 +80,19 @@ class TokenizerFiles:
           UserError: the model has none.
         """
         if self._template is None:
-            try:
+            with self._named_by_model():
                 self._template = read_chat_template(self.directory)
-            except UserError as error:
-                # The copies' place tells nobody anything.
-                raise UserError(str(error).replace(str(self.directory), str(self.model))) from error
         return self._template
+
+    @contextlib.contextmanager
+    def _named_by_model(self) -> Iterator[None]:
+        """Names the model in errors instead of a temporary folder, which nobody knows."""
+        try:
+            yield
+        except UserError as error:
+            if self._temporary is None:
+                raise
+            raise UserError(str(error).replace(str(self.directory), str(self.model))) from error
 
 
 def model_vocabulary(
@@ -83,7 +112,7 @@ def model_vocabulary(
     if named is not None:
         return vocabulary_from_name(named)
     if files.hold_tokenizer:
-        return vocabulary_from_name(str(files.directory))
+        return files.vocabulary()
     if task is None:
         raise UserError(
             f"no tokenizer lies beside the model {files.model}: set VOCABULARY to the one that it "

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlm_jax.checkpoints.families import model_differences
 from tlm_jax.checkpoints.formats import native
 from tlm_jax.checkpoints.loading import load_array, load_params, with_run_choices
 from tlm_jax.checkpoints.optimizer_slots import load_optimizer_state
@@ -85,16 +86,20 @@ def describe_model(
     """Writes model.json, vocabulary.json, and the tokenizer files of the model one starts from.
 
     With them MODEL_DIR can be converted, continued from and served like any other model. Says so
-    where training gives the ids of that model another meaning.
+    where training gives the ids of that model another meaning, and where a run goes on with
+    another model of the same parameters.
     """
     hugging_face: Any = None
     if source is not None:
         hugging_face = source.hugging_face
     elif (model_dir / native.MODEL_FILE).is_file():
         try:
-            hugging_face = native.read_model_file(model_dir)[1]
+            before, hugging_face = native.read_model_file(model_dir)
         except UserError as error:
             console.say(f"note: {error}; it is written anew")
+        else:
+            for difference in model_differences(before, run.model):
+                console.say(f"note: {model_dir} and the model of this run differ in {difference}")
     text = native.model_file_text(run.model, hugging_face)
     files.write_text(model_dir / native.MODEL_FILE, text)
     for name, content in (source.companions if source is not None else {}).items():

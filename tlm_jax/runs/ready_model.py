@@ -1,4 +1,4 @@
-"""What running an opened model takes: its parameters on a mesh, the ends of its texts."""
+"""What running an opened model takes: its parameters on a mesh."""
 
 from __future__ import annotations
 
@@ -34,9 +34,3 @@ def params_on_mesh(
     shapes, axes = models.abstract_params(config), models.logical_axes(config)
     abstract = with_shardings(shapes, rules.named_shardings(axes, mesh, shapes=shapes))
     return load_params(source, config, abstract, announce=announce)
-
-
-def end_ids(source: Pretrained) -> tuple[int, ...]:
-    """Returns the tokens that end a text by the model's own configuration, if it names any."""
-    named = (source.hugging_face or {}).get("eos_token_id")
-    return tuple(named) if isinstance(named, list) else () if named is None else (int(named),)

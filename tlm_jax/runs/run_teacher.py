@@ -228,7 +228,7 @@ class _LiveTeacher(RunTeacher):
         if named is not None:
             return vocabulary_from_name(named)
         if self._files.hold_tokenizer:
-            return vocabulary_from_name(str(self._files.directory))
+            return self._files.vocabulary("TEACHER_VOCABULARY")
         return None
 
     def _check_same_size(self, run: RunConfig) -> None:

@@ -6,13 +6,19 @@ import json
 from pathlib import Path
 
 from tlm_jax.checkpoints.formats.native import VOCABULARY_FILE
-from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.data.vocabularies import PAD_ID, Vocabulary
 from tlm_jax.errors import UserError
 
 
 def trained_vocabulary_text(vocabulary: Vocabulary) -> str:
-    """Returns the content of vocabulary.json."""
-    content = {"fingerprint": vocabulary.fingerprint, "size": vocabulary.size}
+    """Returns the content of vocabulary.json; null is a token that the vocabulary has not."""
+    content = {
+        "fingerprint": vocabulary.fingerprint,
+        "size": vocabulary.size,
+        "bos_id": vocabulary.bos_id if vocabulary.has_bos else None,
+        "eos_id": vocabulary.eos_id,
+        "pad_id": PAD_ID if vocabulary.zero_is_padding else None,
+    }
     return json.dumps(content, indent=1) + "\n"
 
 

@@ -193,6 +193,65 @@ def test_what_our_models_do_not_do_is_refused(changes, message, llama_json):
         families.FAMILIES["llama"].read_config(llama_json | changes)
 
 
+@pytest.mark.parametrize(
+    ("family", "said", "window"),
+    [
+        # As MistralConfig and Qwen2Config of transformers 5 have it, absent, null and said.
+        ("mistral", {}, 4096),
+        ("mistral", {"sliding_window": None}, None),
+        ("mistral", {"sliding_window": 5}, 5),
+        ("qwen2", {}, None),
+        ("qwen2", {"use_sliding_window": True, "max_window_layers": 1}, 4096),
+        ("qwen3", {"use_sliding_window": True, "max_window_layers": 1, "sliding_window": 5}, 5),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": None}, None),
+        (
+            "qwen3",
+            {"use_sliding_window": True, "sliding_window": None, "max_window_layers": 0},
+            None,
+        ),
+        ("qwen2", {"use_sliding_window": False, "sliding_window": 5}, None),
+        ("gemma2", {}, 4096),
+        ("gemma3_text", {}, 4096),
+    ],
+)
+def test_an_absent_window_and_none_are_two_things(family, said, window, llama_json):
+    config = llama_json | {"num_key_value_heads": 4} | said
+    assert families.FAMILIES[family].read_config(config).attention_window == window
+
+
+@pytest.mark.parametrize(
+    ("family", "absent"),
+    [
+        ("llama", 64),
+        ("mistral", 8),
+        ("qwen2", 32),
+        ("qwen3", 32),
+        ("gemma", 16),
+        ("gemma2", 4),
+        ("gemma3_text", 4),
+    ],
+)
+def test_an_absent_number_of_key_heads_and_null_are_two_things(family, absent, llama_json):
+    config = llama_json | {"num_attention_heads": 64, "hidden_size": 256}
+    del config["num_key_value_heads"]
+    read = families.FAMILIES[family].read_config
+    assert read(config).kv_heads == absent
+    assert read(config | {"num_key_value_heads": None}).kv_heads == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sliding_window": None}, r"sliding_window=null; expected the window of its layers"),
+        ({"use_bidirectional_attention": True}, r"only False is supported \(a text is read"),
+    ],
+)
+@pytest.mark.parametrize("family", ["gemma2", "gemma3_text"])
+def test_what_gemmas_do_not_do_is_refused(family, changes, message, llama_json):
+    with pytest.raises(UserError, match=message):
+        families.FAMILIES[family].read_config(llama_json | changes)
+
+
 def test_more_layers_than_tensors_are_refused_before_they_are_listed(llama_json):
     llama = families.FAMILIES["llama"]
     config = llama.read_config(llama_json | {"num_hidden_layers": 9_999})
@@ -208,6 +267,17 @@ def test_quantised_tensors_are_named(write_hugging_face):
     arrays["model.norm.weight"] = in_memory(np.ones(arrays["model.norm.weight"].shape, np.int8))
     with pytest.raises(UserError, match=r"'model.norm.weight' is int8; expected floating point"):
         families.import_tensors(llama, llama.read_config(config), arrays, "here")
+
+
+def test_a_prefix_lm_is_no_causal_model():
+    config = models.DecoderOnlyConfig(
+        vocab_size=16, embed_dim=8, num_layers=1, num_heads=2, head_dim=4, mlp_dim=8, prefix_lm=True
+    )
+    causal = dataclasses.replace(config, prefix_lm=False)
+    assert families.model_differences(config, causal) == ["prefix_lm: True and False"]
+    assert families.family_for(causal).model_type == "llama"
+    with pytest.raises(UserError, match=r"is a prefix LM \(prefix_lm=True"):
+        families.family_for(config)
 
 
 def test_a_model_that_no_family_expresses_is_refused():

@@ -50,7 +50,6 @@ _RUN_TIME = (
     "scan_layers",
     "remat_policy",
     "embedding_init_stddev",
-    "prefix_lm",
 )
 
 
@@ -81,6 +80,7 @@ def family_for(config: ModelConfig) -> Family:
     Raises:
       UserError: none can.
     """
+    refuse_prefix_lm(config)
     for family in FAMILIES.values():
         if fits(family, config):
             return family
@@ -88,6 +88,27 @@ def family_for(config: ModelConfig) -> Family:
         "no known Hugging Face architecture does exactly what this model does; known: "
         f"{', '.join(sorted(FAMILIES))}"
     )
+
+
+def refuse_prefix_lm(config: ModelConfig) -> None:
+    """Refuses a model whose prompt is seen both ways: all known decoders of theirs are causal.
+
+    Raises:
+      UserError: it is a prefix LM.
+    """
+    if config != causal(config):
+        raise UserError(
+            "this model is a prefix LM (prefix_lm=True: the tokens of a prompt see each other both "
+            "ways), which no known Hugging Face architecture is: it would give other answers "
+            "there. Write native or t5x, or train with prefix_lm=False"
+        )
+
+
+def causal(config: ModelConfig) -> ModelConfig:
+    """Returns the model without `prefix_lm`, which has the same parameters by the same names."""
+    if isinstance(config, DecoderOnlyConfig):
+        return dataclasses.replace(config, prefix_lm=False)
+    return config
 
 
 def fits(family: Family, config: ModelConfig) -> bool:
@@ -141,12 +162,14 @@ __all__ = [
     "FAMILIES",
     "Family",
     "Tensor",
+    "causal",
     "export_tensors",
     "family_for",
     "family_of",
     "fits",
     "import_tensors",
     "model_differences",
+    "refuse_prefix_lm",
     "same_model",
     "tensors",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 from tlm_jax.checkpoints.families.fields import Fields, rope_fields, their_activation
 from tlm_jax.checkpoints.families.llama import IGNORED, LAYER, NAMES, common_fields, write_common
 from tlm_jax.checkpoints.families.table import Family
+from tlm_jax.errors import UserError
 from tlm_jax.models.config import DecoderOnlyConfig
 
 _SANDWICH_NAMES = {
@@ -19,9 +20,10 @@ _SANDWICH_NAMES = {
 _GEMMA3_PATTERN = 6  # five layers with a window, then one without
 
 
-def _gemma_fields(fields: Fields) -> dict[str, Any]:
-    """Returns what all Gemmas have in common."""
-    common = common_fields(fields, tied=True)
+def _gemma_fields(fields: Fields, *, kv_heads: int) -> dict[str, Any]:
+    """Returns what all Gemmas have in common; `kv_heads` is what is meant where they are absent."""
+    fields.refuse_unless("use_bidirectional_attention", False, "a text is read from left to right")
+    common = common_fields(fields, tied=True, kv_heads=kv_heads)
     # `hidden_activation` came later; a config.json with "hidden_act": "gelu" means the tanh form.
     activation = fields.get("hidden_activation", default="gelu_pytorch_tanh")
     bias = fields.get("attention_bias", default=False)
@@ -33,6 +35,14 @@ def _gemma_fields(fields: Fields) -> dict[str, Any]:
         "attention_bias": bias,
         "attention_out_bias": bias,
     }
+
+
+def _window(fields: Fields) -> int:
+    """Returns the window of the layers that have one; null is none, and they need it."""
+    found = fields.get_or_null("sliding_window", absent=4096)
+    if found is None:
+        raise UserError("config.json has sliding_window=null; expected the window of its layers")
+    return found
 
 
 def _write_gemma(config: DecoderOnlyConfig) -> dict[str, Any]:
@@ -47,20 +57,20 @@ def _write_gemma(config: DecoderOnlyConfig) -> dict[str, Any]:
 
 
 def _read_gemma(config: Mapping[str, Any]) -> DecoderOnlyConfig:
-    return DecoderOnlyConfig(**_gemma_fields(Fields(config)))
+    return DecoderOnlyConfig(**_gemma_fields(Fields(config), kv_heads=16))
 
 
 def _read_gemma2(config: Mapping[str, Any]) -> DecoderOnlyConfig:
     fields = Fields(config)
     layers = fields.require("num_hidden_layers")
     return DecoderOnlyConfig(
-        **_gemma_fields(fields),
+        **_gemma_fields(fields, kv_heads=4),
         norm_position="sandwich",
         attention_scale=fields.get("query_pre_attn_scalar", default=256) ** -0.5,
         # null switches a cap off; absent means Gemma 2's own.
         attention_soft_cap=fields.get_or_null("attn_logit_softcapping", absent=50.0),
         logits_soft_cap=fields.get_or_null("final_logit_softcapping", absent=30.0),
-        attention_window=fields.get("sliding_window", default=4096),
+        attention_window=_window(fields),
         windowed_layers=fields.windowed_layers([number % 2 == 0 for number in range(layers)]),
     )
 
@@ -85,13 +95,13 @@ def _read_gemma3(config: Mapping[str, Any]) -> DecoderOnlyConfig:
     if "sliding_attention" not in rope:
         local = float(fields.get("rope_local_base_freq", default=10_000.0))
     return DecoderOnlyConfig(
-        **(_gemma_fields(fields) | fields.rotary("full_attention", base=1_000_000.0)),
+        **(_gemma_fields(fields, kv_heads=4) | fields.rotary("full_attention", base=1_000_000.0)),
         norm_position="sandwich",
         qk_norm=True,
         attention_scale=fields.get("query_pre_attn_scalar", default=256) ** -0.5,
         attention_soft_cap=fields.get("attn_logit_softcapping", default=None),
         logits_soft_cap=fields.get("final_logit_softcapping", default=None),
-        attention_window=fields.get("sliding_window", default=4096),
+        attention_window=_window(fields),
         windowed_layers=fields.windowed_layers([(n + 1) % pattern != 0 for n in range(layers)]),
         rotary_windowed_base=local,
     )

@@ -32,12 +32,15 @@ NAMES = {
 IGNORED = r"rotary_emb\.inv_freq$"
 
 
-def common_fields(fields: Fields, *, tied: bool, base: float = 10_000.0) -> dict[str, Any]:
+def common_fields(
+    fields: Fields, *, tied: bool, kv_heads: int | None = None, base: float = 10_000.0
+) -> dict[str, Any]:
     """Returns what all of these families say in the same way.
 
     Args:
       fields: of config.json.
       tied: what absent `tie_word_embeddings` means.
+      kv_heads: what absent `num_key_value_heads` means; null, and None here, as many as heads.
       base: what absent `rope_theta` means.
     """
     num_heads, width = fields.require("num_attention_heads"), fields.require("hidden_size")
@@ -46,7 +49,7 @@ def common_fields(fields: Fields, *, tied: bool, base: float = 10_000.0) -> dict
         "embed_dim": width,
         "num_layers": fields.require("num_hidden_layers"),
         "num_heads": num_heads,
-        "num_kv_heads": fields.get("num_key_value_heads", default=num_heads),
+        "num_kv_heads": fields.get_or_null("num_key_value_heads", absent=kv_heads) or num_heads,
         "head_dim": fields.get("head_dim", default=width // num_heads),
         "mlp_dim": fields.require("intermediate_size"),
         "mlp_activations": (fields.activation("hidden_act", default="silu"), "linear"),
@@ -96,8 +99,9 @@ def _write_llama(config: DecoderOnlyConfig) -> dict[str, Any]:
 def _read_mistral(config: Mapping[str, Any]) -> DecoderOnlyConfig:
     fields = Fields(config)
     return DecoderOnlyConfig(
-        **common_fields(fields, tied=False),
-        attention_window=fields.get("sliding_window", default=None),
+        **common_fields(fields, tied=False, kv_heads=8),
+        # null switches the window off; absent means Mistral's own.
+        attention_window=fields.get_or_null("sliding_window", absent=4096),
     )
 
 
@@ -107,8 +111,8 @@ def _write_mistral(config: DecoderOnlyConfig) -> dict[str, Any]:
 
 def _windows(fields: Fields) -> dict[str, Any]:
     """Qwen's layers from `max_window_layers` on have a window, if `use_sliding_window`."""
-    window = fields.get("sliding_window", default=4096)
-    if not fields.get("use_sliding_window", default=False):
+    window = fields.get_or_null("sliding_window", absent=4096)
+    if window is None or not fields.get("use_sliding_window", default=False):
         return {}
     layers = fields.require("num_hidden_layers")
     first = fields.get("max_window_layers", default=28)
@@ -133,7 +137,7 @@ def _write_windows(config: DecoderOnlyConfig) -> dict[str, Any]:
 def _read_qwen2(config: Mapping[str, Any]) -> DecoderOnlyConfig:
     fields = Fields(config)
     return DecoderOnlyConfig(
-        **common_fields(fields, tied=False), **_windows(fields), attention_bias=True
+        **common_fields(fields, tied=False, kv_heads=32), **_windows(fields), attention_bias=True
     )
 
 
@@ -144,7 +148,7 @@ def _write_qwen2(config: DecoderOnlyConfig) -> dict[str, Any]:
 def _read_qwen3(config: Mapping[str, Any]) -> DecoderOnlyConfig:
     fields = Fields(config)
     bias = fields.get("attention_bias", default=False)
-    common = common_fields(fields, tied=False)
+    common = common_fields(fields, tied=False, kv_heads=32)
     common["head_dim"] = fields.get("head_dim", default=128)
     return DecoderOnlyConfig(
         **common,

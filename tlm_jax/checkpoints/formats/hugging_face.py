@@ -20,7 +20,9 @@ from tlm_jax.lazy import LazyArray
 from tlm_jax.text_files import read_json_object
 
 CONFIG = "config.json"
-INDEX = "model.safetensors.index.json"
+GENERATION_CONFIG = "generation_config.json"
+WEIGHTS = "model.safetensors"
+INDEX = WEIGHTS + ".index.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -31,7 +33,7 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
-    "generation_config.json",
+    GENERATION_CONFIG,
 )
 SHARD_BYTES = 5_000_000_000
 
@@ -110,20 +112,24 @@ def write(
     config: Mapping[str, Any],
     arrays: Mapping[str, LazyArray],
     *,
+    generation: Mapping[str, Any] | None = None,
     shard_bytes: int = SHARD_BYTES,
     written: Written,
 ) -> None:
-    """Writes config.json and the weights.
+    """Writes config.json and the weights, and generation_config.json where it is given.
 
     Args:
       directory: exists and is empty.
       config: content of config.json.
       arrays: by transformers' names, in the order to be written.
+      generation: content of generation_config.json.
       shard_bytes: a file is closed before it gets larger.
       written: is told of every block.
     """
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (directory / CONFIG).write_text(text, encoding="utf-8")
+    for name, fields in ((CONFIG, config), (GENERATION_CONFIG, generation)):
+        if fields is not None:
+            text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
+            (directory / name).write_text(text, encoding="utf-8")
     divided = shards(arrays, shard_bytes)
     for file, names in zip(shard_names(len(divided)), divided):
         in_file = {name: arrays[name] for name in names}

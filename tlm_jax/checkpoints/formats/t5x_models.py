@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tlm_jax.checkpoints.families import same_model
+from tlm_jax.checkpoints.families import causal, same_model
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import LazyArray
 from tlm_jax.models import layouts
@@ -111,6 +111,7 @@ def _check_t5x_has_it(arranged: Mapping[str, LazyArray], config: ModelConfig) ->
         raise UserError(
             f"T5X has no model that does what this one does ({error}); write hf or native instead"
         ) from None
+    config = causal(config)  # T5X's decoders see a prompt both ways where a batch says so.
     if same_model(found, config):
         return
     differing = [
