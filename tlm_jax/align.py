@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("file", metavar="FILE", help="JSON Lines, gzip-compressed or not")
+    add("file", metavar="FILE", help="JSON Lines, compressed or not")
     add(
         "--method",
         choices=["dtw", "offsets"],

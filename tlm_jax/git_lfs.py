@@ -5,6 +5,7 @@ from __future__ import annotations
 from tlm_jax.errors import UserError
 
 _START = b"version https://git-lfs.github.com/spec/"
+START_BYTES = len(_START)
 
 
 def refuse_pointer(content: bytes, where: str) -> None:

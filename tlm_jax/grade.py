@@ -79,7 +79,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "file", nargs="?", metavar="FILE", help="JSON Lines, gzip-compressed or not"
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="JSON Lines, compressed or not",
     )
     parser.add_argument(
         "--rule",

@@ -47,8 +47,8 @@ def _text(content: bytes, where: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{where} is not UTF-8 (byte {error.start}: 0x{error.object[error.start]:02x}); save it "
-            "as UTF-8, or copy it anew"
+            f"{where} is not UTF-8 (byte {error.start}: 0x{error.object[error.start]:02x}); save "
+            "it as UTF-8, or copy it anew"
         ) from None
 
 

@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--teacher", required=True, metavar="V", help="tokenizer (as for tlm_jax.inspect)")
     add("--student", required=True, metavar="V", help="tokenizer")
-    add("--texts", metavar="FILE", help="JSON Lines, gzip-compressed or not")
+    add("--texts", metavar="FILE", help="JSON Lines, compressed or not")
     add("--field", default="rationale", help="its field; may be nested (default: rationale)")
     add("--rows", type=int, default=7473, help="solutions")
     add("--candidates", type=int, default=8, help="of each step")

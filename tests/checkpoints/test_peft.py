@@ -206,7 +206,18 @@ _Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
         (
             None,
             {f"{_Q0}.lora_A.weight": None, f"{_Q0}.lora_B.weight": None},
-            r"layers \[1|only .* layers have an adapter",
+            r"/a: of \d layers only \[1.*\] have an adapter at 'decoder/lay.* SCAN_LAYERS to",
+        ),
+        ({"lora_bias": True}, None, "lora_bias is True, expected False; merge them into"),
+        (
+            {"trainable_token_indices": [5]},
+            None,
+            r"trainable_token_indices is \[5\], expected None",
+        ),
+        (
+            None,
+            {"base_model.model.model.embed_tokens.weight": np.zeros((4, 4), np.float32)},
+            r"is the base's own matrix of tokens, saved beside the adapters .*; merge them into",
         ),
         (
             None,
@@ -232,6 +243,63 @@ def test_adapters_of_a_prefix_lm_are_not_written_for_a_causal_model(tmp_path):
     peft.write_adapters(tmp_path / "a", adapters, families.causal(config), settings)
     read, _ = peft.read_adapters(tmp_path / "a", config)
     assert trees.flatten(read).keys() == trees.flatten(adapters).keys()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda name: f"_orig_mod.{name}",
+        lambda name: f"module.{name}",
+        lambda name: name.replace(".weight", ".default.weight"),
+    ],
+)
+def test_names_that_training_left_are_understood(tmp_path, name):
+    _, config, family = _opened("llama_tied_linear_rope")
+    directory = ADAPTERS / "llama_tied_linear_rope"
+    shutil.copytree(directory, tmp_path / "a")
+    arrays = {name(n): x for n, x in open_safetensors(directory / peft.WEIGHTS).items()}
+    with SafetensorsWriter(tmp_path / "a" / peft.WEIGHTS, arrays) as writer:
+        for wrapped, array in arrays.items():
+            writer.write(wrapped, (), array.read())
+    found, _ = peft.read_adapters(tmp_path / "a", config, family=family)
+    wanted, _ = peft.read_adapters(directory, config, family=family)
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+def test_a_pickle_of_adapters_is_refused_with_the_way_out(tmp_path):
+    _, config, family = _opened("llama_tied_linear_rope")
+    shutil.copy(ADAPTERS / "llama_tied_linear_rope" / peft_config.FILE, tmp_path)
+    (tmp_path / "adapter_model.bin").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"adapter_model.bin is a pickle, .* safe_serialization"):
+        peft.read_adapters(tmp_path, config, family=family)
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("some-layers", r"some-layers: of 2 layers only \[1\] have an adapter .* SCAN_LAYERS"),
+        ("embeddings", r"matrix of tokens, saved beside the adapters"),
+        ("bin-only", r"adapter_model.bin is a pickle"),
+        ("dora", r"use_dora is True, expected False; merge them"),
+        ("ia3", r"peft_type is 'IA3', expected 'LORA'; merge them"),
+        ("lora-bias", r"lora_bias is True, expected False; merge them"),
+        ("lm-head", r"adapter of 'lm_head', which .*merge them"),
+        ("modules-to-save", r"modules_to_save is .* merge them"),
+        ("trainable-tokens", r"trainable_token_indices is \[5, 6\].* merge them"),
+        ("alpha-null", r"lora_alpha is None, expected a number above 0"),
+    ],
+)
+def test_published_adapters_are_refused_with_a_way_out(shared_dir, case, message):
+    cases = shared_dir / "cases" / "60-peft"
+    config = open_pretrained(cases / "base").config
+    with pytest.raises(UserError, match=message):
+        peft.read_adapters(cases / case, config)
+
+
+@pytest.mark.parametrize("case", ["plain", "orig-mod", "all-linear", "rslora-patterns"])
+def test_published_adapters_are_read(shared_dir, case):
+    cases = shared_dir / "cases" / "60-peft"
+    peft.read_adapters(cases / case, open_pretrained(cases / "base").config)
 
 
 def test_missing_files(tmp_path):

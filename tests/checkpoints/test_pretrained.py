@@ -131,7 +131,9 @@ def test_what_the_system_refuses_is_one_line(write_hugging_face):
 
 def test_a_tensor_in_two_shards_is_refused(write_hugging_face):
     directory = write_hugging_face(shard_bytes=1 << 30)
-    shutil.copy(directory / "model.safetensors", directory / "model-copy.safetensors")
+    whole = directory / "model.safetensors"
+    shutil.copy(whole, directory / "model-00001-of-00002.safetensors")
+    whole.rename(directory / "model-00002-of-00002.safetensors")
     _refused(directory, r"is also in another shard")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tlm_jax import models
+from tlm_jax import git_lfs, models
 from tlm_jax.checkpoints import families, lock, token_ids
 from tlm_jax.checkpoints.conversion_report import write_report
 from tlm_jax.checkpoints.formats import hugging_face, native, t5x
@@ -283,4 +283,5 @@ def _copy_companions(companions: Mapping[str, Path | bytes], directory: Path) ->
         if (directory / name).exists():
             continue
         data = content.read_bytes() if isinstance(content, Path) else content
+        git_lfs.refuse_pointer(data, str(content) if isinstance(content, Path) else name)
         (directory / name).write_bytes(data)

@@ -12,7 +12,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from tlm_jax import models, trees
 from tlm_jax.checkpoints import families, peft_config
 from tlm_jax.checkpoints.families import Family, Tensor
 from tlm_jax.checkpoints.families.table import fused_order
-from tlm_jax.checkpoints.formats.blocks import check_finite
-from tlm_jax.checkpoints.formats.safetensors_files import SafetensorsWriter, open_safetensors
+from tlm_jax.checkpoints.formats.safetensors_files import SafetensorsWriter
+from tlm_jax.checkpoints.peft_tensors import PREFIX, WEIGHTS, Pair, read_pairs
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import in_memory
 from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
@@ -29,17 +29,7 @@ from tlm_jax.models.layouts import stack_layers, unstack_layers
 from tlm_jax.models.lora import LoraConfig, projections
 from tlm_jax.types import Params
 
-WEIGHTS = "adapter_model.safetensors"
-_PREFIX = "base_model.model."
 _KERNEL = "/kernel"
-
-
-class Pair(NamedTuple):
-    """A [in, r], B [r, out] and what (x A) B is multiplied by."""
-
-    a: np.ndarray
-    b: np.ndarray
-    scale: float
 
 
 def write_adapters(
@@ -75,8 +65,8 @@ def write_adapters(
             theirs[module] = _joined(tensor, pairs)
     arrays = {}
     for module, pair in theirs.items():
-        arrays[f"{_PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(pair.a.T)
-        arrays[f"{_PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(pair.b.T)
+        arrays[f"{PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(pair.a.T)
+        arrays[f"{PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(pair.b.T)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     lazy = {name: in_memory(array) for name, array in arrays.items()}
@@ -118,7 +108,7 @@ def read_adapters(
     directory = Path(directory)
     settings = peft_config.read(directory / peft_config.FILE)
     family = family or families.family_for(families.causal(config))
-    theirs = _their_pairs(directory, settings)
+    theirs = read_pairs(directory, settings)
     ours: dict[str, Pair] = {}
     places = _places(family, config)
     shapes = trees.flatten(models.abstract_params(dataclasses.replace(config, scan_layers=False)))
@@ -130,7 +120,7 @@ def read_adapters(
         name = min(theirs)
         raise UserError(
             f"{directory / WEIGHTS}: adapter of {name!r}, which a {family.architecture} of this "
-            f"size has not as a projection.{nearest(name, places)}"
+            f"size has not as a projection.{nearest(name, places)} Or {peft_config.MERGE}"
         )
     rank = max(pair.a.shape[1] for pair in ours.values())
     scale = max(pair.scale for pair in ours.values())
@@ -215,58 +205,33 @@ def _separated(tensor: Tensor, pair: Pair) -> dict[str, Pair]:
     return result
 
 
-def _their_pairs(directory: Path, settings: Mapping[str, Any]) -> dict[str, Pair]:
-    """Returns the pairs in the file by the Hugging Face module's name."""
-    path = directory / WEIGHTS
-    if not path.is_file():
-        raise UserError(f"{path} is missing: expected adapters as PEFT saves them, in safetensors")
-    arrays = {name: array.read() for name, array in open_safetensors(path).items()}
-    pairs: dict[str, Pair] = {}
-    for name, array in arrays.items():
-        check_finite(name, array)
-        match = re.fullmatch(rf"{re.escape(_PREFIX)}(.+)\.lora_(A|B)\.weight", name)
-        if match is None:
-            raise UserError(f"{path}: tensor {name!r} is not the A or B of a linear map's adapter")
-        module = match[1]
-        a, b = (arrays.get(f"{_PREFIX}{module}.lora_{end}.weight") for end in "AB")
-        if a is None or b is None or not _fit(a, b):
-            shapes = [None if x is None else list(x.shape) for x in (a, b)]
-            raise UserError(f"{path}: A and B of {module!r} do not fit: {shapes[0]}, {shapes[1]}")
-        pairs[module] = Pair(
-            a.astype(np.float32).T,
-            b.astype(np.float32).T,
-            peft_config.scale(settings, module, len(a)),
-        )
-    if not pairs:
-        raise UserError(f"{path} holds no adapters")
-    return pairs
-
-
-def _fit(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.ndim == b.ndim == 2 and a.shape[0] == b.shape[1] > 0
-
-
 def _in_layout(
     flat: Mapping[str, np.ndarray], config: ModelConfig, directory: Path
 ) -> dict[str, Any]:
     """Returns the adapters with layers stacked where the model's are."""
     if not config.scan_layers:
         return trees.unflatten(flat)
-    stacked = stack_layers({name: in_memory(array) for name, array in flat.items()})
-    depth = {name: array.shape[1] for name, array in stacked.items() if len(array.shape) == 3}
-    expected = {
-        name: leaf.shape[1]
-        for name, leaf in trees.flatten(models.abstract_params(config)).items()
-        if len(leaf.shape) == 3
-    }
-    for name, layers in depth.items():
-        kernel = name.rpartition("/")[0] + _KERNEL
-        if layers != expected[kernel]:
+    modules = {re.sub(r"layers_\d+", "layers_{i}", name) for name in flat}
+    layers = {int(number) for name in flat for number in re.findall(r"/layers_(\d+)/", name)}
+    kernels = trees.flatten(models.abstract_params(dataclasses.replace(config, scan_layers=False)))
+    for module in sorted(modules):
+        kernel = module.rpartition("/")[0] + _KERNEL
+        of_model = {n for n in range(_most_layers(config)) if kernel.format(i=n) in kernels}
+        adapted = sorted(n for n in layers if module.format(i=n) in flat)
+        if set(adapted) != of_model:
             raise UserError(
-                f"{directory}: only {layers} of {expected[kernel]} layers have an adapter at "
-                f"{kernel!r}; read them into a model with scan_layers=False"
+                f"{directory}: of {len(of_model)} layers only {adapted} have an adapter at "
+                f"{kernel!r} (layers_to_transform, or a pattern); layers that differ cannot be "
+                "stacked: set SCAN_LAYERS to False (scan_layers=False of the model)"
             )
+    stacked = stack_layers({name: in_memory(array) for name, array in flat.items()})
     return trees.unflatten({name: array.read() for name, array in stacked.items()})
+
+
+def _most_layers(config: ModelConfig) -> int:
+    if isinstance(config, EncoderDecoderConfig):
+        return max(config.num_encoder_layers, config.num_decoder_layers)
+    return config.num_layers
 
 
 def _pattern(adapters: Params, config: ModelConfig) -> str:

@@ -16,11 +16,17 @@ FILE = "adapter_config.json"
 _REFUSED = {
     "use_dora": False,
     "bias": "none",
+    "lora_bias": False,
+    "trainable_token_indices": None,
+    "target_parameters": None,
+    "use_qalora": False,
     "layer_replication": None,
     "alora_invocation_tokens": None,
     "arrow_config": None,
 }
 """Settings that would change the model in ways that ours does not, and the value that does not."""
+MERGE = "merge them into the model with PEFT (merge_and_unload, save_pretrained) and open that"
+"""The way out where adapters are of a kind that ours is not."""
 _CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq")
 """Initial values that PEFT takes out of the base's own weights."""
 
@@ -39,10 +45,11 @@ def read(path: Path) -> dict[str, Any]:
     except (ValueError, AttributeError, RecursionError):
         raise UserError(f"{path} is damaged: expected a JSON object") from None
     if kind != "LORA":
-        raise UserError(f"{path}: peft_type is {kind!r}, expected 'LORA'")
+        raise UserError(f"{path}: peft_type is {kind!r}, expected 'LORA'; {MERGE}")
     for name, wanted in _REFUSED.items():
-        if settings.get(name, wanted) != wanted:
-            raise UserError(f"{path}: {name} is {settings[name]!r}, expected {wanted!r}")
+        # Null and an empty list leave the model as it is, too.
+        if (settings.get(name) or wanted) != wanted:
+            raise UserError(f"{path}: {name} is {settings[name]!r}, expected {wanted!r}; {MERGE}")
     initial = settings.get("init_lora_weights")
     if isinstance(initial, str) and initial.startswith(_CHANGES_THE_BASE):
         raise UserError(
@@ -53,7 +60,7 @@ def read(path: Path) -> dict[str, Any]:
     if settings.get("modules_to_save"):
         raise UserError(
             f"{path}: modules_to_save is {settings['modules_to_save']!r}, but only adapters are "
-            "read; merge them into the model with PEFT and convert that"
+            f"read; {MERGE}"
         )
     _check_numbers(path, settings)
     return settings

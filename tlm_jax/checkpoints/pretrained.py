@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tlm_jax import models, trees
+from tlm_jax import git_lfs, models, trees
 from tlm_jax.checkpoints import families, peft_config
 from tlm_jax.checkpoints.base_model import BaseModel
 from tlm_jax.checkpoints.formats import gguf, hugging_face, native, t5x, t5x_models
@@ -99,6 +99,9 @@ def recognised(path: Path) -> str:
         raise UserError(f"{path} is one file of a model; name its directory, {path.parent}")
     if path.is_dir() and [*path.glob("*.bin"), *path.glob("*.pt")]:
         hugging_face.weight_files(path)
+    if path.is_file():
+        with path.open("rb") as file:
+            git_lfs.refuse_pointer(file.read(git_lfs.START_BYTES), str(path))
     raise UserError(
         f"{path} is no model: expected a Hugging Face directory (config.json and safetensors), a "
         "T5X checkpoint, a .gguf file, or a MODEL_DIR"
@@ -114,7 +117,13 @@ def _open_hugging_face(path: Path) -> Pretrained:
     model = _with_place(directory, lambda: family.read_config(config))
     files = hugging_face.weight_files(directory)
     theirs = hugging_face.open_arrays(files)
-    arrays = families.import_tensors(family, model, theirs, str(directory))
+    arrays = families.import_tensors(
+        family,
+        model,
+        theirs,
+        str(directory),
+        quantised_by=hugging_face.quantised_by(directory, config),
+    )
     return Pretrained(
         path,
         "hf",

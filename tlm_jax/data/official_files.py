@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tlm_jax.data.records import LETTERS
+from tlm_jax.data.text_lines import open_text
 from tlm_jax.errors import UserError
 
 
@@ -48,12 +47,11 @@ def files_of(path: Path, pattern: str) -> list[Path]:
 
 
 def read_text(path: Path) -> str:
-    """Returns the text of a UTF-8 file, gzip-compressed or not; a byte order mark is dropped."""
+    """Returns the text of a UTF-8 file, compressed or not; a byte order mark is dropped."""
     try:
-        packed = path.read_bytes()
-        data = gzip.decompress(packed) if path.suffix == ".gz" else packed
-        return data.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        with open_text(path, newline="") as text:
+            return text.read()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast, get_args
 
+from tlm_jax.data.text_lines import numbered_lines
 from tlm_jax.data.words import words_of
 from tlm_jax.errors import UserError, system_reason
 
@@ -170,30 +171,28 @@ def check_characters(fields: Mapping[str, Any], where: str) -> None:
 def read_json_lines(
     path: str | os.PathLike[str], *, any_text: bool = False
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields (line number from 1, object) of a JSON Lines file, gzip-compressed or not.
+    """Yields (line number from 1, object) of a JSON Lines file, compressed or not.
 
-    Blank lines are passed over. A line that is not a JSON object, broken UTF-8 and a truncated
-    gzip file are UserErrors that name file and line. So is half a surrogate pair, unless
-    `any_text`: for whoever only looks at texts, or counts those that cannot be used.
+    Blank lines and byte-order marks are passed over. A line that is not a JSON object, broken
+    UTF-8 and a truncated compressed file are UserErrors that name file and line. So is half a
+    surrogate pair, unless `any_text`: for whoever only looks at texts, or counts those that cannot
+    be used.
     """
     number = 0
     try:
-        with _open_text(Path(path), "r") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    value = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    streamed = line.startswith("data:")
-                    hint = " This is a stream of events: ask with stream=False." if streamed else ""
-                    raise UserError(f"{path}:{number}: not valid JSON ({error}).{hint}") from None
-                if not isinstance(value, dict):
-                    kind = type(value).__name__
-                    raise UserError(f"{path}:{number}: expected a JSON object, got {kind}.")
-                if not any_text and "\\u" in line:
-                    check_characters(value, f"{path}:{number}")
-                yield number, value
+        for number, line in numbered_lines(Path(path)):
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                streamed = line.startswith("data:")
+                hint = " This is a stream of events: ask with stream=False." if streamed else ""
+                raise UserError(f"{path}:{number}: not valid JSON ({error}).{hint}") from None
+            if not isinstance(value, dict):
+                kind = type(value).__name__
+                raise UserError(f"{path}:{number}: expected a JSON object, got {kind}.")
+            if not any_text and "\\u" in line:
+                check_characters(value, f"{path}:{number}")
+            yield number, value
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (OSError, EOFError, UnicodeDecodeError) as error:
@@ -216,7 +215,7 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> in
     unfinished = target.with_name(f".{target.name}.{os.getpid()}{target.suffix}")
     count = 0
     try:
-        with _open_text(unfinished, "w") as file:
+        with _written_text(unfinished) as file:
             for record in records:
                 file.write(json.dumps(to_dict(record), ensure_ascii=False) + "\n")
                 count += 1
@@ -270,12 +269,8 @@ def _is_list_of_text(value: object) -> bool:
 
 
 @contextmanager
-def _open_text(path: Path, mode: Literal["r", "w"]) -> Iterator[TextIO]:
-    if mode == "r":
-        open_any = gzip.open if path.suffix == ".gz" else open
-        with open_any(path, "rt", encoding="utf-8") as text:
-            yield cast("TextIO", text)
-    elif path.suffix == ".gz":
+def _written_text(path: Path) -> Iterator[TextIO]:
+    if path.suffix == ".gz":
         # No time stamp and no name inside: equal content gives equal bytes.
         with (
             path.open("wb") as raw,

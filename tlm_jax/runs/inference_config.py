@@ -20,9 +20,9 @@ class PromptsConfig:
     """Where prompts come from: a JSON Lines file, or a task.
 
     Attributes:
-      file: one object a line, gzip or not: `prompt` (text) or `messages`; `id`, else the number of
-        the line; `question`, to be written beside the samples; for grading `answer`, `kind` (a
-        rule of `tlm_jax.grade`, "numeric" if there is none) and, of a choice, `options`.
+      file: one object a line, compressed or not: `prompt` (text) or `messages`; `id`, else the
+        number of the line; `question`, to be written beside the samples; for grading `answer`,
+        `kind` (a rule of `tlm_jax.grade`, "numeric" if there is none) and, of a choice, `options`.
       mixture_or_task_name: a registered task or mixture instead of a file.
       split: of the task.
       num_examples: so many prompts of the file or of each task; None means all.

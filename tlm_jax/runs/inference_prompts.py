@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shuffle import chosen
 from tlm_jax.data.sources import Example, option_texts
 from tlm_jax.data.store import Reader, open_readers
+from tlm_jax.data.text_lines import numbered_lines
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.evaluation.rules.registry import RULES
@@ -168,20 +168,16 @@ def _gold_of(record: Example) -> dict[str, Any]:
 def _from_file(path: Path) -> Iterator[Prompt]:
     number = 0
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                yield _from_line(line, f"{path}, line {number}", str(number))
-    except (OSError, EOFError) as error:
+        for number, line in numbered_lines(path):
+            yield _from_line(line, f"{path}, line {number}", str(number))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
         where = f"{path}, after line {number}" if number else str(path)
         raise UserError(f"{where}: prompts cannot be read: {error}") from error
 
 
-def _from_line(line: bytes, place: str, default_id: str) -> Prompt:
+def _from_line(line: str, place: str, default_id: str) -> Prompt:
     try:
-        fields = json.loads(line.decode("utf-8-sig"))
+        fields = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place} is not JSON: {error}") from None
     if not isinstance(fields, dict):

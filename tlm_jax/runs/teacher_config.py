@@ -20,8 +20,8 @@ class SolutionsConfig:
     """Which texts are scored: the targets of a task, or solutions in a JSON Lines file.
 
     Attributes:
-      file: one object a line, gzip or not: `question`, `prompt` or `messages`; the solution in
-        `solution`, `text` or `targets`, or a record with its rationale; `id`, else the number of
+      file: one object a line, compressed or not: `question`, `prompt` or `messages`; the solution
+        in `solution`, `text` or `targets`, or a record with its rationale; `id`, else the number of
         the line, and `sample`; `answer` or `gold`, `kind`, `options`, `correct`. So the samples of
         `tlm_jax.infer` are such a file.
       mixture_or_task_name: a registered task or mixture. With a file, too, the solutions are of

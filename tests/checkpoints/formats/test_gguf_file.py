@@ -106,6 +106,19 @@ def test_the_same_header_as_the_package_reads(tmp_path):
     np.testing.assert_array_equal(found.arrays["x"].read(), _normal(3, 5))
 
 
+def test_names_that_come_twice_are_refused(tmp_path):
+    """The second would be taken for the first, in silence."""
+    tensors = {"one": (_normal(4), Kind.F32), "two": (_normal(4), Kind.F32)}
+    path = _write(tmp_path / "x.gguf", tensors, first=1, other=2)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"two", b"one"))
+    with pytest.raises(UserError, match=r"x.gguf is damaged: its header has the tensor 'one' twi"):
+        open_gguf_file(path)
+    path.write_bytes(whole.replace(b"other", b"first"))
+    with pytest.raises(UserError, match=r"its header has the entry 'first' twice; get it again"):
+        open_gguf_file(path)
+
+
 def test_is_gguf_looks_at_the_first_bytes(small, tmp_path):
     assert is_gguf(small)
     (tmp_path / "other").write_bytes(b"PK\x03\x04")

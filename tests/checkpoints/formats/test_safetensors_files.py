@@ -1,6 +1,7 @@
 """What the library of safetensors writes is read, part by part, and the reverse."""
 
 import json
+import time
 
 import ml_dtypes
 import numpy as np
@@ -127,6 +128,19 @@ def test_damage_is_named(tmp_path, damage, message):
         files.open_safetensors(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_name_that_comes_twice_among_many_is_found_at_once(tmp_path):
+    """Counting every name took a minute."""
+    entry = b'{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    entries = b",".join(b'"t%d":%s' % (n, entry) for n in range(100_000))
+    header = b"{" + entries + b',"t99999":' + entry + b"}"
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    start = time.perf_counter()
+    with pytest.raises(UserError, match=r"its header has 't99999' twice"):
+        files.open_safetensors(path)
+    assert time.perf_counter() - start < 20
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tlm_jax import models, trees
+from tlm_jax.checkpoints.families import stored_names
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray, gathered, selected, transposed
 
@@ -116,7 +117,12 @@ def tensors(family: Family, config: models.ModelConfig) -> list[Tensor]:
 
 
 def import_tensors(
-    family: Family, config: models.ModelConfig, arrays: Arrays, where: str
+    family: Family,
+    config: models.ModelConfig,
+    arrays: Arrays,
+    where: str,
+    *,
+    quantised_by: str | None = None,
 ) -> dict[str, LazyArray]:
     """Returns our unrolled parameters as views of theirs.
 
@@ -125,19 +131,25 @@ def import_tensors(
       config: the model, as read from their configuration.
       arrays: their tensors by name.
       where: for messages.
+      quantised_by: what the model says of its weights having been packed into fewer bits.
 
     Raises:
-      UserError: a tensor is missing, not expected, of another shape, or of whole numbers; the first
-        one is named.
+      UserError: a tensor is missing, not expected, of another shape, or packed; the first one is
+        named.
     """
     _check_layers(config, arrays, where)
-    arrays = with_prefix(family, config, arrays)
     shapes = _shapes(config)
     table = tensors(family, config)
+    expected = {entry.theirs for entry in table}
+    embedding = next(t.theirs for t in table if t.ours[0].endswith("token_embedder/embedding"))
+    arrays = stored_names.unwrapped(arrays, expected, family.prefix, where)
+    arrays = with_prefix(family, config, arrays)
+    stored_names.refuse_packed(arrays, expected, quantised_by, where)
+    others = [name for name in family.duplicates if name not in expected]
+    arrays = stored_names.with_embedding(arrays, embedding, others, where)
     ours: dict[str, LazyArray] = {}
     for tensor in table:
         if tensor.theirs not in arrays:
-            expected = {entry.theirs for entry in table}
             close = nearest(tensor.theirs, arrays.keys() - expected)
             raise UserError(
                 f"{where}: tensor {tensor.theirs!r} {_their_shape(tensor, shapes)} is missing, "
@@ -149,13 +161,8 @@ def import_tensors(
                 f"{where}: tensor {tensor.theirs!r} has shape {list(source.shape)}, but its "
                 f"config.json gives {_their_shape(tensor, shapes)}"
             )
-        if source.dtype.kind in "iub":
-            raise UserError(
-                f"{where}: tensor {tensor.theirs!r} is {source.dtype}; expected floating point: "
-                "get the model as it was before it was quantised"
-            )
         ours |= _separate(tensor, source)
-    _check_all_used(family, config, arrays, table, where)
+    _check_all_used(family, config, arrays, expected, embedding, where)
     return ours
 
 
@@ -198,10 +205,10 @@ def _check_all_used(
     family: Family,
     config: models.ModelConfig,
     arrays: Arrays,
-    table: Iterable[Tensor],
+    expected: Collection[str],
+    embedding: str,
     where: str,
 ) -> None:
-    expected = {tensor.theirs for tensor in table}
     for name in arrays:
         if name in expected or name in family.duplicates:
             continue
@@ -210,17 +217,12 @@ def _check_all_used(
                 f"{where}: tensor {name!r} {list(arrays[name].shape)} is not expected in a "
                 f"{family.architecture} of this config.json.{nearest(name, expected)}"
             )
-    if "lm_head.weight" in arrays and "lm_head.weight" not in expected and config.tie_embeddings:
-        embedding = next(t.theirs for t in table if t.ours[0].endswith("token_embedder/embedding"))
-        _check_duplicate(arrays["lm_head.weight"], arrays[embedding], where)
-
-
-def _check_duplicate(logits: LazyArray, embedding: LazyArray, where: str) -> None:
-    """Refuses weights that config.json calls tied and that are not; a few rows tell."""
-    rows = slice(0, min(256, *(array.shape[0] for array in (logits, embedding))))
-    if logits.shape != embedding.shape or not np.array_equal(logits[rows], embedding[rows]):
+    logits = family.duplicates[0]
+    repeated = config.tie_embeddings and logits in arrays and logits not in expected
+    # A few rows tell weights that config.json calls tied and that are not.
+    if repeated and not stored_names.equal_rows(arrays[logits], arrays[embedding]):
         raise UserError(
-            f"{where}: config.json says tie_word_embeddings, but lm_head.weight differs from the "
+            f"{where}: config.json says tie_word_embeddings, but {logits} differs from the "
             'token embedding; correct config.json to "tie_word_embeddings": false'
         )
 

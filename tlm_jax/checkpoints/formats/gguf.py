@@ -137,6 +137,11 @@ def _config(
         # Files may name a padding token that the model has no row for.
         if type(token) is int and 0 <= token < vocab_size:
             config[f"{role.replace('padding', 'pad')}_token_id"] = token
+    # A chat model's turns end otherwise than its texts.
+    ends = [config.get("eos_token_id"), metadata.get("tokenizer.ggml.eot_token_id")]
+    known = [end for end in dict.fromkeys(ends) if type(end) is int and 0 <= end < vocab_size]
+    if len(known) > 1:
+        config["eos_token_id"] = known
     return config
 
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import functools
 import math
 import struct
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import Index, LazyArray, Stored
 
+_T = TypeVar("_T")
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _SCALARS = {
@@ -71,21 +73,22 @@ def open_gguf_file(path: Path) -> GgufFile:
     """Reads the header of a file; tensors are read later.
 
     Raises:
-      UserError: it is no GGUF file, is cut short, or has a tensor of an unknown type.
+      UserError: it is no GGUF file, is cut short, names something twice, or has a tensor of an
+        unknown type.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         header = _Header(file, path, size)
         num_tensors, num_entries = header.start()
-        metadata = dict(header.entry() for _ in range(num_entries))
-        tensors = [header.tensor() for _ in range(num_tensors)]
+        metadata = header.distinct((header.entry() for _ in range(num_entries)), "entry")
+        tensors = header.distinct((header.tensor() for _ in range(num_tensors)), "tensor")
         end = file.tell()
     alignment = metadata.get("general.alignment", _ALIGNMENT_BYTES)
     if type(alignment) is not int or alignment < 1:
         raise UserError(f"{path} is damaged: general.alignment is {alignment!r}; get it again")
     start = -(-end // alignment) * alignment
     arrays: dict[str, LazyArray] = {}
-    for name, shape, type_number, offset in tensors:
+    for name, (shape, type_number, offset) in tensors.items():
         encoding = _encoding(type_number, name, path)
         arrays[name] = _lazy(path, size, name, shape, encoding, start + offset)
     return GgufFile(metadata, arrays)
@@ -113,14 +116,23 @@ class _Header:
         """Returns name and value of a metadata entry."""
         return self._string(), self._value(self._scalar("I"))
 
-    def tensor(self) -> tuple[str, tuple[int, ...], int, int]:
-        """Returns name, shape, number of the type, and offset of a tensor."""
+    def distinct(self, pairs: Iterable[tuple[str, _T]], what: str) -> dict[str, _T]:
+        """Returns pairs of name and content by name, and refuses a name that comes twice."""
+        found: dict[str, _T] = {}
+        for name, content in pairs:
+            if name in found:
+                raise self._damaged(f"its header has the {what} {name!r} twice")
+            found[name] = content
+        return found
+
+    def tensor(self) -> tuple[str, tuple[tuple[int, ...], int, int]]:
+        """Returns name, and shape, number of the type and offset of a tensor."""
         name = self._string()
         dimensions = self._scalar("I")
         if dimensions > _MAX_DIMENSIONS:
             raise self._damaged(f"tensor {name!r} would have {dimensions} dimensions")
         shape = tuple(self._scalar("Q") for _ in range(dimensions))
-        return name, shape[::-1], self._scalar("I"), self._scalar("Q")
+        return name, (shape[::-1], self._scalar("I"), self._scalar("Q"))
 
     def _value(self, kind: int) -> Any:
         if kind in _SCALARS:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from tlm_jax import git_lfs
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import Index, LazyArray, Stored
 
@@ -30,10 +32,14 @@ _DTYPES = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
     "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
     "I64": np.dtype(np.int64),
     "I32": np.dtype(np.int32),
     "I16": np.dtype(np.int16),
     "I8": np.dtype(np.int8),
+    "U64": np.dtype(np.uint64),
+    "U32": np.dtype(np.uint32),
+    "U16": np.dtype(np.uint16),
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
@@ -181,7 +187,10 @@ def _reserve(descriptor: int, start: int, size: int) -> None:
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     size = path.stat().st_size
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        start = file.read(git_lfs.START_BYTES)
+        git_lfs.refuse_pointer(start, str(path))
+        length = int.from_bytes(start[:8], "little")
+        file.seek(8)
         if not 2 <= length <= _MAX_HEADER_BYTES:
             raise UserError(
                 f"{path} is no safetensors file: its header would have {length:,} bytes"
@@ -209,8 +218,8 @@ class _Repeated(Exception):
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Repeated(next(name for name in names if names.count(name) > 1))
+        counts = Counter(name for name, _ in pairs)
+        raise _Repeated(next(name for name, count in counts.items() if count > 1))
     return result
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import gzip
 import itertools
 import math
 import re
@@ -22,6 +21,7 @@ from typing import Any
 
 from tlm_jax.data.teacher_imports import restricted_pickle
 from tlm_jax.data.teacher_imports.captured import Captured, Piece, Step, Unusable, piece_of
+from tlm_jax.data.text_lines import open_text
 from tlm_jax.errors import UserError
 
 ROUNDING = 5e-5
@@ -189,8 +189,7 @@ class _Lines:
 
     def _read(self) -> Iterator[str]:
         try:
-            opener = gzip.open if self._path.suffix == ".gz" else open
-            with opener(self._path, "rt", encoding="utf-8", newline="\n") as file:
+            with open_text(self._path, newline="\n") as file:
                 for line in file:
                     yield line.removesuffix("\n")
         except (OSError, EOFError, UnicodeDecodeError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tlm_jax import git_lfs
 from tlm_jax.errors import UserError, nearest, system_reason
 from tlm_jax.home import expanded
 
@@ -110,12 +111,14 @@ def vocabulary_file(path: str) -> Path:
 def read_vocabulary_file(path: str) -> bytes:
     """Returns the contents of `vocabulary_file(path)`, or UserError where it cannot be read."""
     try:
-        return vocabulary_file(path).read_bytes()
+        content = vocabulary_file(path).read_bytes()
     except OSError as error:
         raise UserError(
             f"cannot read the vocabulary file {path!r}: {system_reason(error)}; give the path of a "
             "SentencePiece '.model' or a Hugging Face 'tokenizer.json'."
         ) from error
+    git_lfs.refuse_pointer(content, path)
+    return content
 
 
 def digest(*parts: bytes) -> str:
