@@ -56,6 +56,66 @@ def test_json_and_loop_controls_are_there():
     assert len(year) == 4
 
 
+def test_what_is_marked_as_generated_is_written():
+    """Templates of models that can be trained on conversations mark what the assistant writes."""
+    template = (
+        "{% set who = 'a' %}{% for m in messages %}{% if m['role'] == 'assistant' %}\n"
+        "{% generation %}{% set who = 'b' %}{{ who + m['content'] }}{% endgeneration %}\n"
+        "{% else %}{{ who + m['content'] }}{% endif %}{% endfor %}"
+    )
+    messages = [{"role": role, "content": role[0]} for role in ("user", "assistant", "user")]
+    assert render_chat(messages, template) == "aubaau"
+    with pytest.raises(UserError, match=r"the chat template is damaged: line 1: "):
+        render_chat(messages, "{% generation %}")
+
+
+@pytest.mark.parametrize(
+    ("case", "file", "expected"),
+    [
+        (
+            "31-template-generation/model",
+            "31-template-generation/prompts.jsonl",
+            "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        ("39-template-features/break", None, None),
+        ("39-template-features/jinja-file", None, None),
+        ("39-template-features/namespace-macro", None, None),
+        ("39-template-features/strftime", None, None),
+        ("39-template-features/tojson", None, None),
+        ("36-tokenizer-config/template-list", None, None),
+    ],
+)
+def test_published_templates_are_written(shared_dir, case, file, expected):
+    cases = shared_dir / "cases"
+    messages = [{"role": "user", "content": "2+2?"}]
+    if file is not None:
+        messages = json.loads((cases / file).read_text())["messages"]
+    text = render_chat(messages, read_chat_template(cases / case), add_generation_prompt=True)
+    assert "2+2?" in text
+    assert expected in (None, text)
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("39-template-features/alternate", r"refuses these messages: roles must alternate"),
+        ("39-template-features/index-error", r"^the chat template \w+"),
+        ("39-template-features/zero-division", r"fails on these messages: "),
+        ("36-tokenizer-config/trailing-comma", r"trailing-comma/tokenizer_config.json is not JSON"),
+        ("36-tokenizer-config/bom", r"bom/tokenizer_config.json is not JSON"),
+        ("36-tokenizer-config/array", r"array/tokenizer_config.json is not a JSON object"),
+        ("36-tokenizer-config/template-list-no-default", r"template-list-no-default has no chat"),
+    ],
+)
+def test_published_templates_are_refused_in_one_line(shared_dir, case, message):
+    cases = shared_dir / "cases"
+    messages = json.loads((cases / "39-template-features/two-users.jsonl").read_text())["messages"]
+    messages = messages[:1] if "zero" in case else messages
+    with pytest.raises(UserError, match=message) as error:
+        render_chat(messages, read_chat_template(cases / case))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [

@@ -5,12 +5,14 @@ import json
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlm_jax.data import tasks
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.sources import ListSource, RecordSource
+from tlm_jax.data.vocabularies import HuggingFaceVocabulary
 from tlm_jax.errors import UserError
 
 
@@ -222,6 +224,23 @@ def test_statistics_count_tokens_room_and_truncation():
     assert statistics.capacity["encoder"] == 56 * 4
     assert statistics.fill()["encoder"] == pytest.approx(25 / 28)
     assert statistics.truncated == {"inputs": 8 * 4, "targets": 0}
+
+
+def test_statistics_count_examples_with_what_no_token_stands_for(tmp_path):
+    words = {"<pad>": 0, "</s>": 1, "<unk>": 2, "a": 3, "t": 4}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    texts = ["a", "{ and {", "a {", "a a"]
+    records = [{"id": str(i), "inputs": text, "targets": "t"} for i, text in enumerate(texts)]
+    tasks.register_task("pipe_unknown", ListSource({"train": records}))
+    vocabulary = HuggingFaceVocabulary(str(tmp_path / "tokenizer.json"))
+    try:
+        with make("pipe_unknown", pack=False, batch_size=4, vocabulary=vocabulary) as pipeline:
+            take(pipeline, 1)
+    finally:
+        tasks.unregister("pipe_unknown")
+    assert pipeline.statistics.unknown == {"inputs": 2, "targets": 0}
 
 
 def test_packed_examples_that_are_not_handed_out_yet_do_not_count_as_truncated():

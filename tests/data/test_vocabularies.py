@@ -225,3 +225,7 @@ def test_a_vocabulary_larger_than_the_embedding_names_both_numbers():
     message = r"vocabulary has 259 ids but .* only 256 rows; set vocab_size to at least 259 .*384"
     with pytest.raises(UserError, match=message):
         check_vocabulary_fits(ByteVocabulary(), 256)
+    # A model that is there already cannot be given rows by a setting.
+    message = r"tokenizer is of another model, or has had tokens added since; set VOCABULARY to"
+    with pytest.raises(UserError, match=message):
+        check_vocabulary_fits(ByteVocabulary(), 256, "VOCABULARY")

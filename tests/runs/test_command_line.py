@@ -58,6 +58,11 @@ def test_command_line_may_name_what_files_import(load):
 FAULTY = {
     "--gin.TRAIN_STEP=5": "--gin.TRAIN_STEP is set but nothing uses it. Did you mean 'TRAIN_",
     "--gin.DATA_DIR=data": "a string keeps its quotes: --gin.DATA_DIR='\"data\"'",
+    '--gin.MODEL_DIR="C:\\Users\\new"': "written twice: --gin.MODEL_DIR='\"C:\\\\Users\\\\new\"'",
+    "--gin.EVAL_TASKS=[a_b]": "keep their quotes: --gin.EVAL_TASKS='[\"a_b\"]'",
+    "--gin.TASK_FEATURE_LENGTHS={inputs: 5}": "--gin.TASK_FEATURE_LENGTHS='{\"inputs\": 5}'",
+    "--gin.BATCH_SIZE=true": "'true' is no Python value; write --gin.BATCH_SIZE=True",
+    "--gin.EVAL_TASKS=[a": "is no Python value; texts are in quotes, lists in [], and a dict",
     "--gin.BATCH_SIZE=": "--gin.BATCH_SIZE=: '' is no Python value",
     "--gin.BATCH_SIZE='8'": "RunConfig.batch_size is '8' (str), expected int",
     "--gin.BATCH_SIZE=0": "RunConfig.batch_size is 0, expected at least 1",

@@ -275,6 +275,13 @@ def test_caches_that_the_loss_cannot_use_are_refused(tiny_run, tmp_path):
         run_training(run("draws", divergence="reverse_kl"), "")
 
 
+def test_a_teachers_padding_rows_beyond_the_students_are_left_out(tiny_run, teachers, capsys):
+    narrower = dataclasses.replace(STUDENT, vocab_size=260)
+    teacher, objective = LiveTeacher(teachers["same"]), DistillationObjective()
+    run_training(tiny_run(loss=objective, teacher=teacher, model=narrower, train_steps=1), "")
+    assert "264 entries for tokens, cut to 260" in capsys.readouterr().out
+
+
 def test_impossible_teachers_are_refused_in_one_line(tiny_run, teachers):
     live, objective = LiveTeacher(teachers["pieces"], vocabulary=PIECES), DistillationObjective()
     with pytest.raises(UserError, match="needs both a teacher and its objective"):
@@ -288,7 +295,7 @@ def test_impossible_teachers_are_refused_in_one_line(tiny_run, teachers):
         run_training(tiny_run(loss=objective, teacher=live, on_policy=OnPolicy()), "")
     wider = dataclasses.replace(STUDENT, vocab_size=300)
     same = LiveTeacher(teachers["same"])
-    with pytest.raises(UserError, match="gives 264 logits and the student 300"):
+    with pytest.raises(UserError, match=r"264 logits and the student 300.* VOCAB_SIZE to 264"):
         run_training(tiny_run(loss=objective, teacher=same, model=wider), "")
     with pytest.raises(UserError, match="needs a teacher that scores what the student samples"):
         tiny_run(loss=objective, on_policy=OnPolicy())

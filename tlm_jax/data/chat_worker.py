@@ -9,10 +9,13 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import jinja2
 import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
 import jinja2.sandbox
 
 from tlm_jax.limited_process import serve
@@ -53,10 +56,27 @@ def _line(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
+class _Generation(jinja2.ext.Extension):
+    """Reads `{% generation %}`, which marks for training what the assistant writes, as a block.
+
+    As in transformers, names that are set within it are not known behind it.
+    """
+
+    tags = {"generation"}  # noqa: RUF012 (as the class above declares it)
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_written"), [], [], body).set_lineno(line)
+
+    def _written(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
 @functools.lru_cache(maxsize=16)
 def _compiled(source: str) -> Any:
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _Generation]
     )
     environment.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
     environment.globals["raise_exception"] = _raise

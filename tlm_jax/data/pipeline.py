@@ -230,6 +230,11 @@ class Pipeline:
             counts.capacity[axis] = counts.capacity.get(axis, 0) + room
         for name, count in source.truncated.items():
             counts.truncated[name] = counts.truncated.get(name, 0) + count
+        unknown = self.vocabulary.unk_id
+        for name in self.config.feature_lengths if unknown is not None else ():
+            tokens = source.prepared.examples.features[name]
+            owners = np.repeat(np.arange(len(tokens)), tokens.lengths)[tokens.values == unknown]
+            counts.unknown[name] = counts.unknown.get(name, 0) + len(np.unique(owners))
 
     def _order_key(self) -> dict[str, Any]:
         """Returns, for JSON, everything that decides which example stands where."""

@@ -17,6 +17,7 @@ class PipelineStatistics:
       capacity: positions, real or padding, by axis.
       truncated: those of them that lost tokens, by feature; a live teacher's features of another
         vocabulary are apart, `teacher/inputs` and `teacher/targets`.
+      unknown: those of them with text that the vocabulary cannot express, by feature.
     """
 
     batches: int = 0
@@ -25,6 +26,7 @@ class PipelineStatistics:
     tokens: dict[str, int] = dataclasses.field(default_factory=dict)
     capacity: dict[str, int] = dataclasses.field(default_factory=dict)
     truncated: dict[str, int] = dataclasses.field(default_factory=dict)
+    unknown: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def fill(self) -> dict[str, float]:
         """Returns the share of positions that hold real tokens, by axis."""

@@ -97,7 +97,7 @@ def open_model(
         jax.local_devices() if devices is None else devices,
     )
     vocabulary, directory, read_template = _tokenizer(arguments, source)
-    check_vocabulary_fits(vocabulary, config.vocab_size)
+    check_vocabulary_fits(vocabulary, config.vocab_size, "tokenizer")
     window = _window(arguments, source, directory)
     return OpenedModel(
         source,

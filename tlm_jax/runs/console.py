@@ -61,7 +61,7 @@ def say_truncation(
     feature_lengths: Mapping[str, int],
     teacher: TeacherTokens | None = None,
 ) -> None:
-    """Says how many examples lost tokens, if any did.
+    """Says how many examples lost tokens, or text that no token stands for, if any did.
 
     Args:
       counts: of the pipeline.
@@ -83,6 +83,14 @@ def say_truncation(
             say(
                 f"note: {share} were cut to {feature_lengths[name]} {name} tokens; raise "
                 "TASK_FEATURE_LENGTHS to keep them whole"
+            )
+    for name, count in counts.unknown.items():
+        if count:
+            share = count / max(counts.examples, 1)
+            say(
+                f"note: {count:,} examples ({share:.1%}) have {name} that the vocabulary cannot "
+                "express (its <unk>; T5's has no braces and backslashes): what stood there is "
+                "lost; another VOCABULARY keeps it"
             )
 
 

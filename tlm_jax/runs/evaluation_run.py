@@ -95,7 +95,7 @@ def _evaluate(
     try:
         eval_sets = _open_sets(config, data, _vocabulary(config, tokenizer), known)
         for eval_set in eval_sets:
-            check_vocabulary_fits(eval_set.vocabulary, source.config.vocab_size)
+            check_vocabulary_fits(eval_set.vocabulary, source.config.vocab_size, "VOCABULARY")
             if config.data.vocabulary is None:
                 tokenizer.check(eval_set.vocabulary, "set VOCABULARY to the one of its training")
         load = functools.cache(lambda: _load(name, source, config))  # if anything is missing

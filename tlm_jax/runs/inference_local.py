@@ -54,7 +54,7 @@ class LocalBackend(Backend):
             config.prompts.mixture_or_task_name,
             config.prompts.modules,
         )
-        check_vocabulary_fits(self._vocabulary, self._model.vocab_size)
+        check_vocabulary_fits(self._vocabulary, self._model.vocab_size, "VOCABULARY")
         self._encoder = PromptEncoder(
             self._vocabulary,
             self._files,

@@ -30,6 +30,7 @@ def model_of(
     remat_policy: str = "none",
     scan_layers: bool = True,
     dropout_rate: float = 0.0,
+    vocab_size: int | None = None,
 ) -> ModelConfig:
     """Returns the model that a checkpoint of any format is of, for `MODEL` in a gin file.
 
@@ -39,9 +40,12 @@ def model_of(
       remat_policy: see `TransformerConfig`.
       scan_layers: whether layers are stacked.
       dropout_rate: when training.
+      vocab_size: rows for tokens, if others than the checkpoint's (with RESIZE_VOCABULARY).
     """
+    config = open_pretrained(path).config
     return with_run_choices(
-        open_pretrained(path).config,
+        config,
+        vocab_size=config.vocab_size if vocab_size is None else vocab_size,
         dtype=dtype,
         remat_policy=remat_policy,
         scan_layers=scan_layers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -175,13 +176,13 @@ class _LiveTeacher(RunTeacher):
         if vocabulary is None:
             vocabulary = student
             self._files.check(student, "set TEACHER_VOCABULARY to the one of its training")
-        check_vocabulary_fits(vocabulary, config.vocab_size)
+        check_vocabulary_fits(vocabulary, config.vocab_size, "TEACHER_VOCABULARY")
         self._student_ids: np.ndarray | None = None
         same = vocabulary.fingerprint == student.fingerprint
         assert isinstance(run.loss, DistillationObjective)
         check_live(settings, run.loss.distillation, run.feature_lengths, same_vocabulary=same)
         if same:
-            self._check_same_size(run)
+            self._as_the_students(run)
         else:
             self._read_otherwise(run, vocabulary, student)
 
@@ -207,7 +208,9 @@ class _LiveTeacher(RunTeacher):
         assert self.live is not None
         abstract = self.abstract(mesh)
         config = self.live.config
-        params = load_params(self._source, config, abstract.params, announce=console.say)
+        params = load_params(
+            self._source, config, abstract.params, resize_vocabulary=True, announce=console.say
+        )
         if abstract.student_ids is None:
             return LiveArrays(params)
         return LiveArrays(params, jax.device_put(self._student_ids, abstract.student_ids.sharding))
@@ -231,14 +234,18 @@ class _LiveTeacher(RunTeacher):
             return self._files.vocabulary("TEACHER_VOCABULARY")
         return None
 
-    def _check_same_size(self, run: RunConfig) -> None:
+    def _as_the_students(self, run: RunConfig) -> None:
+        """Leaves out rows that the teacher has beyond the student's: padding of one tokenizer."""
         assert self.live is not None
         theirs, ours = self.live.config.vocab_size, run.model.vocab_size
-        if theirs != ours:
+        if theirs > ours:
+            config = dataclasses.replace(self.live.config, vocab_size=ours)
+            self.live = dataclasses.replace(self.live, config=config)
+        if theirs < ours:
             raise UserError(
                 f"the teacher {self._settings.path} gives {theirs} logits and the student {ours}, "
-                "of one tokenizer: set the student's vocab_size to the teacher's number (rows "
-                "beyond the tokenizer's tokens are padding)"
+                "of one tokenizer (rows beyond its tokens are padding): set VOCAB_SIZE to "
+                f"{theirs}, with RESIZE_VOCABULARY=True where the student is a checkpoint"
             )
 
     def _read_otherwise(self, run: RunConfig, vocabulary: Vocabulary, student: Vocabulary) -> None:

@@ -52,7 +52,7 @@ def run_scoring(config: ScoreConfig) -> None:
             config.solutions.mixture_or_task_name,
             config.solutions.modules,
         )
-        check_vocabulary_fits(vocabulary, model.vocab_size)
+        check_vocabulary_fits(vocabulary, model.vocab_size, "VOCABULARY")
         every = load_solutions(config.solutions, config.prompts, vocabulary)
         wanted, counts = _wanted(every, config)
         encoder = SolutionEncoder(source, vocabulary, files, config)

@@ -59,6 +59,7 @@ class MetricsHook(Hook):
         self._writer, self._progress, self._throughput = writer, progress, throughput
         self._period_steps = period_steps
         self._on_non_finite = on_non_finite
+        self._told_no_targets = False
         self._step_flops = step_flops
         self._host_count = host_count
         self._in_flight = InFlight()
@@ -104,6 +105,8 @@ class MetricsHook(Hook):
                 model_flops=self._step_flops,
                 wait_seconds=dispatched.wait_seconds,
             )
+        if not float(metrics.sums["loss"].weight):
+            self._report_no_targets(step, dispatched.example_ids)
         if bool(metrics.finite):
             scalars = {k: v for k, v in metrics.scalars.items() if k != "tokens"}
             self._accumulator.add(metrics.sums, scalars)
@@ -119,6 +122,18 @@ class MetricsHook(Hook):
         self._throughput.reset()
         self._writer.write(step, "train", values)
         self._progress.report(step, values)
+
+    def _report_no_targets(self, step: int, example_ids: Sequence[Sequence[str]]) -> None:
+        """Says, the first time, why the loss of a step is nan."""
+        if self._told_no_targets:
+            return
+        self._told_no_targets = True
+        ids = [example_id for row in example_ids for example_id in row]
+        self._progress.line(
+            f"note: step {step} has no loss (nan), and nothing to learn from: no target token of "
+            "its examples has weight: they have none, TASK_FEATURE_LENGTHS leaves none, or no "
+            f"row of a teacher; examples: {', '.join(ids)}"
+        )
 
     def _report_non_finite(
         self, step: int, metrics: StepMetrics, example_ids: Sequence[Sequence[str]]

@@ -201,3 +201,26 @@ def test_plain_pickles_are_read_and_damaged_ones_told(tmp_path):
             restricted_pickle.load(path)
     with pytest.raises(UserError, match="cannot be read: No such file"):
         restricted_pickle.load(tmp_path / "missing.pkl")
+
+
+def _shared_tuples(depth):
+    """A key of tuples, each twice the one before: 2^depth are hashed, of a few bytes a level."""
+    levels = b"".join(b"h%ch%c\x86q%c0" % (n, n, n + 1) for n in range(depth))
+    return b"\x80\x02)q\x000" + levels + b"}h%cNs." % depth
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _shared_tuples(60),
+        # Puts a text at place 2^27 of the memo: an array of as many pointers.
+        b"\x80\x02X\x01\x00\x00\x00ar" + (1 << 27).to_bytes(4, "little") + b".",
+    ],
+    ids=["shared_tuples", "long_binput"],
+)
+def test_pickles_that_take_for_ever_or_all_memory_are_refused(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(restricted_pickle, "_LEAST_SECONDS", 1.0)
+    path = tmp_path / "a.pkl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a.pkl (takes more time or memory|asks for more memory)"):
+        restricted_pickle.load(path)

@@ -53,11 +53,31 @@ def _vocabulary_in(directory: Path) -> Vocabulary:
     )
 
 
-def check_vocabulary_fits(vocabulary: Vocabulary, num_embeddings: int) -> None:
-    """Raises UserError where the embedding has fewer rows than the vocabulary has ids."""
-    if vocabulary.size > num_embeddings:
-        raise UserError(
-            f"the vocabulary has {vocabulary.size} ids but the model's embedding only "
-            f"{num_embeddings} rows; set vocab_size to at least {vocabulary.size} "
-            f"(a multiple of 128, {-(-vocabulary.size // 128) * 128}, shards evenly)."
-        )
+def check_vocabulary_fits(
+    vocabulary: Vocabulary, num_embeddings: int, setting: str | None = None
+) -> None:
+    """Checks that the embedding has a row for each of the vocabulary's ids.
+
+    Args:
+      vocabulary: whose ids are looked up.
+      num_embeddings: rows of the embedding.
+      setting: that names the vocabulary of a model which is there already; None where the model
+        is made, and can have more rows.
+
+    Raises:
+      UserError: it has fewer.
+    """
+    if vocabulary.size <= num_embeddings:
+        return
+    remedy = (
+        f"set vocab_size to at least {vocabulary.size} (a multiple of 128, "
+        f"{-(-vocabulary.size // 128) * 128}, shards evenly); a model that is there already gets "
+        "the rows by RESIZE_VOCABULARY=True"
+        if setting is None
+        else "the tokenizer is of another model, or has had tokens added since; set "
+        f"{setting} to the one of the model's training"
+    )
+    raise UserError(
+        f"the vocabulary has {vocabulary.size} ids but the model's embedding only "
+        f"{num_embeddings} rows; {remedy}."
+    )
