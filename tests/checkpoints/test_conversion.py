@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false
 """Models keep every bit on their way through the formats, and failures leave nothing behind."""
 
 import dataclasses

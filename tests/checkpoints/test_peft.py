@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """Adapters made by PEFT do here what they do there, and ours do there what they do here."""
 
 import dataclasses
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_models import decoder_only
+from tiny_models import decoder_only  # pyright: ignore[reportMissingImports]
 
 from tlm_jax import models, trees
 from tlm_jax.checkpoints import families, peft, peft_config

@@ -1,9 +1,10 @@
+# pyright: reportOptionalSubscript=false
 """A student that leaves says which tokens begin and end its texts, and a model's own are read."""
 
 import json
 
 import pytest
-from tiny_models import decoder_only, encoder_decoder
+from tiny_models import decoder_only, encoder_decoder  # pyright: ignore[reportMissingImports]
 
 from tlm_jax.checkpoints.conversion import convert
 from tlm_jax.checkpoints.formats import native
@@ -50,7 +51,7 @@ def test_a_decoder_trained_from_scratch_names_its_tokens(student, tmp_path):
     directory = student(decoder_only(512), vocabulary=trained_vocabulary_text(PIECES))
     notes, config, generation = _exported(directory, tmp_path)
     assert notes == ()
-    assert config["model_type"] == "llama"
+    assert config["model_type"] == "llama"  # pyright: ignore[reportOptionalSubscript]
     assert [config[name] for name in NAMES[:3]] == [0, 1, 0]
     assert generation == {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
     assert end_ids(open_pretrained(tmp_path / "hf")) == (1,)
@@ -59,8 +60,8 @@ def test_a_decoder_trained_from_scratch_names_its_tokens(student, tmp_path):
 def test_an_encoder_decoder_trained_from_scratch_names_its_tokens(student, tmp_path):
     trained = json.dumps({"fingerprint": "f", "size": 9, "bos_id": 5, "eos_id": 6, "pad_id": None})
     _, config, generation = _exported(student(encoder_decoder(40), vocabulary=trained), tmp_path)
-    assert config["decoder_start_token_id"] == 5
-    assert config["eos_token_id"] == 6
+    assert config["decoder_start_token_id"] == 5  # pyright: ignore[reportOptionalSubscript]
+    assert config["eos_token_id"] == 6  # pyright: ignore[reportOptionalSubscript]
     assert generation == {"decoder_start_token_id": 5, "eos_token_id": 6}
 
 

@@ -1,3 +1,4 @@
+# pyright: reportPossiblyUnboundVariable=false
 """Batches are the same on any number of hosts, and stopping loses and repeats nothing."""
 
 import collections
@@ -192,7 +193,7 @@ def test_restoring_another_order_names_the_difference():
         ({"feature_lengths": {"inputs": 24, "targets": 10}}, "feature lengths was"),
     ):
         with (
-            make("pipe_small", **options) as other,
+            make("pipe_small", **options) as other,  # pyright: ignore[reportArgumentType]
             pytest.raises(UserError, match=f"data at step 2: {message}"),
         ):
             other.restore(state)

@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false
 """Vocabularies give SeqIO's ids without SeqIO, and know their special tokens."""
 
 import json

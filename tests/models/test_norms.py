@@ -27,7 +27,7 @@ def _normalised(x, *, centred):
 
 def _ours(spec, x, **params):
     found = Norm(spec, "bfloat16").apply({"params": params}, jnp.asarray(x))
-    assert found.dtype == jnp.bfloat16
+    assert found.dtype == jnp.bfloat16  # pyright: ignore[reportAttributeAccessIssue]
     return np.asarray(found)
 
 

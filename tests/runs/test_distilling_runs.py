@@ -1,3 +1,5 @@
+# pyright: reportArgumentType=false
+# pyright: reportPossiblyUnboundVariable=false
 """Runs with a teacher: cached or live, of either architecture and vocabulary, on-policy or not."""
 
 import dataclasses
@@ -6,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import decoder_only, encoder_decoder
+from tiny_models import decoder_only, encoder_decoder  # pyright: ignore[reportMissingImports]
 
 from tlm_jax import cache_teacher
 from tlm_jax.data import tasks

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny_models import decoder_only
+from tiny_models import decoder_only  # pyright: ignore[reportMissingImports]
 
 from tlm_jax import models, trees
 from tlm_jax.checkpoints import families

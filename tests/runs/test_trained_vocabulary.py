@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false
 """A model remembers the vocabulary of its training, and is not read with another unawares."""
 
 import dataclasses
@@ -6,7 +7,7 @@ import shutil
 
 import pytest
 import tokenizers
-from tiny_models import encoder_decoder
+from tiny_models import encoder_decoder  # pyright: ignore[reportMissingImports]
 
 from tlm_jax import eval as evaluate
 from tlm_jax.checkpoints.pretrained import open_pretrained
@@ -35,7 +36,7 @@ def trained(tiny_module_run):
 
 def test_training_writes_which_vocabulary_it_was(trained):
     path = open_pretrained(trained.model_dir).companions["vocabulary.json"]
-    assert json.loads(path.read_text()) == {
+    assert json.loads(path.read_text()) == {  # pyright: ignore[reportAttributeAccessIssue]
         "fingerprint": ByteVocabulary().fingerprint,
         "size": ByteVocabulary().size,
         "bos_id": None,

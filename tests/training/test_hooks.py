@@ -31,7 +31,7 @@ def test_a_batch_without_targets_is_told_once_with_its_examples():
         step_flops=1.0,
     )
     for number, weight in ((1, 2.0), (2, 0.0), (3, 0.0)):
-        hook.after_step(_step(number, weight))
+        hook.after_step(_step(number, weight))  # pyright: ignore[reportArgumentType]
     assert [bool(np.isnan(values["loss"])) for values in written] == [False, True, True]
     assert len(said) == 1
     assert said[0].startswith("note: step 2 has no loss (nan), and nothing to learn from: no")

@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false
 """Every family reads both forms of config.json, and its tensors become ours and theirs again."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# pyright: reportPossiblyUnboundVariable=false
 """GGUF files that the gguf package wrote are read part by part, or refused with what is wrong."""
 
 import struct

@@ -1,3 +1,7 @@
+# pyright: reportGeneralTypeIssues=false
+# pyright: reportAttributeAccessIssue=false
+# pyright: reportPossiblyUnboundVariable=false
+# pyright: reportArgumentType=false
 """The official Codex dumps: tokens that clash with their own delimiters, traps, hostile pickles."""
 
 import collections
@@ -44,7 +48,7 @@ def test_reads_tokens_that_look_like_delimiters(tmp_path):
     assert found.text == "2<<2>> |||'\nThe answer is 2"
     assert found.steps is not None
     assert [step.piece.decode() for step in found.steps] == [*ADDING, LINE, LINE]
-    kept = codex.content_steps(found.steps)
+    kept = codex.content_steps(found.steps)  # pyright: ignore[reportArgumentType]
     assert within_text(kept, found.text) == kept
     # The written token stands twice in the dump and once among the candidates.
     assert [piece for piece, _ in kept[0].alternatives] == [b"2", b"x>> "]
@@ -141,7 +145,7 @@ def test_pickles(tmp_path):
         ("codex-0-0", "A?", "1,000", "2", True),
         ("codex-0-1", "A?", "1,000", "2", False),
     ]
-    (kept,) = codex.content_steps(found[0].steps)
+    (kept,) = codex.content_steps(found[0].steps)  # pyright: ignore[reportArgumentType]
     assert kept.piece == b"2"
     assert [piece for piece, _ in kept.alternatives] == [b"2", b"3"]
 
@@ -184,7 +188,7 @@ def test_hostile_pickles_are_refused_unrun(tmp_path):
     # Numbers of extensions and persistent ids lead to the same door.
     path.write_bytes(b"\x80\x02X\x01\x00\x00\x00aQ.")
     with pytest.raises(UserError, match="persistent object"):
-        restricted_pickle.load(path)
+        restricted_pickle.load(path)  # pyright: ignore[reportPossiblyUnboundVariable]
     assert not witness.exists()
 
 
