@@ -3,7 +3,9 @@
 import pytest
 
 from tlm_jax.data.records import read_json_lines, read_records
-from tlm_jax.evaluation.grading import Graded, grade, same_answer
+from tlm_jax.evaluation.grading import Graded, grade, same_answer, votes
+from tlm_jax.evaluation.outcomes import Sample, curve, majority_question
+from tlm_jax.evaluation.statistics import majority
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,17 @@ def test_published_bbh_accuracies_are_reproduced(shared_dir):
         published[task] = row["task_accuracy"]
     for task, accuracy in published.items():
         assert 100 * right[task] / count[task] == pytest.approx(float(accuracy), abs=1e-6), task
+
+
+def test_answers_that_mean_the_same_vote_together():
+    pytest.importorskip("math_verify", reason="needs the extra 'math'")
+    answers = ["0.5", "\\frac{1}{2}", "3", "3", None, "\\frac12"]
+    ballots = votes("math", answers)
+    assert ballots == ["0.5", "0.5", "3", "3", None, "0.5"]
+    assert majority(ballots) == "0.5"
+    assert votes("numeric", ["0.3333333", "0.33333334", "1"]) == ["0.3333333", "0.3333333", "1"]
+    assert votes("official_bbh_substring", ["a b", "a"]) == ["a b", "a"]
+    samples = [Sample(a or "", a, v == "0.5", vote=v) for a, v in zip(answers, ballots)]
+    question = majority_question("q", "?", "1/2", samples)
+    assert (question.answer, question.right) == ("0.5", True)
+    assert curve([question])[-1]["maj"] == 1

@@ -52,6 +52,21 @@ def extract(rule: str, text: str, options: Sequence[str] | None = None) -> str |
     return rule_by_name(rule).extract(text, options)
 
 
+def votes(rule: str, answers: Sequence[str | None]) -> list[str | None]:
+    """Returns what each answer votes for: the first of them that is the same by the rule.
+
+    One half and 0.5 are one vote's. Official rules compare text, and so do their votes.
+    """
+    if rule not in _BY_MEANING:
+        return list(answers)
+    forms: dict[str, str] = {}
+    for answer in answers:
+        if answer is not None and answer not in forms:
+            first = next((f for f in forms.values() if same_answer(rule, answer, f)), answer)
+            forms[answer] = first
+    return [None if answer is None else forms[answer] for answer in answers]
+
+
 def compare(rule: Rule, extracted: str, gold: str) -> Graded:
     """Compares what a rule found in an output with the gold answer as the rule reads it."""
     try:
@@ -63,3 +78,6 @@ def compare(rule: Rule, extracted: str, gold: str) -> Graded:
 def same_answer(rule: str, extracted: str, gold: str) -> bool:
     """Whether an extracted answer equals a gold one, by the rule's own comparison."""
     return compare(rule_by_name(rule), extracted, gold).correct
+
+
+_BY_MEANING = ("numeric", "text", "math")

@@ -25,12 +25,19 @@ class Sample:
       extracted: the answer in it, or None.
       correct: whether that is right.
       finished: whether it ended by itself rather than at the limit.
+      vote: the answer that it votes for, where another sample has the same one in another form.
     """
 
     text: str
     extracted: str | None
     correct: bool
     finished: bool = True
+    vote: str | None = None
+
+    @property
+    def ballot(self) -> str | None:
+        """What the sample votes for; None where it has no answer."""
+        return self.extracted if self.vote is None else self.vote
 
 
 @dataclass(frozen=True)
@@ -138,10 +145,10 @@ def majority_question(
     traits: Mapping[str, Trait] | None = None,
 ) -> Question:
     """Returns a question whose answer is the majority of its samples; without any, no answer."""
-    answer = statistics.majority([sample.extracted for sample in samples])
-    right = any(sample.correct for sample in samples if sample.extracted == answer)
+    answer = statistics.majority([sample.ballot for sample in samples])
+    right = any(sample.correct for sample in samples if sample.ballot == answer)
     chosen = answer if isinstance(answer, str) else None
-    wrong = Counter(s.extracted for s in samples if not s.correct and s.extracted is not None)
+    wrong = Counter(s.ballot for s in samples if not s.correct and s.ballot is not None)
     most_wrong = max(wrong.values(), default=0)
     margin = (sum(sample.correct for sample in samples) - most_wrong) / len(samples)
     return Question(
@@ -230,7 +237,7 @@ def as_lines(outcome: Outcome) -> list[dict[str, Any]]:
 
 def _maj(question: Question, k: int) -> float:
     samples = question.samples
-    return statistics.maj_at_k([s.extracted for s in samples], [s.correct for s in samples], k)
+    return statistics.maj_at_k([s.ballot for s in samples], [s.correct for s in samples], k)
 
 
 def _pass(question: Question, k: int) -> float:

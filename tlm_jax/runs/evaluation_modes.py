@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from tlm_jax.decoding.requests import Sampling
 from tlm_jax.decoding.stop_strings import StopStrings
 from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.evaluation.evaluator import Evaluator
-from tlm_jax.evaluation.grading import grade, readable
+from tlm_jax.evaluation.grading import grade, readable, votes
 from tlm_jax.evaluation.outcomes import Outcome, Question, Sample, majority_question
 from tlm_jax.evaluation.predictions import Prediction
 from tlm_jax.runs.evaluation_config import EvalConfig
@@ -81,7 +82,7 @@ def self_consistency(subject: Subject, eval_set: EvalSet, config: EvalConfig) ->
             eval_set.examples.ids[i],
             text_of(records[i]),
             str(records[i]["answer"]),
-            [_graded(records[i], *texts[i, n], config) for n in range(config.num_samples)],
+            _voting(records[i], [texts[i, n] for n in range(config.num_samples)], config),
             traits_of(records[i]),
         )
         for i in graded
@@ -168,6 +169,14 @@ def _graded(record: Example, text: str, finished: bool, config: EvalConfig) -> S
     rule = config.grading_rule or str(record["kind"])
     graded = grade(rule, text, str(record["answer"]), _options(record))
     return Sample(text, graded.extracted, graded.correct, finished)
+
+
+def _voting(record: Example, texts: Sequence[tuple[str, bool]], config: EvalConfig) -> list[Sample]:
+    """Returns the graded samples; those that mean the same vote for the same."""
+    samples = [_graded(record, *text, config) for text in texts]
+    rule = config.grading_rule or str(record["kind"])
+    ballots = votes(rule, [sample.extracted for sample in samples])
+    return [dataclasses.replace(s, vote=vote) for s, vote in zip(samples, ballots)]
 
 
 def _options(record: Example) -> list[str] | None:
