@@ -58,7 +58,7 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("lengths", [(10, 7), (5, 3), (3, 2)])
 @pytest.mark.parametrize("packed", [False, True])
 def test_encoder_decoder_equals_seqio(lengths, packed):
-    lengths = dict(zip(("inputs", "targets"), lengths))
+    lengths = {"inputs": lengths[0], "targets": lengths[1]}
     theirs = by_seqio(seqio.EncDecFeatureConverter(pack=packed), EXAMPLES, lengths)
     num_rows = len(theirs["decoder_loss_weights"])
     rows = ([0, 0] if num_rows == 1 else [0, 1]) if packed else None
@@ -70,7 +70,7 @@ def test_encoder_decoder_equals_seqio(lengths, packed):
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("targets_only", [True, False])
 def test_prefix_language_model_equals_seqio(lengths, packed, targets_only):
-    lengths = dict(zip(("inputs", "targets"), lengths))
+    lengths = {"inputs": lengths[0], "targets": lengths[1]}
     theirs = by_seqio(
         seqio.PrefixLMFeatureConverter(pack=packed, loss_on_targets_only=targets_only),
         EXAMPLES,
@@ -196,3 +196,32 @@ def test_a_missing_aligned_feature_is_named():
     converter = EncoderDecoderConverter({"inputs": 4, "targets": 2}, aligned={"teacher": 0.0})
     with pytest.raises(UserError, match="carry no feature 'teacher'"):
         converter.prepare(tokenized(EXAMPLES))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_without_bos_the_first_token_is_read_and_not_predicted(packed):
+    with_bos, without = (
+        DecoderOnlyConverter({"inputs": 5, "targets": 3}, bos_id=bos_id) for bos_id in (0, None)
+    )
+    rows = [0, 1] if packed else None
+    theirs = convert(with_bos, EXAMPLES, rows, num_rows=2)
+    ours = convert(without, EXAMPLES, rows, num_rows=2)
+    for name in ("decoder_target_tokens", "decoder_loss_weights", "decoder_causal_attention"):
+        shifted = np.pad(theirs[name][:, 1:], ((0, 0), (0, 1)))
+        np.testing.assert_array_equal(ours[name], shifted, err_msg=name)
+    assert ours["decoder_input_tokens"][0, :6].tolist() == [7, 8, 5, 1, 3, 9]
+    assert ours["decoder_input_tokens"][1, :6].tolist() == [8, 4, 9, 3, 1, 4]
+
+
+def test_rows_without_bos_are_packed_more_closely():
+    converter = DecoderOnlyConverter({"inputs": 6, "targets": 6}, bos_id=None)
+    batch = convert(converter, EXAMPLES, rows=[0, 0])
+    assert batch["decoder_input_tokens"].tolist() == [[7, 8, 5, 1, 3, 9, 8, 4, 9, 3, 1, 4]]
+    assert batch["decoder_target_tokens"].tolist() == [[8, 5, 1, 3, 9, 1, 4, 9, 3, 1, 4, 1]]
+    assert batch["decoder_loss_weights"].tolist() == [[0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1]]
+    assert batch["decoder_segment_ids"].tolist() == [[1] * 6 + [2] * 6]
+    assert batch["decoder_causal_attention"].tolist() == [[1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 0]]
+    # A single token has nothing before it, so nothing is learned of it.
+    alone = convert(converter, [{"inputs": [], "targets": [4]}])
+    assert alone["decoder_loss_weights"].sum() == 0
+    assert alone["decoder_input_tokens"][0, 0] == 4

@@ -7,6 +7,7 @@ import pytest
 
 from tlm_jax.data import tasks
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
+from tlm_jax.data.reading import task_reading
 from tlm_jax.data.sources import ListSource
 from tlm_jax.data.teacher_tokens import PREFIX, STEPS, TeacherTokens
 from tlm_jax.data.vocabularies import ByteVocabulary
@@ -38,7 +39,7 @@ def read(teacher, *, student_lengths, teacher_lengths, student="decoder_only"):
         shuffle=False,
         pack=False,
         num_epochs=1,
-        teacher_tokens=TeacherTokens(TEACHER, teacher, teacher_lengths),
+        teacher_tokens=TeacherTokens(TEACHER, teacher, teacher_lengths, task_reading(TEACHER)),
     )
     with Pipeline(config) as pipeline:
         (batch,) = pipeline

@@ -234,7 +234,7 @@ def test_warns_of_a_border_that_the_tokenizer_would_not_make():
     vocabulary = vocabulary_from_name("asset:word_problems")
     requests = [TextRequest("Q: How many? A: The answer is (", ["A", "B"])]
     with pytest.warns(UserWarning, match="2 of 2 continuations are other tokens"):
-        encoded, check = encode_decoder_only(requests, vocabulary)
+        encoded, check = encode_decoder_only(requests, vocabulary, vocabulary.bos_id)
     assert (check.pairs, check.different) == (2, 2)
     assert check.example == (requests[0].context, "A")
     assert encoded[0].context[0] == vocabulary.bos_id
@@ -244,10 +244,18 @@ def test_warns_of_a_border_that_the_tokenizer_would_not_make():
 
 def test_bytes_have_no_such_border(recwarn):
     requests = [TextRequest("The answer is (", ["A", "B)"]), TextRequest("so", [" no"])]
-    encoded, check = encode_decoder_only(requests, vocabulary_from_name("byte"))
+    encoded, check = encode_decoder_only(requests, vocabulary_from_name("byte"), None)
     assert (check.pairs, check.different, check.example) == (3, 0, None)
     assert not recwarn
     assert [len(r.continuations) for r in encoded] == [2, 1]
+
+
+def test_without_bos_only_an_empty_context_has_something_in_front():
+    vocabulary = vocabulary_from_name("byte")
+    requests = [TextRequest("so", [" no"]), TextRequest("", ["no"])]
+    (text, empty), _ = encode_decoder_only(requests, vocabulary, None)
+    assert text.context.tolist() == vocabulary.encode("so").tolist()
+    assert empty.context.tolist() == [vocabulary.bos_id]
 
 
 def test_encoder_and_decoder_have_ends_of_their_own():

@@ -25,7 +25,7 @@ def answers(opened):
 
 
 def encoder_of(model):
-    return TextEncoder(model.vocabulary, encoder_decoder=model.encoder_decoder)
+    return TextEncoder(model.vocabulary, model.reading)
 
 
 @pytest.mark.parametrize("kind", ["decoder", "encoder_decoder"])

@@ -73,7 +73,7 @@ def test_a_whole_text_is_the_sum_of_its_windows(model):
     long, empty, short = model.loglikelihood_rolling(
         asked((" ".join(words),), ("",), ("w5 w6",)), disable_tqdm=True
     )
-    encoder = TextEncoder(model._model.vocabulary, encoder_decoder=False)
+    encoder = TextEncoder(model._model.vocabulary, model._model.reading)
     assert [len(pair.continuation) for pair in encoder.windows(" ".join(words), 24)] == [24, 24, 3]
     pairs = list(encoder.windows(" ".join(words), 24))
     assert long == pytest.approx(sum(p for p, _ in model._likelihoods.score(pairs)), abs=1e-4)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
+from typing import cast
 
 import pytest
 import tokenizers
+from tiny_models import decoder_only  # pyright: ignore[reportMissingImports]
 
+from tlm_jax.checkpoints.pretrained import Pretrained
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.vocabularies import ByteVocabulary, HuggingFaceVocabulary
 from tlm_jax.lm_eval.texts import Pair, TextEncoder
+from tlm_jax.runs.reading import reading_of
 
 BYTES = ByteVocabulary()
 EOS = BYTES.eos_id
@@ -18,8 +24,12 @@ def ids(text: str) -> list[int]:
     return BYTES.encode(text).tolist()
 
 
-def decoder(**settings: object) -> TextEncoder:
-    return TextEncoder(BYTES, encoder_decoder=False, **{"add_bos": False, **settings})
+PLAIN = Reading(None, prompt_eos=False)
+WITH_BOS = Reading(BYTES.bos_id, prompt_eos=False)
+
+
+def decoder(reading: Reading = PLAIN, prefix_id: int | None = None) -> TextEncoder:
+    return TextEncoder(BYTES, reading, prefix_id=prefix_id)
 
 
 def test_spaces_before_a_continuation_belong_to_it():
@@ -34,9 +44,19 @@ def test_options_of_one_question_have_the_same_context():
 
 def test_bos_stands_before_a_context_once():
     bos = BYTES.bos_id
-    (pair,) = decoder(add_bos=True).pairs([("ab", "c")])
+    (pair,) = decoder(WITH_BOS).pairs([("ab", "c")])
     assert pair == Pair([bos, *ids("ab")], ids("c"))
-    assert decoder(add_bos=True).encode([""]) == [[bos]]
+    assert decoder(WITH_BOS).encode([""]) == [[bos]]
+
+
+def test_eos_divides_where_training_had_it_there():
+    trained = decoder(Reading(BYTES.bos_id, prompt_eos=True))
+    context = [BYTES.bos_id, *ids("ab"), EOS]
+    assert trained.pairs([("ab", " c")]) == [Pair(context, ids(" c"))]
+    assert trained.contexts(["ab"]) == [context]
+    assert trained.encode(["ab"]) == [context[:-1]]  # a whole text has no prompt
+    trained.conversations = True  # the template says where turns end
+    assert trained.contexts(["ab"]) == [context[:-1]]
 
 
 def test_the_prefix_stands_in_for_an_empty_context():
@@ -53,7 +73,7 @@ def test_the_prefix_stands_in_for_an_empty_context():
 
 
 def test_an_encoder_reads_eos_and_a_decoder_the_continuation():
-    encoder = TextEncoder(BYTES, encoder_decoder=True)
+    encoder = TextEncoder(BYTES, Reading(0, prompt_eos=True, one_sequence=False))
     assert encoder.pairs([("ab ", "c")]) == [Pair([*ids("ab"), EOS], ids(" c"))]
     assert encoder.pairs([("", "c")]) == [Pair([EOS], ids("c"))]
     assert encoder.contexts([""]) == [[EOS]]
@@ -96,15 +116,21 @@ def _merging(directory: Path, *, bos: bool) -> HuggingFaceVocabulary:
 
 
 def test_a_continuation_that_the_borders_token_swallows_is_scored_by_itself(tmp_path):
-    encoder = TextEncoder(_merging(tmp_path, bos=False), encoder_decoder=False)
+    encoder = TextEncoder(_merging(tmp_path, bos=False), PLAIN)
     assert encoder.pairs([("a", "b"), ("a", "ba")]) == [Pair([2], [3]), Pair([2], [2])]
 
 
 def test_bos_follows_the_habit_of_the_tokenizer(tmp_path):
     (tmp_path / "with").mkdir()
     (tmp_path / "without").mkdir()
-    habit = TextEncoder(_merging(tmp_path / "with", bos=True), encoder_decoder=False)
-    none = TextEncoder(_merging(tmp_path / "without", bos=False), encoder_decoder=False)
+    elsewhere = cast(Pretrained, types.SimpleNamespace(companions={}, source_format="hf"))
+    habit, none = (
+        TextEncoder(vocabulary, reading_of(decoder_only(8), vocabulary, elsewhere))
+        for vocabulary in (
+            _merging(tmp_path / "with", bos=True),
+            _merging(tmp_path / "without", bos=False),
+        )
+    )
     assert habit.encode(["a", "<s>a"]) == [[0, 2], [0, 2]]
     assert none.encode(["a"]) == [[2]]
     # Id 0 is this tokenizer's BOS, not padding.

@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import tokenizers
@@ -42,6 +43,7 @@ def test_training_writes_which_vocabulary_it_was(trained):
         "bos_id": None,
         "eos_id": 1,
         "pad_id": 0,
+        "reading": {"start_id": 0, "prompt_eos": True, "one_sequence": False},
     }
 
 
@@ -101,4 +103,4 @@ def test_going_on_with_another_vocabulary_is_said(trained, tiny_run, capsys):
     run_training(run, "")
     assert "was trained with another vocabulary: its ids" in capsys.readouterr().out
     path = open_pretrained(run.model_dir).companions["vocabulary.json"]
-    assert json.loads(path.read_text())["fingerprint"] == PIECES.fingerprint
+    assert json.loads(Path(str(path)).read_text())["fingerprint"] == PIECES.fingerprint

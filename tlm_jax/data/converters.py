@@ -26,7 +26,8 @@ class Converter(abc.ABC):
     Attributes:
       feature_lengths: tokens kept of "inputs" and "targets"; longer examples lose their end (with
         the EOS, as in SeqIO).
-      bos_id: what the decoder reads at the start of every segment.
+      bos_id: what the decoder reads at the start of every segment. None, for decoder-only models
+        alone: the first token of the example, which has no place among the targets then.
       aligned: features aligned with the targets that go into the batch under their own names, with
         the number that stands where there is no target (0 for ids, -inf for log-probabilities).
       mark_padding: give segment ids and positions for unpacked rows too. Needed where id 0 is a
@@ -34,7 +35,7 @@ class Converter(abc.ABC):
     """
 
     feature_lengths: Mapping[str, int]
-    bos_id: int = 0
+    bos_id: int | None = 0
     aligned: Mapping[str, float] = dataclasses.field(default_factory=dict)
     mark_padding: bool = False
 
@@ -75,8 +76,9 @@ class Converter(abc.ABC):
             for name, values in along[axis].items():
                 batch[name] = layout.place(values, self.aligned.get(name, 0.0))
             if axis == "decoder":
+                first = self._first_tokens(prepared)
                 batch["decoder_input_tokens"] = shift_right(
-                    batch["decoder_target_tokens"], layout, self.bos_id, packed
+                    batch["decoder_target_tokens"], layout, first, packed
                 )
             if packed or self.mark_padding:
                 batch[f"{axis}_segment_ids"] = layout.segment_ids()
@@ -89,6 +91,11 @@ class Converter(abc.ABC):
 
         "decoder" has `decoder_target_tokens`, `decoder_loss_weights` and the aligned features.
         """
+
+    def _first_tokens(self, prepared: PreparedExamples) -> Int[np.ndarray, "n"]:
+        """Returns what the decoder reads first of each example."""
+        assert self.bos_id is not None
+        return np.full(len(prepared), self.bos_id)
 
     def check_features(self, features: Sequence[str], task: str) -> None:
         """Raises UserError where the lengths do not fit the features of a task."""
@@ -199,6 +206,9 @@ class DecoderOnlyConverter(Converter):
     `decoder_causal_attention` (only with inputs) marks what a prefix language model attends to in
     both directions: the prompt, and the place where its last token is read.
 
+    With `bos_id=None` each example loses its first target, and reads that token first: 7 takes the
+    place of the first 0 among the inputs, and the targets begin with 8.
+
     Attributes:
       loss_on_targets_only: whether tokens of the inputs have loss weight 0.
     """
@@ -219,12 +229,25 @@ class DecoderOnlyConverter(Converter):
         if "inputs" in trimmed.features:
             # Without targets (a prompt to continue) there must still be a place to start from.
             lengths = np.maximum(lengths, self._prompt_lengths(trimmed) + 1)
+        if self.bos_id is None:
+            lengths = np.maximum(lengths - 1, 0)
         return PreparedExamples(trimmed, lengths[:, None])
+
+    def _first_tokens(self, prepared: PreparedExamples) -> Int[np.ndarray, "n"]:
+        if self.bos_id is not None:
+            return super()._first_tokens(prepared)
+        features = prepared.examples.features
+        names = [name for name in ("inputs", "targets") if name in features]
+        first = np.zeros(len(prepared), np.int64)
+        for name in reversed(names):
+            here = features[name].lengths > 0
+            first[here] = features[name].values[features[name].starts[here]]
+        return first
 
     def _along_axes(self, prepared: PreparedExamples) -> dict[str, dict[str, np.ndarray]]:
         features = prepared.examples.features
         prompts = self._prompt_lengths(prepared.examples)
-        lengths = prepared.axes[:, 0]
+        lengths = prepared.axes[:, 0] + (self.bos_id is None)
         starts = exclusive_cumsum(lengths)
         total = int(lengths.sum())
         of_answer = spans(starts + prompts, features["targets"].lengths)
@@ -246,6 +269,8 @@ class DecoderOnlyConverter(Converter):
             values = features[name].values
             along[name] = np.full((total, *values.shape[1:]), fill, values.dtype)
             along[name][of_answer] = values
+        if self.bos_id is None:
+            along = {name: np.delete(values, starts, axis=0) for name, values in along.items()}
         return {"decoder": along}
 
     def _prompt_lengths(self, examples: TokenizedExamples) -> Int[np.ndarray, "n"]:
@@ -255,9 +280,12 @@ class DecoderOnlyConverter(Converter):
 
 
 def shift_right(
-    targets: Int32[np.ndarray, "rows length"], layout: Layout, bos_id: int, packed: bool
+    targets: Int32[np.ndarray, "rows length"],
+    layout: Layout,
+    first: Int[np.ndarray, "n"],
+    packed: bool,
 ) -> Int32[np.ndarray, "rows length"]:
-    """Returns decoder inputs: `bos_id`, then the targets but the last, within each segment.
+    """Returns decoder inputs: its `first` token, then the targets but the last, of each segment.
 
     As in SeqIO, padding of a packed row is 0, and an unpacked row shows its last token after its
     last target (its weight there is zero).
@@ -268,9 +296,9 @@ def shift_right(
         segments = layout.segment_ids()
         shifted[segments == 0] = 0
         used = layout.lengths > 0
-        shifted[layout.rows[used], layout.starts[used]] = bos_id
+        shifted[layout.rows[used], layout.starts[used]] = first[used]
     else:
-        shifted[:, 0] = bos_id
+        shifted[layout.rows, 0] = first
     return shifted
 
 

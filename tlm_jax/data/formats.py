@@ -15,7 +15,7 @@ letter, `The answer is (A)`: short, and the same whatever the options say. Boole
 `yes` or `no`.
 
 The strings are the same for encoder-decoder and decoder-only models: a decoder-only model reads
-inputs and targets one after the other, divided by the end token of the inputs.
+inputs and targets one after the other, divided by EOS or by a line break, as it was made to.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from tlm_jax.data.mixing import ExampleOrder
 from tlm_jax.data.pipeline_config import PipelineConfig, check_division
 from tlm_jax.data.pipeline_statistics import PipelineStatistics
 from tlm_jax.data.prefetch import Prefetcher
+from tlm_jax.data.reading import start_id
 from tlm_jax.data.rows import BatchRows, PackedRows, RowPlan, UnpackedRows
 from tlm_jax.data.sources import Example
 from tlm_jax.data.store import OrderedReader, Reader, open_readers
@@ -88,6 +89,7 @@ class Pipeline:
             vocabulary=config.vocabulary,
             cache_dir=config.cache_dir,
             data=config.data,
+            reading=config.reading,
         )
         self.vocabulary = next(iter(readers.values())).vocabulary
         self.teacher, readers = join_readers(readers, config.teacher, self.vocabulary)
@@ -279,7 +281,7 @@ def _converter(
             )
     options: dict[str, Any] = {
         "feature_lengths": dict(config.feature_lengths),
-        "bos_id": first.vocabulary.bos_id,
+        "bos_id": start_id(config.reading, first.vocabulary, first.features),
         "aligned": {
             **config.aligned_features,
             **{name: fill_of(name) for name in (teacher.features() if teacher else ())},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.teacher_join import TeacherJoin
 from tlm_jax.data.teacher_tokens import TeacherTokens
@@ -42,6 +43,7 @@ class PipelineConfig:
       teacher_tokens: how a live teacher of another vocabulary reads the examples; not with packing.
       cache_dir: where tokens of SeqIO tasks from elsewhere are kept.
       data: where the run's data are; None for what a run has by default.
+      reading: how the model reads prompts and answers; None: as the tasks say.
     """
 
     mixture_or_task_name: str
@@ -64,6 +66,7 @@ class PipelineConfig:
     teacher_tokens: TeacherTokens | None = None
     cache_dir: str | None = None
     data: RunData | None = None
+    reading: Reading | None = None
 
     @property
     def num_shards(self) -> int:

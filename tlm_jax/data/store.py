@@ -12,6 +12,7 @@ from jaxtyping import Int, Integer
 from tlm_jax.data import tasks
 from tlm_jax.data.mixing import ExampleOrder
 from tlm_jax.data.ragged import Ragged, TokenizedExamples
+from tlm_jax.data.reading import Reading, divider_ids, task_reading
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.sources import Example
 from tlm_jax.data.vocabularies import Vocabulary
@@ -37,6 +38,11 @@ class Reader(abc.ABC):
     def read(self, indices: Integer[np.ndarray, "n"]) -> TokenizedExamples:
         """Returns the examples at `indices`, in that order, with EOS, not trimmed."""
 
+    def prompt_text(self, record: Example) -> str:
+        """Returns the inputs of a record as the model reads them, but for special tokens."""
+        text = record["inputs"]
+        return text if isinstance(text, str) else self.vocabulary.decode(text.tolist())
+
 
 class RecordReader(Reader):
     """Tokenizes the examples of one of our tasks as they are asked for."""
@@ -47,6 +53,7 @@ class RecordReader(Reader):
         split: str,
         vocabulary: Vocabulary | None = None,
         data: RunData | None = None,
+        reading: Reading | None = None,
     ):
         source = task.source.for_run(data or RunData())
         source.check_split(split)
@@ -57,10 +64,43 @@ class RecordReader(Reader):
         self._task = task
         self._source = source
         self._split = split
+        self._reading = reading or task_reading(self.vocabulary)
 
     def read(self, indices: Integer[np.ndarray, "n"]) -> TokenizedExamples:
         records = tuple(self._source.example(self._split, int(i)) for i in indices)
-        return tokenize(records, self._task, self.vocabulary)
+        return tokenize(records, self._task, self.vocabulary, self._reading)
+
+    def prompt_text(self, record: Example) -> str:
+        text = super().prompt_text(record)
+        written = isinstance(record["inputs"], str)
+        return _prompt_text(text, self._task, self._reading) if written else text
+
+
+class PlainReader(Reader):
+    """A SeqIO task whose inputs end with EOS, as a model reads them that wants plain text."""
+
+    def __init__(self, base: Reader):
+        self.name, self.features = base.name, base.features
+        self.vocabulary, self.num_examples = base.vocabulary, base.num_examples
+        self._base = base
+        self._divider = divider_ids(base.vocabulary)
+
+    def read(self, indices: Integer[np.ndarray, "n"]) -> TokenizedExamples:
+        examples = self._base.read(indices)
+        if "inputs" not in self.features:
+            return examples
+        inputs = examples.features["inputs"]
+        plain = [self._without_end(inputs[i]) for i in range(len(inputs))]
+        features = {**examples.features, "inputs": Ragged.from_arrays(plain, np.int32)}
+        return TokenizedExamples(features, examples.ids, examples.records)
+
+    def prompt_text(self, record: Example) -> str:
+        return self._base.prompt_text(record) + self.vocabulary.decode(self._divider)
+
+    def _without_end(self, ids: Int[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
+        if not len(ids) or ids[-1] != self.vocabulary.eos_id:
+            return ids
+        return np.concatenate([ids[:-1], self._divider])
 
 
 class OrderedReader:
@@ -93,6 +133,7 @@ def open_readers(
     vocabulary: Vocabulary | None = None,
     cache_dir: str | None = None,
     data: RunData | None = None,
+    reading: Reading | None = None,
 ) -> tuple[dict[str, float], dict[str, Reader]]:
     """Opens every task of a mixture (ours or SeqIO's); returns their shares and readers by name.
 
@@ -118,6 +159,7 @@ def open_readers(
             vocabulary=vocabulary,
             cache_dir=cache_dir,
             data=data,
+            reading=reading,
         )
         for name in rates
     }
@@ -147,6 +189,7 @@ def open_reader(
     vocabulary: Vocabulary | None = None,
     cache_dir: str | None = None,
     data: RunData | None = None,
+    reading: Reading | None = None,
 ) -> Reader:
     """Opens a split of a task of ours, or of any SeqIO task, for reading by index.
 
@@ -156,7 +199,7 @@ def open_reader(
     """
     if tasks.is_registered(name):
         try:
-            return RecordReader(tasks.get_task(name), split, vocabulary, data)
+            return RecordReader(tasks.get_task(name), split, vocabulary, data, reading)
         except UserError as error:
             raise UserError(f"task {name!r}: {error}") from error
     from tlm_jax.data import seqio_bridge
@@ -169,7 +212,7 @@ def open_reader(
             f"the SeqIO task {name!r} has its own vocabulary, {reader.vocabulary!r}; leave the "
             "vocabulary unset, or register the task through tlm_jax.data.tasks.register_task."
         )
-    return reader
+    return PlainReader(reader) if reading is not None and reading.plain else reader
 
 
 def _is_ours(mixture_or_task: str) -> bool:
@@ -181,26 +224,43 @@ def _is_ours(mixture_or_task: str) -> bool:
 
 
 def tokenize(
-    records: Sequence[Example], task: tasks.Task, vocabulary: Vocabulary
+    records: Sequence[Example],
+    task: tasks.Task,
+    vocabulary: Vocabulary,
+    reading: Reading | None = None,
 ) -> TokenizedExamples:
     """Tokenizes formatted examples as SeqIO's `tokenize` and `append_eos` would.
 
-    Strings under `task.features` become ids, with EOS where the task says so; integer arrays there
-    are taken as they are. Other arrays are features aligned with the targets.
+    Strings under `task.features` become ids, with EOS where the task says so, but between inputs
+    and targets only where the reading says so, too; integer arrays there are taken as they are.
+    Other arrays are features aligned with the targets.
 
     Raises:
       UserError: a field is missing or has the wrong type, or an aligned feature the wrong length.
     """
+    reading = reading or task_reading(vocabulary)
+    given = {
+        name: [_field(record, name, task.name) for record in records] for name in task.features
+    }
+    texts = {
+        name: [value for value in values if isinstance(value, str)]
+        for name, values in given.items()
+    }
+    if "inputs" in texts:
+        texts["inputs"] = [_prompt_text(text, task, reading) for text in texts["inputs"]]
+    written = {name for name in given if len(texts[name]) == len(records)}
+    if {"inputs", "targets"} <= written:
+        pairs = reading.encode(vocabulary, texts["inputs"], texts["targets"])
+        encoded: dict[str, list[np.ndarray]] = dict(zip(("inputs", "targets"), pairs))
+    else:
+        encoded = {name: vocabulary.encode_batch(texts[name]) for name in written}
     features = {}
-    for name in task.features:
-        values = [_field(record, name, task.name) for record in records]
-        texts = [value for value in values if isinstance(value, str)]
-        if len(texts) == len(values):
-            features[name] = Ragged.from_arrays(vocabulary.encode_batch(texts), np.int32)
-            if name in task.eos_features:
-                features[name] = features[name].append(vocabulary.eos_id)
-        else:
-            features[name] = Ragged.from_arrays([np.asarray(v) for v in values], np.int32)
+    for name, values in given.items():
+        arrays = encoded.get(name) or [np.asarray(value) for value in values]
+        features[name] = Ragged.from_arrays(arrays, np.int32)
+        ends = name in task.eos_features and (name != "inputs" or reading.prompt_eos)
+        if name in written and ends:
+            features[name] = features[name].append(vocabulary.eos_id)
     aligned = [k for k, v in (records[0].items() if records else ()) if isinstance(v, np.ndarray)]
     for name in aligned:
         if name in features:
@@ -217,6 +277,11 @@ def tokenize(
             )
     ids = tuple(str(record.get("id", "")) for record in records)
     return TokenizedExamples(features, ids, tuple(records))
+
+
+def _prompt_text(text: str, task: tasks.Task, reading: Reading) -> str:
+    """Returns inputs as they stand before targets; a task that divides the two by nothing may."""
+    return reading.prompt_text(text) if "inputs" in task.eos_features else text
 
 
 def _field(record: Example, name: str, task_name: str) -> str | np.ndarray:

@@ -12,6 +12,7 @@ from tlm_jax.data.alignment import offsets
 from tlm_jax.data.alignment.vocabulary_map import SAME, VocabularyMap
 from tlm_jax.data.converters import Converter, make_converter
 from tlm_jax.data.ragged import PreparedExamples, Ragged, TokenizedExamples
+from tlm_jax.data.reading import Reading, start_id
 from tlm_jax.data.sources import Example
 from tlm_jax.data.store import Reader
 from tlm_jax.data.vocabularies import Vocabulary
@@ -38,11 +39,13 @@ class TeacherTokens:
       vocabulary: the teacher's.
       architecture: "encoder_decoder" or "decoder_only".
       feature_lengths: the teacher's tokens kept of inputs and targets.
+      reading: how it reads prompts and answers.
     """
 
     vocabulary: Vocabulary
     architecture: str
     feature_lengths: Mapping[str, int]
+    reading: Reading
 
     def features(
         self, prepared: PreparedExamples, rows: Int[np.ndarray, "n"], num_rows: int
@@ -68,7 +71,7 @@ class TeacherTokens:
         return make_converter(
             self.architecture,
             feature_lengths=dict(self.feature_lengths),
-            bos_id=self.vocabulary.bos_id,
+            bos_id=self.start_id(tuple(self.feature_lengths)),
             mark_padding=True,
         )
 
@@ -80,6 +83,10 @@ class TeacherTokens:
             for name in self.feature_lengths
         }
         return TokenizedExamples(features, prepared.examples.ids, records)
+
+    def start_id(self, features: Sequence[str]) -> int | None:
+        """Returns what its decoder reads first; None for the first token of the prompt."""
+        return start_id(self.reading, self.vocabulary, features)
 
 
 class TeacherTokensReader(Reader):
@@ -105,7 +112,7 @@ class TeacherTokensReader(Reader):
 
     def read(self, indices: Integer[np.ndarray, "n"]) -> TokenizedExamples:
         examples = self._base.read(indices)
-        own = {name: self._tokens(examples.records, name) for name in self.features}
+        own = self._tokens(examples.records)
         targets = examples.features["targets"]
         steps = np.full(len(targets.values), -1, np.int32)
         for i in np.flatnonzero(self._same_prompts(examples, own)).tolist():
@@ -119,16 +126,30 @@ class TeacherTokensReader(Reader):
         features = {**examples.features, STEPS: Ragged(steps, targets.lengths)}
         return TokenizedExamples(features, examples.ids, records)
 
-    def _tokens(self, records: Sequence[Example], name: str) -> list[np.ndarray]:
+    def _tokens(self, records: Sequence[Example]) -> dict[str, list[np.ndarray]]:
+        """Returns inputs and targets by their names, as the teacher reads them."""
+        texts = {name: self._texts(records, name) for name in self.features}
+        vocabulary, reading = self._settings.vocabulary, self._settings.reading
+        if "inputs" in texts:
+            prompts = [reading.prompt_text(text) for text in texts["inputs"]]
+            pairs = reading.encode(vocabulary, prompts, texts["targets"])
+            encoded = dict(zip(("inputs", "targets"), pairs))
+        else:
+            encoded = {"targets": vocabulary.encode_batch(texts["targets"])}
+        eos = np.array([vocabulary.eos_id], np.int32)
+        return {
+            name: ids if name == "inputs" and reading.plain else [np.append(i, eos) for i in ids]
+            for name, ids in encoded.items()
+        }
+
+    def _texts(self, records: Sequence[Example], name: str) -> list[str]:
         texts = [record[name] for record in records]
         if not all(isinstance(text, str) for text in texts):
             raise UserError(
                 f"task {self.name!r} gives {name} as token ids, which a teacher of another "
                 "vocabulary cannot read: give text, or take a teacher with the student's."
             )
-        vocabulary = self._settings.vocabulary
-        eos = np.array([vocabulary.eos_id], np.int32)
-        return [np.append(ids, eos) for ids in vocabulary.encode_batch([str(t) for t in texts])]
+        return [str(text) for text in texts]
 
     def _same_prompts(
         self, examples: TokenizedExamples, own: Mapping[str, Sequence[np.ndarray]]
@@ -162,7 +183,9 @@ class TeacherTokensReader(Reader):
         settings = self._settings
         said = (steps >= 0) & (steps < settings.feature_lengths["targets"])
         if settings.architecture == "decoder_only":
-            steps = steps + min(prompt, settings.feature_lengths.get("inputs", 0))
+            prompt = min(prompt, settings.feature_lengths.get("inputs", 0))
+            # Without BOS the first token of the prompt stands in its place.
+            steps = steps + prompt - (settings.start_id(self.features) is None)
         return np.where(said, steps, -1).astype(np.int32)
 
 

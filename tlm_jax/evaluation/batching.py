@@ -74,7 +74,7 @@ def _converter(eval_set: EvalSet, config: models.ModelConfig) -> Converter:
     converter = make_converter(
         "encoder_decoder" if encoder_decoder else "decoder_only",
         feature_lengths=eval_set.feature_lengths,
-        bos_id=eval_set.vocabulary.bos_id,
+        bos_id=eval_set.start_id,
         mark_padding=not eval_set.vocabulary.zero_is_padding,
     )
     features = [name for name in ("inputs", "targets") if name in eval_set.examples.features]
@@ -108,7 +108,7 @@ def _prompts(
         # The decoder starts with BOS, which is not 0 in every vocabulary.
         return prompts | {"decoder_input_tokens": arrays["decoder_input_tokens"][rows, :1]}
     tokens = arrays["decoder_input_tokens"]
-    length = bucket_length(longest + 1, tokens.shape[1])  # BOS comes first
+    length = bucket_length(longest + 1, tokens.shape[1])  # BOS may come first
     attended = arrays.get("decoder_causal_attention")
     if attended is None:
         attended = np.zeros_like(tokens)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from tlm_jax.data.ragged import Ragged, TokenizedExamples, spans
+from tlm_jax.data.reading import Reading, start_id, task_reading
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shuffle import chosen
 from tlm_jax.data.store import Reader, open_readers
@@ -28,6 +29,7 @@ class EvalSet:
       vocabulary: what they are written in.
       feature_lengths: most tokens of each feature that the model gets.
       cut_prompts: how many prompts lost their beginning (`fit_prompts`).
+      reading: how the model reads prompts and answers; None: as the task says.
     """
 
     task: str
@@ -35,6 +37,17 @@ class EvalSet:
     vocabulary: Vocabulary
     feature_lengths: Mapping[str, int]
     cut_prompts: int = 0
+    reading: Reading | None = None
+
+    @property
+    def start_id(self) -> int | None:
+        """What the decoder reads first; None: the first token of the prompt."""
+        return start_id(self.reading, self.vocabulary, tuple(self.examples.features))
+
+    @property
+    def plain(self) -> bool:
+        """Whether prompt and answer are read as one text."""
+        return (self.reading or task_reading(self.vocabulary)).plain
 
 
 def load_eval_sets(
@@ -46,6 +59,7 @@ def load_eval_sets(
     examples_seed: int | None = 0,
     vocabulary: Vocabulary | None = None,
     data: RunData | None = None,
+    reading: Reading | None = None,
 ) -> list[EvalSet]:
     """Loads `num_examples` of a task, or of each task of a mixture, in the task's order.
 
@@ -58,13 +72,19 @@ def load_eval_sets(
         does.
       vocabulary: replaces the task's own.
       data: where the run's data are; None for what a run has by default.
+      reading: how the model reads prompts and answers; None: as the task says.
 
     Raises:
       UserError: an unknown task or split, an endless split without `num_examples`, or an empty
         split.
     """
     _, readers = open_readers(
-        name, split, feature_lengths=feature_lengths, vocabulary=vocabulary, data=data
+        name,
+        split,
+        feature_lengths=feature_lengths,
+        vocabulary=vocabulary,
+        data=data,
+        reading=reading,
     )
     return [
         EvalSet(
@@ -72,6 +92,7 @@ def load_eval_sets(
             _read(reader, split, num_examples, examples_seed),
             reader.vocabulary,
             dict(feature_lengths),
+            reading=reading,
         )
         for task, reader in readers.items()
     ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int32
 
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.evaluation.scoring_rows import Request
@@ -46,22 +47,32 @@ class BoundaryCheck:
 
 
 def encode_decoder_only(
-    requests: Sequence[TextRequest], vocabulary: Vocabulary
+    requests: Sequence[TextRequest], vocabulary: Vocabulary, start_id: int | None
 ) -> tuple[list[Request], BoundaryCheck]:
-    """Returns requests for a decoder-only model, BOS in front, each part encoded by itself.
+    """Returns requests for a decoder-only model, each part encoded by itself.
 
+    Contexts begin with `start_id`; where that is None only empty ones do, with BOS, else EOS.
     Warns where encode(context) + encode(continuation) is not encode(context + continuation): a
     model that was trained on whole texts has then rarely seen these tokens in a row.
     """
     contexts, parts = _encoded(requests, vocabulary)
-    bos = np.asarray([vocabulary.bos_id], np.int32)
     check = _check(requests, contexts, parts, vocabulary)
     if check.different:
         warnings.warn(str(check), stacklevel=2)
     return [
-        Request(np.concatenate([bos, context]), tuple(options))
+        Request(with_start(context, vocabulary, start_id), tuple(options))
         for context, options in zip(contexts, parts)
     ], check
+
+
+def with_start(
+    context: np.ndarray, vocabulary: Vocabulary, start_id: int | None
+) -> Int32[np.ndarray, " n"]:
+    """Returns all that a decoder-only model reads before a continuation."""
+    if start_id is None and not len(context):
+        start_id = vocabulary.bos_id
+    start = [] if start_id is None else [start_id]
+    return np.concatenate([start, context]).astype(np.int32)
 
 
 def encode_encoder_decoder(

@@ -22,7 +22,10 @@ class ModelArguments:
       max_length: the window: most tokens of context and answer together, of an encoder-decoder of
         either; None: what the model says of itself.
       max_gen_toks: the most tokens generated where a task does not say.
-      add_bos_token: whether texts start with BOS; None: as the tokenizer has the habit.
+      add_bos_token: whether texts of a decoder-only model start with BOS; None: as its tokenizer
+        does it, or as it was trained here.
+      add_eos_token: whether EOS ends contexts; None: as the model was trained here, and else for
+        an encoder-decoder only.
       prefix_token_id: what stands in for an empty context; None: BOS, else EOS.
       seed: of sampled answers.
       fsdp: ways in which parameters are split along with the rows.
@@ -39,6 +42,7 @@ class ModelArguments:
     max_length: int | None = None
     max_gen_toks: int = 256
     add_bos_token: bool | None = None
+    add_eos_token: bool | None = None
     prefix_token_id: int | None = None
     seed: int = 0
     fsdp: int = 1
@@ -114,6 +118,7 @@ _KINDS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_length": _whole(2),
     "max_gen_toks": _whole(1),
     "add_bos_token": _truth,
+    "add_eos_token": _truth,
     "prefix_token_id": _whole(0),
     "seed": _whole(0),
     "fsdp": _whole(1),

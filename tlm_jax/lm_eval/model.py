@@ -46,8 +46,7 @@ class TlmJaxLM(LM):
         )
         self._encoder = TextEncoder(
             self._model.vocabulary,
-            encoder_decoder=self._model.encoder_decoder,
-            add_bos=chosen.add_bos_token,
+            self._model.reading,
             prefix_id=chosen.prefix_token_id,
         )
         self._likelihoods = Likelihoods(self._model, self._rows)
@@ -115,6 +114,7 @@ class TlmJaxLM(LM):
     ) -> str:
         """Returns a conversation as the model's template writes it."""
         template = self._model.template
+        self._encoder.conversations = True
         return write_conversation(
             chat_history, template, add_generation_prompt=add_generation_prompt
         )

@@ -17,12 +17,14 @@ from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.checkpoints.token_ids import end_ids
 from tlm_jax.data.chat import ChatTemplate, read_chat_template
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 from tlm_jax.errors import UserError
 from tlm_jax.home import expanded
 from tlm_jax.lm_eval.arguments import ModelArguments
 from tlm_jax.runs import console
 from tlm_jax.runs.inference_tokens import TokenizerFiles
+from tlm_jax.runs.reading import ReadingSettings, reading_of
 from tlm_jax.runs.ready_model import params_on_mesh
 from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
@@ -48,7 +50,7 @@ class OpenedModel:
       mesh: devices of this host.
       vocabulary: of the model.
       eos_ids: tokens that end a text.
-      start_id: what the decoder of an encoder-decoder reads first.
+      reading: how it reads prompts.
       window_tokens: that it reads at most; of an encoder-decoder on either side.
       read_template: reads the chat template.
     """
@@ -59,13 +61,18 @@ class OpenedModel:
     mesh: Mesh
     vocabulary: Vocabulary
     eos_ids: tuple[int, ...]
-    start_id: int
+    reading: Reading
     window_tokens: int
     read_template: Callable[[], ChatTemplate]
 
     @property
     def encoder_decoder(self) -> bool:
         return isinstance(self.config, models.EncoderDecoderConfig)
+
+    @property
+    def start_id(self) -> int:
+        """What the decoder of an encoder-decoder reads first."""
+        return self.reading.start_id or 0
 
     @functools.cached_property
     def template(self) -> ChatTemplate:
@@ -106,10 +113,15 @@ def open_model(
         mesh,
         vocabulary,
         tuple(dict.fromkeys([vocabulary.eos_id, *end_ids(source)])),
-        (source.hugging_face or {}).get("decoder_start_token_id", vocabulary.bos_id),
+        reading_of(config, vocabulary, source, _settings(arguments)),
         window,
         read_template,
     )
+
+
+def _settings(arguments: ModelArguments) -> ReadingSettings:
+    names = ("add_bos_token", "add_eos_token")
+    return ReadingSettings(arguments.add_bos_token, arguments.add_eos_token, names)
 
 
 def _tokenizer(

@@ -1,11 +1,13 @@
-"""Makes the harness's texts into tokens just as its own `hf` model does, so that scores compare."""
+"""Makes the harness's texts into tokens as its own `hf` model does, so that scores compare, but for
+models that were trained on prompts with EOS."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from tlm_jax.data.vocabularies import HuggingFaceVocabulary, Vocabulary
+from tlm_jax.data.reading import Reading
+from tlm_jax.data.vocabularies import Vocabulary
 
 
 class Pair(NamedTuple):
@@ -18,32 +20,31 @@ class Pair(NamedTuple):
 class TextEncoder:
     """Tokens of contexts and continuations.
 
-    A decoder-only model's texts start with BOS where its tokenizer has that habit; an
-    encoder-decoder's end with EOS, continuations excepted.
+    A decoder-only model's texts start with BOS where it reads them so; an encoder-decoder's end
+    with EOS, continuations excepted. Where a decoder-only model was trained on prompts that end
+    with EOS, contexts do, and what follows is encoded by itself.
+
+    Attributes:
+      conversations: whether texts are conversations as a template writes them, EOS included.
     """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
+        reading: Reading,
         *,
-        encoder_decoder: bool,
-        add_bos: bool | None = None,
         prefix_id: int | None = None,
     ):
         """Takes the tokenizer.
 
         Args:
           vocabulary: of the model.
-          encoder_decoder: else decoder-only.
-          add_bos: whether a decoder-only model's texts start with BOS; None: as the tokenizer does
-            it, and always with one that is not from Hugging Face, as in training.
+          reading: how the model reads prompts.
           prefix_id: what stands in for an empty context; None: BOS, else EOS.
         """
         self._vocabulary = vocabulary
-        self._encoder_decoder = encoder_decoder
-        self._add_bos = not encoder_decoder and (
-            _has_the_habit(vocabulary) if add_bos is None else add_bos
-        )
+        self._reading = reading
+        self.conversations = False
         if prefix_id is None:
             prefix_id = vocabulary.bos_id if vocabulary.has_bos else vocabulary.eos_id
         self.prefix_id = prefix_id
@@ -54,7 +55,7 @@ class TextEncoder:
 
     def contexts(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns the tokens of texts to be continued; the prefix where there are none."""
-        return [ids or [self.prefix_id] for ids in self.encode(texts)]
+        return [self._ended(ids) if ids else [self.prefix_id] for ids in self.encode(texts)]
 
     def pairs(self, requests: Sequence[tuple[str, str]]) -> list[Pair]:
         """Returns the tokens of contexts and their continuations.
@@ -64,7 +65,8 @@ class TextEncoder:
         that a token across the border counts to the context.
         """
         moved = [_with_spaces_moved(context, text) for context, text in requests]
-        wholes = [c if self._encoder_decoder else c + text for c, text in moved]
+        apart = not self._reading.one_sequence or self._ends_prompts
+        wholes = [c if apart else c + text for c, text in moved]
         # Options of one question repeat its context.
         distinct = list(dict.fromkeys([context for context, _ in moved] + wholes))
         encoded = dict(zip(distinct, self.encode(distinct)))
@@ -75,9 +77,9 @@ class TextEncoder:
                 found.append(self._after_nothing(plain[text]))
                 continue
             ids = encoded[context]
-            after = plain[text] if self._encoder_decoder else encoded[whole][len(ids) :]
+            after = plain[text] if apart else encoded[whole][len(ids) :]
             # Where the border's token swallows the continuation it is scored by itself.
-            found.append(Pair(ids or [self.prefix_id], after or plain[text]))
+            found.append(Pair(self._ended(ids) if ids else [self.prefix_id], after or plain[text]))
         return found
 
     def windows(self, text: str, length: int) -> Iterator[Pair]:
@@ -105,19 +107,21 @@ class TextEncoder:
         return [ids.tolist() for ids in self._vocabulary.encode_batch(texts)] if texts else []
 
     def _with_specials(self, ids: list[int]) -> list[int]:
-        if self._encoder_decoder:
-            return [*ids, self._vocabulary.eos_id]
+        if not self._reading.one_sequence:
+            return [*ids, self._vocabulary.eos_id] if self._reading.prompt_eos else ids
         # A chat template writes BOS itself.
-        bos = [self._vocabulary.bos_id]
-        return bos + ids if self._add_bos and ids[:1] != bos else ids
+        start_id = self._reading.start_id
+        return ids if start_id is None or ids[:1] == [start_id] else [start_id, *ids]
+
+    @property
+    def _ends_prompts(self) -> bool:
+        reading = self._reading
+        return reading.one_sequence and reading.prompt_eos and not self.conversations
+
+    def _ended(self, ids: list[int]) -> list[int]:
+        return [*ids, self._vocabulary.eos_id] if self._ends_prompts else ids
 
 
 def _with_spaces_moved(context: str, continuation: str) -> tuple[str, str]:
     kept = context.rstrip()
     return kept, context[len(kept) :] + continuation
-
-
-def _has_the_habit(vocabulary: Vocabulary) -> bool:
-    if not isinstance(vocabulary, HuggingFaceVocabulary):
-        return True
-    return vocabulary.bos_id in vocabulary.tokenizer.encode("a").ids[:1]

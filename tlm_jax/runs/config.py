@@ -36,6 +36,10 @@ class DataConfig:
       demonstrations: how many, drawn how and from where, in all in-context tasks.
       pack: whether several examples share a row.
       prefetch_batches: how many batches are made ahead of the loop.
+      add_bos: whether BOS comes before what a decoder-only model reads; None: as its tokenizer
+        does it, or as it was trained here (`runs.reading`).
+      add_eos: whether EOS ends prompts; None: not before the answers of a decoder-only model that
+        comes from elsewhere, which reads plain text.
     """
 
     vocabulary: Vocabulary | str | None = None
@@ -46,6 +50,8 @@ class DataConfig:
     demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
     pack: bool = False
     prefetch_batches: int = 2
+    add_bos: bool | None = None
+    add_eos: bool | None = None
 
 
 @dataclass(frozen=True)

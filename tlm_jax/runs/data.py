@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from tlm_jax.data.pipeline import Pipeline, PipelineConfig
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.vocabularies import check_vocabulary_fits
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
@@ -22,6 +23,7 @@ def open_pipeline(
     rows: HostRows,
     teacher: RunTeacher | None = None,
     data: RunData | None = None,
+    reading: Reading | None = None,
 ) -> Pipeline:
     """Opens the training data at its beginning.
 
@@ -30,6 +32,7 @@ def open_pipeline(
       rows: this host's.
       teacher: the run's, opened.
       data: the run's, with what has been read of it; None: made of the configuration.
+      reading: how the model reads; None: as the tasks say.
 
     Raises:
       UserError: unknown task, absent file, missing feature length, or a vocabulary larger than the
@@ -49,6 +52,7 @@ def open_pipeline(
         teacher=teacher.join if teacher is not None else None,
         teacher_tokens=teacher.tokens if teacher is not None else None,
         data=data or run_data(run.data),
+        reading=reading,
     )
     pipeline = Pipeline(
         config,
@@ -63,7 +67,9 @@ def open_pipeline(
     return pipeline
 
 
-def open_eval_sets(run: RunConfig, data: RunData | None = None) -> list[EvalSet]:
+def open_eval_sets(
+    run: RunConfig, data: RunData | None = None, reading: Reading | None = None
+) -> list[EvalSet]:
     """Opens the held-out tasks of the configuration, as `open_pipeline` the training data.
 
     They are the same on every host.
@@ -80,6 +86,7 @@ def open_eval_sets(run: RunConfig, data: RunData | None = None) -> list[EvalSet]
             examples_seed=run.evaluation.examples_seed,
             vocabulary=named_vocabulary(run.data),
             data=data,
+            reading=reading,
         )
     ]
     for eval_set in found:

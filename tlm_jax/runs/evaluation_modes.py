@@ -102,7 +102,8 @@ def _drawn(
         return {}
     vocabulary = eval_set.vocabulary
     inputs = eval_set.examples.features["inputs"]
-    start = [] if subject.encoder_decoder else [vocabulary.bos_id]
+    start_id = eval_set.start_id
+    start = [] if subject.encoder_decoder or start_id is None else [start_id]
     prompts = {i: [*start, *inputs[i].tolist()] for i in questions}
     divisor = rules.batch_divisor(subject.mesh)
     engine = Engine(
@@ -111,7 +112,7 @@ def _drawn(
         rows=-(-config.batch_size // divisor) * divisor,
         eos_ids=tuple(dict.fromkeys((vocabulary.eos_id, *subject.eos_ids))),
         max_prompt_tokens=max(map(len, prompts.values())),
-        start_id=vocabulary.bos_id,
+        start_id=start_id or 0,
         mesh=subject.mesh if subject.mesh.size > 1 else None,
     )
     sampling = Sampling(

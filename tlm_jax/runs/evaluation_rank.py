@@ -26,6 +26,7 @@ from tlm_jax.evaluation.scoring_text import (
     TextRequest,
     encode_decoder_only,
     encode_encoder_decoder,
+    with_start,
 )
 from tlm_jax.runs import console
 from tlm_jax.runs.evaluation_config import EvalConfig
@@ -73,7 +74,7 @@ def rank(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome | N
     scorer = Scorer(
         subject.config,
         batch_size=config.batch_size,
-        bos_id=eval_set.vocabulary.bos_id,
+        bos_id=eval_set.start_id or 0,  # of an encoder-decoder's decoder
         max_length=limit + config.feature_lengths["targets"],
         max_context_length=limit,
         mesh=subject.mesh,
@@ -120,12 +121,14 @@ def _requests(
     inputs = None if chosen.context is not None else eval_set.examples.features.get("inputs")
     if inputs is not None:
         prompts = [inputs[some.index] for some in asked]
-        if subject.encoder_decoder or all(p[-1:] == vocabulary.eos_id for p in prompts):
-            encoded = iter(vocabulary.encode_batch([text for some in asked for text in some.texts]))
-            start = [] if subject.encoder_decoder else [vocabulary.bos_id]
+        apart = subject.encoder_decoder or all(p[-1:] == vocabulary.eos_id for p in prompts)
+        if apart or eval_set.plain:
+            encoded = iter(_options(eval_set, asked))
             return [
                 Request(
-                    np.concatenate([start, prompt]).astype(np.int32),
+                    prompt.astype(np.int32)
+                    if subject.encoder_decoder
+                    else with_start(prompt, vocabulary, eval_set.start_id),
                     [next(encoded) for _ in some.texts],
                 )
                 for prompt, some in zip(prompts, asked)
@@ -134,9 +137,18 @@ def _requests(
         return encode_encoder_decoder(pairs, vocabulary), None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # It is told here.
-        requests, check = encode_decoder_only(pairs, vocabulary)
+        requests, check = encode_decoder_only(pairs, vocabulary, eval_set.start_id)
     console.say(f"note: {eval_set.task}: {check}")
     return requests, check
+
+
+def _options(eval_set: EvalSet, asked: Sequence[_Asked]) -> list[np.ndarray]:
+    """Returns the tokens of every option, in order, behind its task's prompt."""
+    texts = [text for some in asked for text in some.texts]
+    if eval_set.reading is None:
+        return eval_set.vocabulary.encode_batch(texts)
+    contexts = [eval_set.reading.prompt_text(some.context) for some in asked for _ in some.texts]
+    return eval_set.reading.encode(eval_set.vocabulary, contexts, texts)[1]
 
 
 def _check_lengths(
@@ -147,7 +159,7 @@ def _check_lengths(
     limit: int,
     why: str,
 ) -> None:
-    start = 0 if subject.encoder_decoder else 1
+    start = 0 if subject.encoder_decoder or eval_set.start_id is None else 1
     lengths = [len(request.context) - start for request in requests]
     long = [place for place, length in enumerate(lengths) if length > limit]
     if long:

@@ -20,6 +20,7 @@ from tlm_jax.data import tasks
 from tlm_jax.data.records import read_records
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.sources import Example, option_texts
+from tlm_jax.data.store import task_vocabulary
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation import outcome_page
@@ -34,6 +35,7 @@ from tlm_jax.runs.evaluation_modes import MODES
 from tlm_jax.runs.evaluation_store import OutcomeStore, outcome_key
 from tlm_jax.runs.evaluation_subject import Subject
 from tlm_jax.runs.inference_tokens import TokenizerFiles
+from tlm_jax.runs.reading import ReadingSettings, reading_of
 from tlm_jax.runs.ready_model import params_on_mesh
 from tlm_jax.runs.student_vocabulary import run_data
 from tlm_jax.runs.window import window_of
@@ -93,7 +95,7 @@ def _evaluate(
     source = open_pretrained(path)
     tokenizer = TokenizerFiles(source)
     try:
-        eval_sets = _open_sets(config, data, _vocabulary(config, tokenizer), known)
+        eval_sets = _open_sets(config, data, source, _vocabulary(config, tokenizer), known)
         for eval_set in eval_sets:
             check_vocabulary_fits(eval_set.vocabulary, source.config.vocab_size, "VOCABULARY")
             if config.data.vocabulary is None:
@@ -143,9 +145,11 @@ def _vocabulary(config: EvalConfig, tokenizer: TokenizerFiles) -> Vocabulary | N
 def _open_sets(
     config: EvalConfig,
     data: RunData,
+    source: Pretrained,
     vocabulary: Vocabulary | None,
     known: dict[str, dict[str, Any]],
 ) -> list[EvalSet]:
+    settings = ReadingSettings(config.data.add_bos, config.data.add_eos)
     sets = [
         eval_set
         for name in config.tasks
@@ -157,6 +161,9 @@ def _open_sets(
             examples_seed=config.examples_seed,
             vocabulary=vocabulary,
             data=data,
+            reading=reading_of(
+                source.config, vocabulary or task_vocabulary(name), source, settings
+            ),
         )
     ]
     return [_without_known(eval_set, config, data, known) for eval_set in sets]

@@ -99,7 +99,9 @@ def outcome_key(config: EvalConfig, source: Pretrained, eval_set: EvalSet) -> st
     model = model_fingerprint(source)
     digest = hashlib.sha256()
     vocabulary = eval_set.vocabulary.fingerprint
-    for part in (_VERSION, settings, str(source.path), source.step, model, vocabulary):
+    reading = eval_set.reading and dataclasses.asdict(eval_set.reading)
+    parts = (_VERSION, settings, str(source.path), source.step, model, vocabulary, reading)
+    for part in parts:
         digest.update(json.dumps(part, sort_keys=True, default=repr).encode("utf-8", "replace"))
     for record in eval_set.examples.records:
         written = {name: _whole(value) for name, value in record.items()}

@@ -37,7 +37,7 @@ def run_inference(config: InferenceConfig) -> int:
     host_index, num_hosts = _hosts(config)
     grader = SampleGrader(config.grading_rule)
     with SampleStore(output_dir, host_index) as store, _backend(config, output_dir) as backend:
-        prompts = load_prompts(config.prompts, backend.vocabulary)
+        prompts = load_prompts(config.prompts, backend.vocabulary, backend.reading)
         ours = prompts[host_index::num_hosts]
         backend.prepare(ours)
         store.check_settings(_settings(config, backend, prompts))
@@ -98,7 +98,9 @@ def _draw(
 def _sample(job: Job, result: Generated, grader: SampleGrader) -> dict[str, Any]:
     """Returns what the file holds of a sample; what the model does not tell is left out."""
     prompt = job.prompt
-    asked = {"prompt": prompt.text} if prompt.messages is None else {"messages": prompt.messages}
+    asked = {"prompt": prompt.as_read or prompt.text}
+    if prompt.messages is not None:
+        asked = {"messages": prompt.messages}
     told = {
         "token_ids": result.token_ids,
         "tokens": result.tokens,

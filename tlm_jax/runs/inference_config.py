@@ -32,10 +32,10 @@ class PromptsConfig:
       data_dir: folder with the data sets' files; else the environment's TLM_JAX_DATA_DIR.
       modules: further Python modules that register tasks.
       demonstrations: of in-context tasks.
-      add_bos: whether BOS comes before a text prompt; None: before a task's as in training, before
-        a file's as its tokenizer does.
-      add_eos: whether EOS closes a text prompt of a file; None: for an encoder-decoder only. Tasks
-        say it themselves.
+      add_bos: whether BOS comes before a text prompt of a decoder-only model; None: as its
+        tokenizer does it, or as it was trained here (`runs.reading`).
+      add_eos: whether EOS ends a text prompt; None: as the model was trained here, and not before
+        the answers of a decoder-only model from elsewhere, which reads plain text.
       max_tokens: longest prompt; None: as many as the model's window leaves beside the answer.
       too_long: what becomes of a longer one: an error, or the end of it is kept.
     """

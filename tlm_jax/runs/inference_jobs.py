@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.runs.inference_prompts import Prompt
 
@@ -77,6 +78,11 @@ class Backend(abc.ABC):
     @property
     def vocabulary(self) -> Vocabulary | None:
         """Of the model; None for a server's, which keeps its own to itself."""
+        return None
+
+    @property
+    def reading(self) -> Reading | None:
+        """How the model reads prompts; None for a server's."""
         return None
 
     @abc.abstractmethod

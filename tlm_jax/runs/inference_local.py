@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from tlm_jax import models
 from tlm_jax.checkpoints.fingerprint import model_fingerprint
 from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.checkpoints.token_ids import end_ids
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits
 from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Candidates, Request, Sample, Sampling
@@ -29,6 +28,7 @@ from tlm_jax.runs.inference_tokens import (
     TokenizerFiles,
     model_vocabulary,
 )
+from tlm_jax.runs.reading import ReadingSettings, reading_of
 from tlm_jax.runs.ready_model import params_on_mesh
 from tlm_jax.runs.window import window_of
 from tlm_jax.sharding import mesh as meshes
@@ -55,11 +55,13 @@ class LocalBackend(Backend):
             config.prompts.modules,
         )
         check_vocabulary_fits(self._vocabulary, self._model.vocab_size, "VOCABULARY")
+        settings = ReadingSettings(config.prompts.add_bos, config.prompts.add_eos)
+        self._reading = reading_of(self._model, self._vocabulary, self._source, settings)
         self._encoder = PromptEncoder(
             self._vocabulary,
             self._files,
             config.prompts,
-            encoder_decoder=isinstance(self._model, models.EncoderDecoderConfig),
+            reading=self._reading,
             longest=_longest_prompt(config, self._source),
         )
         self._tokens: dict[str, list[int]] = {}
@@ -68,6 +70,11 @@ class LocalBackend(Backend):
     def vocabulary(self) -> Vocabulary:
         """Of the model."""
         return self._vocabulary
+
+    @property
+    def reading(self) -> Reading:
+        """How the model reads prompts."""
+        return self._reading
 
     def __exit__(self, *unused: object) -> None:
         self._files.close()
@@ -81,7 +88,7 @@ class LocalBackend(Backend):
             "content": model_fingerprint(self._source),
             "vocabulary": self._vocabulary.fingerprint,
             "dtype": self._config.dtype,
-            "prompts": dataclasses.asdict(self._encoder.rules()),
+            "prompts": self._encoder.rules(),
         }
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
@@ -130,7 +137,7 @@ class LocalBackend(Backend):
             eos_ids=tuple(dict.fromkeys([self._vocabulary.eos_id, *end_ids(self._source)])),
             max_prompt_tokens=longest_prompt,
             num_candidates=self._config.sampling.num_candidates,
-            start_id=self._vocabulary.bos_id,
+            start_id=self._reading.start_id or 0,
             mesh=mesh if mesh.size > 1 else None,
         )
 

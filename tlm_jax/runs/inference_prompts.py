@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.records import check_characters
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shuffle import chosen
@@ -38,7 +39,8 @@ class Prompt:
       place: where it stands, for error messages.
       text: to be continued.
       messages: to be answered.
-      token_ids: of `text`, as its task tokenizes it; None where a file gave the text.
+      token_ids: of `text`, as the model reads its task; None where a file gave the text.
+      as_read: the text of `token_ids`, special tokens apart; None where it is `text`.
       gold: the right answer; None where there is none.
       kind: of answer: the rule by which it is graded.
       options: texts of the options of a choice.
@@ -51,18 +53,22 @@ class Prompt:
     text: str | None = None
     messages: Messages | None = None
     token_ids: Integer[np.ndarray, "n"] | None = None
+    as_read: str | None = None
     gold: str | None = None
     kind: str = "numeric"
     options: tuple[str, ...] | None = None
     question: str | None = None
 
 
-def load_prompts(config: PromptsConfig, vocabulary: Vocabulary | None) -> list[Prompt]:
+def load_prompts(
+    config: PromptsConfig, vocabulary: Vocabulary | None, reading: Reading | None = None
+) -> list[Prompt]:
     """Reads all prompts, the same on every host.
 
     Args:
       config: where they are.
       vocabulary: of a local model; None for a server's, which has its own.
+      reading: how a local model reads a task's prompts.
 
     Raises:
       UserError: the file or task cannot be read; a prompt is empty; two have the same id.
@@ -72,7 +78,7 @@ def load_prompts(config: PromptsConfig, vocabulary: Vocabulary | None) -> list[P
         indices = chosen(len(every), config.num_examples, config.examples_seed)
         prompts = [every[i] for i in indices]
     else:
-        prompts = list(_from_task(config, vocabulary))
+        prompts = list(_from_task(config, vocabulary, reading))
     seen: dict[str, str] = {}
     for prompt in prompts:
         if prompt.id in seen:
@@ -96,7 +102,9 @@ def _asked(prompt: Prompt, config: PromptsConfig) -> Prompt:
     messages = list(prompt.messages or [{"role": "user", "content": prompt.text or ""}])
     if config.system is not None and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": config.system})
-    return dataclasses.replace(prompt, text=None, token_ids=None, messages=tuple(messages))
+    return dataclasses.replace(
+        prompt, text=None, as_read=None, token_ids=None, messages=tuple(messages)
+    )
 
 
 def _check_not_empty(prompt: Prompt) -> None:
@@ -110,7 +118,9 @@ def _check_not_empty(prompt: Prompt) -> None:
         )
 
 
-def _from_task(config: PromptsConfig, vocabulary: Vocabulary | None) -> Iterator[Prompt]:
+def _from_task(
+    config: PromptsConfig, vocabulary: Vocabulary | None, reading: Reading | None
+) -> Iterator[Prompt]:
     from tlm_jax.data import tasks
 
     tasks.load_tasks(config.modules)
@@ -123,6 +133,7 @@ def _from_task(config: PromptsConfig, vocabulary: Vocabulary | None) -> Iterator
         feature_lengths=lengths,
         vocabulary=vocabulary,
         data=RunData(config.data_dir, demonstrations=config.demonstrations),
+        reading=reading,
     )
     for name, reader in readers.items():
         yield from _of_reader(name, reader, config, several=len(readers) > 1)
@@ -148,6 +159,7 @@ def _of_reader(
             text=_inputs(record, reader.vocabulary),
             token_ids=token_ids,
             options=option_texts(record) or None,
+            as_read=reader.prompt_text(record),
             question=str(record["question"]) if "question" in record else None,
             **_gold_of(record),
         )

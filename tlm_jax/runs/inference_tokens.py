@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
@@ -13,9 +14,9 @@ from jaxtyping import Integer
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data import tasks
 from tlm_jax.data.chat import ChatTemplate, read_chat_template, render_chat
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.store import task_vocabulary
 from tlm_jax.data.vocabularies import Vocabulary, vocabulary_from_name
-from tlm_jax.data.vocabularies.hugging_face import HuggingFaceVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference_config import PromptsConfig
 from tlm_jax.runs.inference_prompts import Prompt
@@ -125,30 +126,11 @@ def model_vocabulary(
     return vocabulary
 
 
-@dataclasses.dataclass(frozen=True)
-class EncodingRules:
-    """What decides a prompt's tokens beside its text.
-
-    Attributes:
-      bos: whether BOS comes before the text of a file.
-      task_bos: whether it comes before a task's prompt.
-      eos: whether EOS closes the text of a file.
-      longest: the most tokens; None for no limit.
-    """
-
-    bos: bool
-    task_bos: bool
-    eos: bool
-    longest: int | None
-
-
 class PromptEncoder:
     """Makes prompts into the tokens that a model reads.
 
-    A decoder-only model gets BOS and a task's prompt, as in training. Text from a file gets BOS
-    where a Hugging Face tokenizer has that habit (so that answers are those of other programs),
-    and with any other vocabulary. A conversation is as its template writes it, special tokens
-    included. An encoder-decoder gets the text and EOS.
+    What stands around a prompt is the model's own way, whether the text is a task's or a file's
+    (`runs.reading`). A conversation is as its template writes it, special tokens included.
     """
 
     def __init__(
@@ -157,7 +139,7 @@ class PromptEncoder:
         files: TokenizerFiles,
         config: PromptsConfig,
         *,
-        encoder_decoder: bool,
+        reading: Reading,
         longest: int | None,
         beside: str = "MAX_TOKENS",
     ):
@@ -166,30 +148,24 @@ class PromptEncoder:
         Args:
           vocabulary: of the model.
           files: with its chat template.
-          config: for `add_eos` and `too_long`.
-          encoder_decoder: else decoder-only.
+          config: for `too_long`.
+          reading: how the model reads prompts.
           longest: the most tokens; None for no limit.
           beside: what else the window has to hold, for errors.
         """
         self._vocabulary, self._files, self._beside = vocabulary, files, beside
         self._keep_end = config.too_long == "keep_end"
-        eos = encoder_decoder if config.add_eos is None else config.add_eos
-        bos = task_bos = not encoder_decoder
-        if config.add_bos is not None:
-            bos = task_bos = config.add_bos
-        elif bos and isinstance(vocabulary, HuggingFaceVocabulary):
-            bos = vocabulary.bos_id in vocabulary.tokenizer.encode("a").ids[:1]
-        self._rules = EncodingRules(bos, task_bos, eos, longest)
+        self.reading, self._longest = reading, longest
         self.cut = 0
 
     @property
     def longest(self) -> int:
         """The most tokens, where there is a limit."""
-        return self._rules.longest or 0
+        return self._longest or 0
 
-    def rules(self) -> EncodingRules:
-        """Returns what decides the tokens."""
-        return self._rules
+    def rules(self) -> dict[str, Any]:
+        """Returns what decides a prompt's tokens beside its text."""
+        return {**dataclasses.asdict(self.reading), "longest": self._longest}
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Returns a prompt's tokens; counts it in `cut` where only its end was kept.
@@ -198,7 +174,7 @@ class PromptEncoder:
           UserError: it is longer than allowed, or the model's template refuses it.
         """
         tokens, bos = self._tokens(prompt)
-        limit = self._rules.longest
+        limit = self._longest
         if limit is not None and len(bos) + len(tokens) > limit:
             if not self._keep_end:
                 raise UserError(
@@ -216,10 +192,13 @@ class PromptEncoder:
             template = self._files.template()
             text = render_chat(prompt.messages, template, add_generation_prompt=True)
             return self._vocabulary.encode(text), []
-        bos = [self._vocabulary.bos_id]
+        reading = self.reading
+        start: list[int] = []
+        if reading.one_sequence and reading.start_id is not None:
+            start = [reading.start_id]
         if prompt.token_ids is not None:
-            return prompt.token_ids, bos if self._rules.task_bos else []
+            return prompt.token_ids, start
         tokens = self._vocabulary.encode(prompt.text or "")
-        if self._rules.eos:
+        if reading.prompt_eos:
             tokens = np.append(tokens, np.int32(self._vocabulary.eos_id))
-        return tokens, bos if self._rules.bos else []
+        return tokens, start

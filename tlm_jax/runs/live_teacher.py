@@ -24,6 +24,8 @@ class LiveTeacher:
         the student's lengths.
       num_candidates: how many of its most probable tokens are mapped to another vocabulary; None
         for 64.
+      add_bos: whether it reads BOS first; None: as it was made, see `runs.reading`.
+      add_eos: likewise EOS behind prompts.
       sharding: logical axes whose parameters are split otherwise than the student's, each with its
         mesh axes, such as {'embed': ('data', 'fsdp')}.
     """
@@ -34,6 +36,8 @@ class LiveTeacher:
     vocabulary: Vocabulary | str | None = None
     feature_lengths: Mapping[str, int] | None = None
     num_candidates: int | None = None
+    add_bos: bool | None = None
+    add_eos: bool | None = None
     sharding: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

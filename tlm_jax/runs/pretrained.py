@@ -12,6 +12,7 @@ from tlm_jax.checkpoints.formats import native
 from tlm_jax.checkpoints.loading import load_array, load_params, with_run_choices
 from tlm_jax.checkpoints.optimizer_slots import load_optimizer_state
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import in_memory
@@ -85,7 +86,11 @@ def initial_state(
 
 
 def describe_model(
-    model_dir: Path, run: RunConfig, source: Pretrained | None, vocabulary: Vocabulary
+    model_dir: Path,
+    run: RunConfig,
+    source: Pretrained | None,
+    vocabulary: Vocabulary,
+    reading: Reading,
 ) -> None:
     """Writes model.json, vocabulary.json, and the tokenizer files of the model one starts from.
 
@@ -114,5 +119,5 @@ def describe_model(
                 "note: the checkpoint to start from was trained with another vocabulary: its ids "
                 "stand for other tokens now"
             )
-    trained = trained_vocabulary_text(vocabulary)
+    trained = trained_vocabulary_text(vocabulary, reading)
     files.write_text(model_dir / native.VOCABULARY_FILE, trained)

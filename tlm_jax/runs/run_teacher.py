@@ -27,6 +27,13 @@ from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.inference_tokens import TokenizerFiles
 from tlm_jax.runs.live_teacher import LiveTeacher
+from tlm_jax.runs.reading import (
+    ReadingSettings,
+    border_between,
+    described,
+    reading_of,
+    student_reading,
+)
 from tlm_jax.runs.student_vocabulary import student_vocabulary
 from tlm_jax.runs.teacher_settings import check_cached, check_live, with_hard_targets
 from tlm_jax.runs.trainable import with_shardings
@@ -181,8 +188,18 @@ class _LiveTeacher(RunTeacher):
         same = vocabulary.fingerprint == student.fingerprint
         assert isinstance(run.loss, DistillationObjective)
         check_live(settings, run.loss.distillation, run.feature_lengths, same_vocabulary=same)
+        self.reading = reading_of(
+            config,
+            vocabulary,
+            self._source,
+            ReadingSettings(settings.add_bos, settings.add_eos, ("TEACHER_BOS", "TEACHER_EOS")),
+        )
         if same:
             self._as_the_students(run)
+            border = border_between(
+                student_reading(run, student), self.reading, student, settings.path
+            )
+            self.live = dataclasses.replace(self.live, border=border)
         else:
             self._read_otherwise(run, vocabulary, student)
 
@@ -219,7 +236,10 @@ class _LiveTeacher(RunTeacher):
         assert self.live is not None
         size = models.num_params(self.live.config) / 1e6
         vocabulary = "the student's" if self.tokens is None else "its own"
-        return f"{self._settings.path}, {size:,.1f}M parameters, {vocabulary} vocabulary"
+        return (
+            f"{self._settings.path}, {size:,.1f}M parameters, {vocabulary} vocabulary, "
+            + described(self.reading)
+        )
 
     def close(self) -> None:
         self._files.close()
@@ -261,7 +281,9 @@ class _LiveTeacher(RunTeacher):
                 "samples it cannot read: take a teacher with the student's, or leave ON_POLICY out"
             )
         lengths = dict(self._settings.feature_lengths or run.feature_lengths)
-        self.tokens = TeacherTokens(vocabulary, architecture(self.live.config), lengths)
+        self.tokens = TeacherTokens(
+            vocabulary, architecture(self.live.config), lengths, self.reading
+        )
         mapped = VocabularyMap.of(token_table(vocabulary), token_table(student)).maps[SAME]
         # The embedding may have more rows than the tokenizer has tokens.
         self._student_ids = np.full(self.live.config.vocab_size, -1, np.int32)

@@ -22,7 +22,8 @@ from tlm_jax.metrics.writers import MetricsWriter
 from tlm_jax.runs import adapters, console, data, distilling, files, parts, pretrained
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.frozen_base import load_base
-from tlm_jax.runs.student_vocabulary import run_data
+from tlm_jax.runs.reading import student_reading
+from tlm_jax.runs.student_vocabulary import run_data, student_vocabulary
 from tlm_jax.training import batches, hooks, loop
 from tlm_jax.training.state import TrainState
 from tlm_jax.training.step import StepMetrics
@@ -79,8 +80,11 @@ class _Session:
         self.parts = parts.build_parts(run)
         self.rows = batches.host_rows(run.batch_size, self.parts.batch_sharding)
         read = run_data(run.data)
-        self.pipeline: Pipeline = data.open_pipeline(run, self.rows, self.parts.teacher, read)
-        self.eval_sets = data.open_eval_sets(run, read)
+        self.reading = student_reading(run, student_vocabulary(run))
+        self.pipeline: Pipeline = data.open_pipeline(
+            run, self.rows, self.parts.teacher, read, self.reading
+        )
+        self.eval_sets = data.open_eval_sets(run, read, self.reading)
         self.base = load_base(run, self.parts)
         self.manager = CheckpointManager(
             self.model_dir / "checkpoints",
@@ -98,7 +102,9 @@ class _Session:
         files.write_configuration(self.model_dir, configuration)
         info = models.model_info(run.model, self.parts.mesh)
         files.write_text(self.model_dir / "model-info.txt", info)
-        pretrained.describe_model(self.model_dir, run, self.source, self.pipeline.vocabulary)
+        pretrained.describe_model(
+            self.model_dir, run, self.source, self.pipeline.vocabulary, self.reading
+        )
         console.start(run, self.parts.mesh, origin)
         if self.base is not None:
             console.say(adapters.summary(run, self.base, self.state))

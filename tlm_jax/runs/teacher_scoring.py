@@ -13,6 +13,7 @@ from tlm_jax import models
 from tlm_jax.checkpoints.fingerprint import model_fingerprint
 from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.teacher_cache import CacheWriter, Header, StoredUnembedding
 from tlm_jax.data.teacher_imports.examples import ExampleFile, solution_record
 from tlm_jax.data.teacher_steps import TeacherRow
@@ -25,6 +26,7 @@ from tlm_jax.home import expanded
 from tlm_jax.metrics.sample_progress import SampleProgress
 from tlm_jax.runs.hosts import this_host
 from tlm_jax.runs.inference_tokens import TokenizerFiles, model_vocabulary
+from tlm_jax.runs.reading import ReadingSettings, reading_of
 from tlm_jax.runs.ready_model import params_on_mesh
 from tlm_jax.runs.teacher_config import ScoreConfig
 from tlm_jax.runs.teacher_examples import write_examples
@@ -53,13 +55,15 @@ def run_scoring(config: ScoreConfig) -> None:
             config.solutions.modules,
         )
         check_vocabulary_fits(vocabulary, model.vocab_size, "VOCABULARY")
-        every = load_solutions(config.solutions, config.prompts, vocabulary)
+        settings = ReadingSettings(config.prompts.add_bos, config.prompts.add_eos)
+        reading = reading_of(model, vocabulary, source, settings)
+        every = load_solutions(config.solutions, config.prompts, vocabulary, reading)
         wanted, counts = _wanted(every, config)
-        encoder = SolutionEncoder(source, vocabulary, files, config)
+        encoder = SolutionEncoder(source, vocabulary, files, config, reading)
         host, num_hosts = this_host(config.host_index, config.num_hosts)
         # Before the work, as what cannot become records is an error.
         examples = _examples(wanted, config) if host == 0 else None
-        teacher = _Teacher(config, source, model, vocabulary)
+        teacher = _Teacher(config, source, model, vocabulary, reading)
         with CacheWriter(
             expanded(config.output_dir),
             _header(config, source, vocabulary, encoder),
@@ -100,9 +104,10 @@ class _Teacher:
         source: Pretrained,
         model: models.ModelConfig,
         vocabulary: Vocabulary,
+        reading: Reading,
     ):
         self._config, self._source, self._model = config, source, model
-        self._vocabulary = vocabulary
+        self._vocabulary, self._reading = vocabulary, reading
         self._mesh = meshes.make_mesh(config.mesh, jax.local_devices())
         self._params: Any = None
 
@@ -115,7 +120,7 @@ class _Teacher:
             self._model,
             _look(self._config, self._vocabulary.size, vocab_shards(self._model.vocab_size, mesh)),
             batch_size=self._config.batch_size,
-            bos_id=self._vocabulary.bos_id,
+            bos_id=self._reading.start_id or 0,  # of an encoder-decoder's decoder
             mesh=mesh,
         )
         width = _WINDOW_BATCHES * self._config.batch_size

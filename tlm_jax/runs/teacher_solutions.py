@@ -11,11 +11,12 @@ from jaxtyping import Integer
 
 from tlm_jax.data import tasks
 from tlm_jax.data.formats import FORMATS, inline_options
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.records import from_dict, read_json_lines
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.sources import option_texts
 from tlm_jax.data.store import open_readers
-from tlm_jax.data.teacher_imports.examples import Solution
+from tlm_jax.data.teacher_imports.examples import CUT_OFF, Solution
 from tlm_jax.data.teacher_steps import solution_key
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
@@ -39,6 +40,7 @@ class Scored:
       prompt: what the teacher reads.
       solution: what it would have to write.
       target_ids: tokens of the text, where the task gives them, EOS included if it has one.
+      finished: whether it ends by itself, so that EOS is what comes next.
       correct: whether it is right; None where nothing tells.
       becomes_record: whether an example is to be written for it; a task has its own.
     """
@@ -47,12 +49,16 @@ class Scored:
     prompt: Prompt
     solution: Solution
     target_ids: Tokens | None = None
+    finished: bool = True
     correct: bool | None = None
     becomes_record: bool = True
 
 
 def load_solutions(
-    config: SolutionsConfig, prompts: TeacherPromptConfig, vocabulary: Vocabulary
+    config: SolutionsConfig,
+    prompts: TeacherPromptConfig,
+    vocabulary: Vocabulary,
+    reading: Reading,
 ) -> list[Scored]:
     """Reads everything that may be scored, the same on every host, in the order of its source.
 
@@ -60,14 +66,17 @@ def load_solutions(
       config: where it is.
       prompts: what the teacher is to read.
       vocabulary: the teacher's.
+      reading: how it reads a task's prompts.
 
     Raises:
       UserError: a line or an example does not say what is needed.
     """
     if config.file is None:
-        found = _of_task(config, vocabulary)
+        found = _of_task(config, vocabulary, reading)
     else:
-        asked = None if config.mixture_or_task_name is None else _prompts_by_id(config, vocabulary)
+        asked = None
+        if config.mixture_or_task_name is not None:
+            asked = _prompts_by_id(config, vocabulary, reading)
         found = _of_file(config, asked)
     template = _Template(prompts)
     return [template.applied(one) for one in found]
@@ -83,7 +92,9 @@ class _Template:
         prompt, config = one.prompt, self._config
         if config.template is not None:
             text = self._filled(one)
-            prompt = dataclasses.replace(prompt, text=text, messages=None, token_ids=None)
+            prompt = dataclasses.replace(
+                prompt, text=text, as_read=None, messages=None, token_ids=None
+            )
         if prompt.text is None and prompt.messages is None:
             raise UserError(
                 f"{prompt.place} has a question and no prompt: set PROMPT, for example "
@@ -95,7 +106,7 @@ class _Template:
             if config.system is not None:
                 messages.insert(0, {"role": "system", "content": config.system})
             prompt = dataclasses.replace(
-                prompt, text=None, token_ids=None, messages=tuple(messages)
+                prompt, text=None, as_read=None, token_ids=None, messages=tuple(messages)
             )
         return dataclasses.replace(one, prompt=prompt)
 
@@ -114,7 +125,7 @@ class _Template:
             ) from None
 
 
-def _of_task(config: SolutionsConfig, vocabulary: Vocabulary) -> Iterator[Scored]:
+def _of_task(config: SolutionsConfig, vocabulary: Vocabulary, reading: Reading) -> Iterator[Scored]:
     tasks.load_tasks(config.modules)
     lengths = {"inputs": 1 << 20, "targets": 1 << 20}
     assert config.mixture_or_task_name is not None
@@ -124,6 +135,7 @@ def _of_task(config: SolutionsConfig, vocabulary: Vocabulary) -> Iterator[Scored
         feature_lengths=lengths,
         vocabulary=vocabulary,
         data=RunData(config.data_dir, demonstrations=config.demonstrations),
+        reading=reading,
     )
     for name, reader in readers.items():
         counts = [n for n in (reader.num_examples, config.num_examples) if n is not None]
@@ -204,6 +216,7 @@ def _of_row(
             key=solution_key(question, solution.options, solution.text),
             prompt=prompt,
             solution=solution,
+            finished=_is_finished(row),
             correct=_is_correct(row, where, solution, place, config),
         )
 
@@ -276,6 +289,15 @@ def _texts(
     yield (), FORMATS["cot_zero_shot"].targets(from_dict(row, place))
 
 
+def _is_finished(row: Mapping[str, Any]) -> bool:
+    """Whether a sample ended by itself: neither cut off nor, of a local model, at a stop text.
+
+    Servers call an end token "stop", too.
+    """
+    reason = str(row.get("finish_reason"))
+    return reason not in CUT_OFF and not (reason == "stop" and "token_ids" in row)
+
+
 def _is_correct(
     row: Mapping[str, Any],
     where: fields.Place,
@@ -293,7 +315,9 @@ def _is_correct(
     return grade(rule, solution.text, solution.answer, solution.options).correct
 
 
-def _prompts_by_id(config: SolutionsConfig, vocabulary: Vocabulary) -> Mapping[str, Prompt]:
+def _prompts_by_id(
+    config: SolutionsConfig, vocabulary: Vocabulary, reading: Reading
+) -> Mapping[str, Prompt]:
     asked: Sequence[Prompt] = load_prompts(
         PromptsConfig(
             mixture_or_task_name=config.mixture_or_task_name,
@@ -304,5 +328,6 @@ def _prompts_by_id(config: SolutionsConfig, vocabulary: Vocabulary) -> Mapping[s
             demonstrations=config.demonstrations,
         ),
         vocabulary,
+        reading,
     )
     return {prompt.id: prompt for prompt in asked}

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tlm_jax import models
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data.chat import render_chat
+from tlm_jax.data.reading import Reading, encode_continuations
 from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.scoring_rows import Request
@@ -39,9 +39,10 @@ class SolutionEncoder:
     """Makes prompts and solutions into tokens.
 
     An encoder-decoder reads the prompt and EOS and is scored on the solution and EOS. A
-    decoder-only model reads both in a row: a task's are encoded apart, as in training. Otherwise
-    they are encoded together, as the model would meet the text, and parted at the border, where
-    some token ends there; where none does, apart (counted in `apart`).
+    decoder-only model reads both in a row. Where it reads EOS between the two they are encoded
+    apart, as in training. Otherwise they are encoded together, as the model would meet the text,
+    and parted at the border, where some token ends there; where none does, apart (counted in
+    `apart`). A solution that was cut off has no EOS.
     """
 
     def __init__(
@@ -50,17 +51,18 @@ class SolutionEncoder:
         vocabulary: Vocabulary,
         files: TokenizerFiles,
         config: ScoreConfig,
+        reading: Reading,
     ):
-        """Takes a run's settings and the teacher's tokenizer."""
+        """Takes a run's settings, the teacher's tokenizer, and how it reads."""
         self._vocabulary, self._files, self._config = vocabulary, files, config
-        self._encoder_decoder = isinstance(source.config, models.EncoderDecoderConfig)
+        self._reading = reading
         self._window = window_of(source)
         self._prompts = self._encoder(config.prompts.max_tokens)
         self.apart = self.cut = self.left_out = 0
 
     def settings(self) -> Mapping[str, Any]:
         """Returns what decides the tokens, for the cache's header."""
-        rules = {**dataclasses.asdict(self._prompts.rules())}
+        rules = self._prompts.rules()
         prompts = self._config.prompts
         chat = None
         if prompts.chat:
@@ -115,7 +117,7 @@ class SolutionEncoder:
             self._vocabulary,
             self._files,
             self._config.encoder_settings(),
-            encoder_decoder=self._encoder_decoder,
+            reading=self._reading,
             longest=longest,
             beside="its solution" if longest != self._config.prompts.max_tokens else "MAX_TOKENS",
         )
@@ -138,7 +140,8 @@ class SolutionEncoder:
         own = one.target_ids if one.prompt.token_ids is not None else None
         if own is not None:
             return np.asarray(own, np.int32)
-        return np.append(self._continuation(one), np.int32(self._vocabulary.eos_id))
+        tokens = self._continuation(one)
+        return np.append(tokens, np.int32(self._vocabulary.eos_id)) if one.finished else tokens
 
     def _continuation(self, one: Scored) -> np.ndarray:
         prompt, text = one.prompt, one.solution.text
@@ -146,15 +149,13 @@ class SolutionEncoder:
         if prompt.messages is not None:
             template = self._files.template()
             before = render_chat(prompt.messages, template, add_generation_prompt=True)
-        elif prompt.token_ids is None and not self._prompts.rules().eos:
-            before = prompt.text or ""
-        if before is None or self._encoder_decoder:
+        elif self._reading.plain:
+            before = prompt.as_read or prompt.text or ""
+        if before is None or not self._reading.one_sequence:
             return self._vocabulary.encode(text)
-        alone, together = self._vocabulary.encode_batch([before, before + text])
-        if len(together) > len(alone) and np.array_equal(together[: len(alone)], alone):
-            return together[len(alone) :]
-        self.apart += 1
-        return self._vocabulary.encode(text)
+        _, (tokens,), apart = encode_continuations(self._vocabulary, [before], [text])
+        self.apart += apart
+        return tokens
 
 
 def _identity(prompt: Prompt) -> str:

@@ -1,16 +1,19 @@
-"""Which vocabulary a model was trained with: equal sizes do not make ids mean the same."""
+"""What a model was trained to read: which vocabulary, as equal sizes do not make ids mean the same,
+and what stood around its prompts."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 from tlm_jax.checkpoints.formats.native import VOCABULARY_FILE
+from tlm_jax.data.reading import Reading
 from tlm_jax.data.vocabularies import PAD_ID, Vocabulary
 from tlm_jax.errors import UserError
 
 
-def trained_vocabulary_text(vocabulary: Vocabulary) -> str:
+def trained_vocabulary_text(vocabulary: Vocabulary, reading: Reading) -> str:
     """Returns the content of vocabulary.json; null is a token that the vocabulary has not."""
     content = {
         "fingerprint": vocabulary.fingerprint,
@@ -18,6 +21,7 @@ def trained_vocabulary_text(vocabulary: Vocabulary) -> str:
         "bos_id": vocabulary.bos_id if vocabulary.has_bos else None,
         "eos_id": vocabulary.eos_id,
         "pad_id": PAD_ID if vocabulary.zero_is_padding else None,
+        "reading": dataclasses.asdict(reading),
     }
     return json.dumps(content, indent=1) + "\n"
 
@@ -27,6 +31,20 @@ def trained_fingerprint(content: bytes) -> str | None:
     try:
         found = json.loads(content)
         return str(found["fingerprint"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def trained_reading(content: bytes) -> Reading | None:
+    """Returns how training read examples; None where vocabulary.json, an earlier one, is silent."""
+    try:
+        found = json.loads(content)["reading"]
+        start_id = found["start_id"]
+        return Reading(
+            None if start_id is None else int(start_id),
+            bool(found["prompt_eos"]),
+            bool(found["one_sequence"]),
+        )
     except (ValueError, KeyError, TypeError):
         return None
 

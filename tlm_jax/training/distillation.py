@@ -18,6 +18,7 @@ from tlm_jax.losses.reduction import LossOutput, WeightedSum, loss_weights_and_n
 from tlm_jax.losses.teachers import DenseTeacher, SparseTeacher, Teacher, teacher_of
 from tlm_jax.losses.top_candidates import top_candidates
 from tlm_jax.training.matching import InnerMatching
+from tlm_jax.training.prompt_borders import with_border
 from tlm_jax.training.step import Objective
 from tlm_jax.training.teacher_batch import teacher_batch
 from tlm_jax.types import Batch, Params, Unembedding
@@ -78,10 +79,13 @@ class LiveModel:
     Attributes:
       config: its architecture.
       num_candidates: how many of its most probable tokens are mapped to another vocabulary.
+      border: what ends the student's prompts, and what ends the teacher's; None where it is the
+        same, or the teacher has tokens of its own.
     """
 
     config: models.ModelConfig
     num_candidates: int = 64
+    border: tuple[int, int] | None = None
 
 
 class Said(NamedTuple):
@@ -182,12 +186,12 @@ def live_teacher(
 ) -> AskTeacher:
     """Returns the teacher that runs in the step.
 
-    With the student's vocabulary it reads the student's batch, and its full distributions count.
-    With another one it reads the batch's `teacher/...` features, its own tokens of the same
-    examples; `teacher_steps` [B, T] says at which of its positions it predicts each of the
-    student's targets, -1 for none; and its `num_candidates` most probable tokens are mapped, the
-    mass of the others and of what the student has no token for being the tail. Inner states are
-    matched with the student's vocabulary only.
+    With the student's vocabulary it reads the student's batch, prompts ended in its own way, and
+    its full distributions count. With another one it reads the batch's `teacher/...` features, its
+    own tokens of the same examples; `teacher_steps` [B, T] says at which of its positions it
+    predicts each of the student's targets, -1 for none; and its `num_candidates` most probable
+    tokens are mapped, the mass of the others and of what the student has no token for being the
+    tail. Inner states are matched with the student's vocabulary only.
 
     Args:
       student: its model.
@@ -201,7 +205,7 @@ def live_teacher(
 
     def same_vocabulary(arrays: LiveArrays, batch: Batch) -> Said:
         length = batch["decoder_target_tokens"].shape[1]
-        own = teacher_batch(batch, student, live.config)
+        own = teacher_batch(with_border(batch, student, live.border), student, live.config)
         inner = models.layer_states(arrays.params, own.batch, live.config, keeps)
         places = slice(own.start, own.start + length)
         weights = (batch["decoder_loss_weights"] != 0).astype(jnp.float32)

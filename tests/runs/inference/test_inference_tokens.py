@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-import tokenizers
 
 from tlm_jax.checkpoints.pretrained import Pretrained
-from tlm_jax.data.vocabularies import ByteVocabulary, HuggingFaceVocabulary, Vocabulary
+from tlm_jax.data.reading import Reading
+from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference_config import PromptsConfig
 from tlm_jax.runs.inference_prompts import Prompt
@@ -20,54 +20,41 @@ from tlm_jax.runs.inference_tokens import PromptEncoder, TokenizerFiles
 BYTES = ByteVocabulary()
 
 
-def encoder(
-    longest: int | None,
-    *,
-    encoder_decoder: bool = False,
-    vocabulary: Vocabulary = BYTES,
-    **settings: Any,
-) -> PromptEncoder:
+DECODER = Reading(BYTES.bos_id, prompt_eos=True)
+
+
+def encoder(longest: int | None, reading: Reading = DECODER, **settings: Any) -> PromptEncoder:
     source = types.SimpleNamespace(companions={}, path=Path("runs/a"))
     files = TokenizerFiles(cast(Pretrained, source))
     files.close()
     config = PromptsConfig(file="prompts.jsonl", **settings)
-    return PromptEncoder(
-        vocabulary, files, config, encoder_decoder=encoder_decoder, longest=longest
-    )
+    return PromptEncoder(BYTES, files, config, reading=reading, longest=longest)
 
 
-def test_a_decoder_reads_bos_and_text_an_encoder_text_and_eos():
-    prompt = Prompt("1", "p.jsonl, line 1", text="ab")
+@pytest.mark.parametrize(
+    ("reading", "before", "behind"),
+    [
+        (Reading(2, prompt_eos=True), [2], [BYTES.eos_id]),
+        (Reading(2, prompt_eos=False), [2], []),
+        (Reading(None, prompt_eos=False), [], []),
+        (Reading(2, prompt_eos=True, one_sequence=False), [], [BYTES.eos_id]),
+    ],
+)
+def test_a_prompt_of_a_file_has_around_it_what_the_model_reads(reading, before, behind):
     ab = BYTES.encode("ab").tolist()
-    assert encoder(None).encode(prompt) == [BYTES.bos_id, *ab]
-    assert encoder(None, add_eos=True).encode(prompt) == [BYTES.bos_id, *ab, BYTES.eos_id]
-    assert encoder(None, encoder_decoder=True).encode(prompt) == [*ab, BYTES.eos_id]
-
-
-def test_bos_is_the_habit_of_the_tokenizer_or_what_is_said(tmp_path):
-    prompt = Prompt("1", "", text="w5")
-    assert encoder(None, add_bos=False).encode(prompt) == BYTES.encode("w5").tolist()
-    words = {"<pad>": 0, "<s>": 1, "</s>": 2, "w5": 3, "a": 4}
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<pad>"))
-    for habit, expected in ((False, [3]), (True, [1, 3])):
-        if habit:
-            tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-                single="<s> $A", special_tokens=[("<s>", 1)]
-            )
-        path = tmp_path / f"{habit}" / "tokenizer.json"
-        path.parent.mkdir()
-        tokenizer.save(str(path))
-        own = HuggingFaceVocabulary(str(path))
-        assert encoder(None, vocabulary=own).encode(prompt) == expected
-        task = Prompt("1", "", text="w5", token_ids=np.asarray([3], np.int32))
-        assert encoder(None, vocabulary=own).encode(task) == [1, 3]
+    prompt = Prompt("1", "p.jsonl, line 1", text="ab")
+    assert encoder(None, reading).encode(prompt) == [*before, *ab, *behind]
+    # Those of a task have their end already.
+    task = Prompt("1", "", text="ab", token_ids=np.asarray([7, 8], np.int32))
+    assert encoder(None, reading).encode(task) == [*before, 7, 8]
 
 
 def test_a_long_prompt_is_an_error_or_keeps_its_end():
     prompt = Prompt("q7", "p.jsonl, line 7", text="abcdefgh")
+    plain = Reading(BYTES.bos_id, prompt_eos=False)
     with pytest.raises(UserError, match=r"p.jsonl, line 7: the prompt 'q7' has 9 tokens, .* for 5"):
-        encoder(5).encode(prompt)
-    cutting = encoder(5, too_long="keep_end")
+        encoder(5, plain).encode(prompt)
+    cutting = encoder(5, plain, too_long="keep_end")
     assert cutting.encode(prompt) == [BYTES.bos_id, *BYTES.encode("efgh")]
     assert cutting.encode(Prompt("q8", "", text="abcd")) == [BYTES.bos_id, *BYTES.encode("abcd")]
     assert cutting.cut == 1

@@ -76,6 +76,15 @@ def solution_record(solution: Solution, dataset: str) -> Record:
     return record
 
 
+CUT_OFF = frozenset(
+    [
+        *("length", "max_tokens", "repetition", "content_filter", "abort", "cancelled", "error"),
+        *("tool_calls", "function_call", "incomplete", "insufficient_system_resource"),
+    ]
+)
+"""Reasons for which an answer ends before the teacher has solved the question."""
+
+
 class ExampleFile:
     """The records of a cache's solutions, `examples.jsonl` beside its rows.
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tlm_jax.data.records import read_json_lines
 from tlm_jax.data.teacher_imports.captured import Captured
+from tlm_jax.data.teacher_imports.examples import CUT_OFF
 from tlm_jax.data.teacher_imports.openai_logprobs import read_choice
 from tlm_jax.errors import UserError
 from tlm_jax.messages import text_of_content
@@ -22,14 +23,6 @@ from tlm_jax.terminal import printable
 
 Questions = Mapping[str, Mapping[str, Any]]
 """Objects with `question` and perhaps `answer`, `kind`, `options`, by id."""
-
-_UNFINISHED = frozenset(
-    [
-        *("length", "max_tokens", "repetition", "content_filter", "abort", "cancelled", "error"),
-        *("tool_calls", "function_call", "incomplete", "insufficient_system_resource"),
-    ]
-)
-"""Reasons for which an answer ends before the teacher has solved the question."""
 
 
 def read_questions(path: Path) -> Questions:
@@ -82,7 +75,7 @@ def read_answers(
                 id=identifier if alone else f"{identifier}/{index}",
                 place=place,
                 question_id=identifier,
-                finished=choice.get("finish_reason") not in _UNFINISHED,
+                finished=choice.get("finish_reason") not in CUT_OFF,
                 **_solution(choice, row, ends),
                 **asked,
             )

@@ -10,6 +10,7 @@ import numpy as np
 
 from tlm_jax.data.records import read_json_lines
 from tlm_jax.data.teacher_imports.captured import Captured, TokenSteps, Unusable, covering
+from tlm_jax.data.teacher_imports.examples import CUT_OFF
 from tlm_jax.data.teacher_steps import StepDistributions
 from tlm_jax.data.vocabularies.token_bytes import TokenTable
 from tlm_jax.errors import UserError
@@ -51,7 +52,7 @@ def read_samples(path: Path, table: TokenTable) -> Iterator[Captured]:
             kind=row.get("kind", row.get("rule")),
             options=tuple(options) if options else None,
             correct=row["correct"] if isinstance(row.get("correct"), bool) else None,
-            finished=row["finish_reason"] not in ("length", "repetition"),
+            finished=row["finish_reason"] not in CUT_OFF,
         )
 
 

@@ -36,13 +36,18 @@ class Vocabulary(abc.ABC):
 
     @property
     def bos_id(self) -> int:
-        """What the decoder reads first; the padding id unless the vocabulary has a BOS."""
-        return PAD_ID
+        """What the decoder reads first: BOS; without one, padding where that is id 0, else EOS."""
+        return PAD_ID if self.zero_is_padding else self.eos_id
 
     @property
     def has_bos(self) -> bool:
-        """Whether `bos_id` is a token for it, and not padding in its place."""
-        return self.bos_id != PAD_ID
+        """Whether `bos_id` is a token for it, and not another in its place."""
+        return False
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a text is encoded with BOS before it where nothing else is said."""
+        return self.has_bos
 
     @property
     @abc.abstractmethod

@@ -26,7 +26,7 @@ class HuggingFaceVocabulary(Vocabulary):
     Attributes:
       path: the `tokenizer.json` file.
       eos_token: how the end of a sequence is written, such as `</s>`.
-      bos_token: how its start is written; padding starts a decoder where there is none.
+      bos_token: how its start is written.
       unk_token: how the inexpressible is written, if it is.
     """
 
@@ -61,12 +61,16 @@ class HuggingFaceVocabulary(Vocabulary):
     @property
     def bos_id(self) -> int:
         found = self._special("bos", self.bos_token)
-        return PAD_ID if found is None else found
+        return super().bos_id if found is None else found
 
     @property
     def has_bos(self) -> bool:
-        # It may have id 0.
         return self._special("bos", self.bos_token) is not None
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer writes BOS before a text by itself."""
+        return self.has_bos and self.bos_id in self.tokenizer.encode("a").ids[:1]
 
     @property
     def unk_id(self) -> int | None:
@@ -78,7 +82,8 @@ class HuggingFaceVocabulary(Vocabulary):
 
     @property
     def fingerprint(self) -> str:
-        ids = f"{self.eos_id} {self.bos_id} {self.unk_id}"
+        bos_id = self.bos_id if self.has_bos else PAD_ID
+        ids = f"{self.eos_id} {bos_id} {self.unk_id}"
         return digest(b"huggingface", read_vocabulary_file(self.path), ids.encode())
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:

@@ -49,7 +49,11 @@ class SentencePieceVocabulary(Vocabulary):
 
     @property
     def bos_id(self) -> int:
-        return max(self.processor.bos_id(), PAD_ID)
+        return self.processor.bos_id() if self.has_bos else super().bos_id
+
+    @property
+    def has_bos(self) -> bool:
+        return self.processor.bos_id() >= 0
 
     @property
     def unk_id(self) -> int | None:
