@@ -22,9 +22,11 @@ from tlm_jax.checkpoints.conversion_report import write_report
 from tlm_jax.checkpoints.formats import hugging_face, native, t5x
 from tlm_jax.checkpoints.formats.blocks import Written
 from tlm_jax.checkpoints.pretrained import Pretrained
+from tlm_jax.checkpoints.slot_layouts import joined_heads, t5x_slots
 from tlm_jax.checkpoints.write_failure import full_disk, reason_and_file
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray, cast
+from tlm_jax.losses.reduction import NONE
 from tlm_jax.models import layouts
 
 TARGETS = ("native", "hf", "t5x")
@@ -246,7 +248,7 @@ def _write_t5x(
     scan_layers: bool | None,
     written: Written,
 ) -> Done:
-    """Writes a native T5X checkpoint, with the optimizer's slots if they still fit."""
+    """Writes a native T5X checkpoint, with Adafactor's slots if the source has them."""
     del shard_bytes
     config = source.config
     if scan_layers is not None:
@@ -254,10 +256,24 @@ def _write_t5x(
     elif source.source_format != "t5x":
         # T5X's models have a bias for every layer where layers are stacked, and only there.
         config = dataclasses.replace(config, scan_layers=config.relpos_per_layer)
-    state = source.optimizer if config == source.config else {}
+    state = source.optimizer
+    if source.source_format != "t5x" or config != source.config:
+        state = t5x_slots(joined_heads(state), source.config, config)
     checkpoint = directory / f"checkpoint_{source.step}"
     t5x.write_t5x(checkpoint, arrays, config, step=source.step, state=state, written=written)
-    return "T5X", ()
+    return "T5X", _notes_on_optimizer(source)
+
+
+def _notes_on_optimizer(source: Pretrained) -> tuple[str, ...]:
+    """Returns what T5X has to be told of the optimizer's state that it gets, if there is one."""
+    if not source.optimizer:
+        return ()
+    note = f"with Adafactor's state of step {source.step}"
+    if source.loss_normalization is not None:
+        told = source.loss_normalization
+        value = "None" if told == NONE else repr(told)
+        note += f": go on in T5X with LOSS_NORMALIZING_FACTOR = {value}, as it was made"
+    return (note,)
 
 
 def _in_type(arrays: Mapping[str, LazyArray], dtype: np.dtype | None) -> dict[str, LazyArray]:

@@ -8,9 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tlm_jax.checkpoints import lock, manifest
-from tlm_jax.checkpoints.pretrained import Pretrained
-
-FILE = "conversion.json"
+from tlm_jax.checkpoints.pretrained import REPORT_FILE, Pretrained
 
 
 def write_report(
@@ -46,11 +44,18 @@ def write_report(
             "architecture": architecture,
             "files": _specs({path.relative_to(directory).as_posix(): path for path in paths}),
         },
+        **_of_state(source, to),
         "num_params": num_params,
         "num_bytes": num_bytes,
     }
     text = json.dumps(content, indent=1) + "\n"
-    (directory / FILE).write_text(text, encoding="utf-8")
+    (directory / REPORT_FILE).write_text(text, encoding="utf-8")
+
+
+def _of_state(source: Pretrained, to: str) -> dict[str, str | float | None]:
+    """Returns what goes on from the optimizer's state has to know, where one was written."""
+    written = to == "t5x" and source.optimizer
+    return {"loss_normalization": source.loss_normalization} if written else {}
 
 
 def _specs(paths: Mapping[str, Path]) -> dict[str, dict[str, int | None]]:

@@ -62,6 +62,7 @@ class CheckpointManager:
         keep: KeepPolicy | None = None,
         checksums: bool = True,
         base: BaseModel | None = None,
+        loss_normalization: str | float | None = None,
         announce: Callable[[str], None] = print_line,
     ):
         """Opens `directory` for writing, and clears what an interrupted run left half done.
@@ -72,6 +73,7 @@ class CheckpointManager:
           checksums: whether to record a CRC-32 of every file when saving (in the background), and
             to compare it when restoring. Sizes are recorded and compared always.
           base: the frozen model that the saved parameters are adapters of, if they are.
+          loss_normalization: what divides the loss of the run, for those who go on from its state.
           announce: is given one line when a checkpoint had to be passed over.
 
         Raises:
@@ -87,6 +89,7 @@ class CheckpointManager:
         self._keep = keep or KeepPolicy()
         self._checksums = checksums
         self._base = base
+        self._loss_normalization = loss_normalization
         self._announce = announce
         self._writer: Any = None
         self._thread: threading.Thread | None = None
@@ -215,6 +218,7 @@ class CheckpointManager:
                     score=score,
                     checksums=self._checksums,
                     base=None if self._base is None else dataclasses.asdict(self._base),
+                    loss_normalization=self._loss_normalization,
                 )
                 self._disk.complete(step)
                 self._disk.delete_superseded(self._keep)

@@ -53,6 +53,8 @@ class Manifest:
       files: by path relative to the checkpoint.
       score: what `KeepPolicy.best` ranks by, if the run gave one.
       base: fields of the `BaseModel` whose adapters these are; None: the parameters are a model's.
+      loss_normalization: what the loss was divided by whose gradients the optimizer's state sums
+        up, as `losses.reduction.canonical_normalization` spells it; None: not told.
     """
 
     step: int
@@ -61,6 +63,7 @@ class Manifest:
     files: Mapping[str, FileSpec]
     score: float | None
     base: Mapping[str, Any] | None = None
+    loss_normalization: str | float | None = None
 
 
 def seal(
@@ -71,6 +74,7 @@ def seal(
     score: float | None,
     checksums: bool,
     base: Mapping[str, Any] | None = None,
+    loss_normalization: str | float | None = None,
 ) -> None:
     """Reads back every file under `directory` and writes the manifest, durably.
 
@@ -81,6 +85,7 @@ def seal(
       score: see `Manifest`.
       checksums: whether to read the files for their CRC-32, not only their sizes.
       base: see `Manifest`.
+      loss_normalization: see `Manifest`.
     """
     names = sorted(
         path.relative_to(directory).as_posix()
@@ -96,6 +101,7 @@ def seal(
         "arrays": {name: [list(spec.shape), spec.dtype] for name, spec in arrays.items()},
         "files": {name: [spec.size_bytes, spec.crc32] for name, spec in zip(names, specs)},
         **({} if base is None else {"base": dict(base)}),
+        **({} if loss_normalization is None else {"loss_normalization": loss_normalization}),
     }
     partial = directory / (FILE_NAME + ".partial")
     with partial.open("w", encoding="utf-8") as file:
@@ -132,6 +138,7 @@ def read(directory: Path) -> Manifest:
         files={name: FileSpec(size, crc32) for name, (size, crc32) in content["files"].items()},
         score=content["score"],
         base=content.get("base"),
+        loss_normalization=content.get("loss_normalization"),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tlm_jax.checkpoints.loading import load_array
 from tlm_jax.checkpoints.pretrained import Pretrained
+from tlm_jax.checkpoints.slot_layouts import PREFIX, joined_heads
 from tlm_jax.checkpoints.structure import named_leaves, unnested
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import in_memory
@@ -17,7 +18,6 @@ from tlm_jax.trees import unflatten
 
 _SLOT = re.compile(r"(?:^|/)slots/(.+)$")
 _COUNT = re.compile(r"(?:^|/)(?:step|count)$")
-_THEIRS = "state/param_states/"
 
 
 def load_optimizer_state(source: Pretrained, config: ModelConfig, abstract: Any) -> Any:
@@ -44,11 +44,12 @@ def load_optimizer_state(source: Pretrained, config: ModelConfig, abstract: Any)
             f"{where} has the optimizer's state of {layout} layers; set "
             f"SCAN_LAYERS={source.config.scan_layers} to go on from it"
         )
+    slots = joined_heads(source.optimizer)
     leaves = {}
     for name, leaf in named_leaves(abstract).items():
         slot = _SLOT.search(name)
         if slot is not None:
-            array = source.optimizer.get(_THEIRS + slot[1])
+            array = slots.get(PREFIX + slot[1])
         elif _COUNT.search(name):
             array = in_memory(np.asarray(source.step, np.int32))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,18 @@ from tlm_jax.checkpoints import families, peft_config
 from tlm_jax.checkpoints.base_model import BaseModel
 from tlm_jax.checkpoints.formats import gguf, hugging_face, native, t5x, t5x_models
 from tlm_jax.checkpoints.merged import merged_arrays
+from tlm_jax.checkpoints.slot_layouts import PREFIX
 from tlm_jax.checkpoints.structure import check_same
 from tlm_jax.checkpoints.write_failure import reason_and_file
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.home import expanded
 from tlm_jax.lazy import LazyArray
+from tlm_jax.losses.reduction import canonical_normalization
 from tlm_jax.models import layouts
 from tlm_jax.models.config import ModelConfig
+
+REPORT_FILE = "conversion.json"
+"""What a conversion writes about itself, beside the model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +40,10 @@ class Pretrained:
       companions: tokenizer and other small files to carry along, by name: a path, or the content.
       hugging_face: content of its config.json, if it has been one at some time.
       step: of training, where the format says it.
-      optimizer: T5X's optimizer slots by its names, in the layout of `config`; empty elsewhere.
+      optimizer: Adafactor's slots by T5X's names, laid out as the parameters are in the files;
+        empty where there are none.
+      loss_normalization: what the loss was divided by whose gradients those slots sum up, as
+        `losses.reduction.canonical_normalization` spells it; None: not told.
     """
 
     path: Path
@@ -46,6 +55,7 @@ class Pretrained:
     hugging_face: Mapping[str, Any] | None = None
     step: int = 0
     optimizer: Mapping[str, LazyArray] = dataclasses.field(default_factory=dict)
+    loss_normalization: str | float | None = None
 
 
 def open_pretrained(path: Path | str, source_format: str | None = None) -> Pretrained:
@@ -157,6 +167,7 @@ def _open_t5x(path: Path) -> Pretrained:
         companions_beside(path) or companions_beside(path.parent),
         step=opened.step,
         optimizer=opened.state,
+        loss_normalization=_told_normalization(path),
     )
 
 
@@ -179,7 +190,32 @@ def _open_native(path: Path) -> Pretrained:
         files,
         companions_beside(opened.model_dir),
         opened.hugging_face,
+        step=opened.step,
+        # Those of adapters are of no use to the merged model.
+        optimizer={} if opened.base else {PREFIX + k: array for k, array in opened.slots.items()},
+        loss_normalization=opened.loss_normalization,
     )
+
+
+def _told_normalization(path: Path) -> str | float | None:
+    """Returns what divided the loss whose gradients made the optimizer's state beside a report.
+
+    T5X's own checkpoints have no report, and say nothing of it: None.
+
+    Args:
+      path: of a checkpoint that a conversion may have written, or of the folder around it.
+
+    Raises:
+      UserError: the report is damaged.
+    """
+    file = next((f / REPORT_FILE for f in (path, path.parent) if (f / REPORT_FILE).is_file()), None)
+    if file is None:
+        return None
+    try:
+        told = json.loads(file.read_text(encoding="utf-8")).get("loss_normalization")
+        return None if told is None else canonical_normalization(told)
+    except (ValueError, AttributeError, TypeError):
+        raise UserError(f"{file} is damaged: it is no JSON object; remove it to go on") from None
 
 
 FORMATS: Mapping[str, Callable[[Path], Pretrained]] = {

@@ -15,6 +15,9 @@ from tlm_jax.types import Batch
 LossNormalization = str | float | int | None
 """What divides a batch's summed loss: see `loss_weights_and_normalizer`."""
 
+AUTO = "AUTO"
+"""The normalization that leaves the choice to a run, which may go on from an optimizer's state."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +66,8 @@ def loss_weights_and_normalizer(
     - `"NUM_REAL_TARGET_TOKENS"`: the sum of the weights;
     - `"NUM_TOTAL_TARGET_TOKENS"`: rows times length, padding included;
     - `"AVERAGE_PER_SEQUENCE"`: the weights of each sequence (each segment, when packed) are first
-      divided by their sum; then as `NUM_REAL_TARGET_TOKENS`.
+      divided by their sum; then as `NUM_REAL_TARGET_TOKENS`;
+    - `"AUTO"`: as `NUM_REAL_TARGET_TOKENS`, where no run has chosen (`runs.normalization`).
 
     Normalizers add up over the micro-batches of a batch, so a constant (the first two choices) is
     shared out by rows: a micro-batch of r rows gets r / batch_rows of it.
@@ -82,31 +86,41 @@ def loss_weights_and_normalizer(
     """
     targets = batch["decoder_target_tokens"]
     weights = batch.get("decoder_loss_weights", targets > 0).astype(jnp.float32)
-    constant = _constant(normalization)
-    if constant is not None:
+    kind = canonical_normalization(normalization)
+    if isinstance(kind, float) or kind == NONE:
+        constant = 1.0 if kind == NONE else kind
         share = 1.0 if batch_rows is None else targets.shape[0] / batch_rows
         return weights, jnp.float32(constant * share)
-    name = str(normalization).upper()
-    if name == "NUM_TOTAL_TARGET_TOKENS":
+    if kind == "NUM_TOTAL_TARGET_TOKENS":
         return weights, jnp.float32(targets.size)
-    if name == "AVERAGE_PER_SEQUENCE":
+    if kind == "AVERAGE_PER_SEQUENCE":
         weights = _divide_by_sequence(weights, batch.get("decoder_segment_ids"))
-    elif name != "NUM_REAL_TARGET_TOKENS":
-        raise UserError(
-            f"unknown loss normalization {normalization!r}: expected a positive number or one of "
-            f"none, {', '.join(_NAMES)}.{nearest(name, _NAMES)}"
-        )
     return weights, jnp.sum(weights)
 
 
-_NAMES = ("NUM_REAL_TARGET_TOKENS", "NUM_TOTAL_TARGET_TOKENS", "AVERAGE_PER_SEQUENCE")
+REAL_TOKENS = "NUM_REAL_TARGET_TOKENS"
+NONE = "none"
+_NAMES = (REAL_TOKENS, "NUM_TOTAL_TARGET_TOKENS", "AVERAGE_PER_SEQUENCE")
 
 
-def _constant(normalization: LossNormalization) -> float | None:
+def canonical_normalization(normalization: LossNormalization) -> str | float:
+    """Returns one spelling of each choice: `NONE`, a number, or a name in capitals.
+
+    Raises:
+      UserError: the name is unknown or the number is not positive.
+    """
     if normalization is None:
-        return 1.0
+        return NONE
     if isinstance(normalization, str):
-        return 1.0 if normalization.lower() == "none" else None
+        name = normalization.upper()
+        if name == NONE.upper():
+            return NONE
+        if name in (*_NAMES, AUTO):
+            return name
+        raise UserError(
+            f"unknown loss normalization {normalization!r}: expected a positive number or one of "
+            f"none, {', '.join((*_NAMES, AUTO))}.{nearest(name, _NAMES)}"
+        )
     if normalization <= 0:
         raise UserError(
             f"loss normalization {normalization} is not positive: give a number above 0, None, or "

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from tlm_jax import trees
-from tlm_jax.optim.factoring import FACTOR_RULES, FactorRules, MatrixDims, factored_dims
+from tlm_jax.models.factoring import FACTOR_RULES, FactorRules, MatrixDims, factored_dims
 from tlm_jax.optim.schedules import Schedule
 from tlm_jax.types import Params
 

@@ -11,8 +11,8 @@ import optax
 
 from tlm_jax import trees
 from tlm_jax.errors import UserError
+from tlm_jax.models.factoring import FACTOR_RULES, FactorRules, factored_dims, matrix_dims
 from tlm_jax.optim.adafactor import AdafactorState, adafactor, slot_axes
-from tlm_jax.optim.factoring import FACTOR_RULES, FactorRules, factored_dims, matrix_dims
 from tlm_jax.optim.schedules import Schedule
 from tlm_jax.types import Params
 

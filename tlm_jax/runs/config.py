@@ -118,8 +118,8 @@ class RunConfig:
         checkpoint.
       resize_vocabulary: whether its rows for tokens are cut or extended to the model's; otherwise
         another number of them is an error.
-      restore_optimizer: whether the optimizer's state and the step of a T5X checkpoint are taken
-        over, too.
+      restore_optimizer: whether Adafactor's state and the step of the initial checkpoint, one of
+        T5X, are taken over, too.
       lora: low-rank adapters on the frozen initial checkpoint are trained; None trains all
         parameters.
       seed: of initial parameters, dropout and data order.
@@ -158,10 +158,24 @@ class RunConfig:
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise UserError(f"RunConfig.{name} is {value}, expected at least 1")
+        if self.restore_optimizer:
+            self._check_restore_optimizer()
         if self.on_policy is not None:
             self._check_on_policy()
         if isinstance(self.loss, DistillationObjective) and self.loss.matching:
             self._check_matching()
+
+    def _check_restore_optimizer(self) -> None:
+        if self.initial_checkpoint_path is None:
+            raise UserError(
+                "RESTORE_OPTIMIZER takes over the state of the initial checkpoint's optimizer, but "
+                "there is none: set INITIAL_CHECKPOINT_PATH, or leave RESTORE_OPTIMIZER out"
+            )
+        if self.lora is not None:
+            raise UserError(
+                "RESTORE_OPTIMIZER takes over the state of an optimizer that trained the whole "
+                "model, and adapters (LORA) have parameters of their own: leave out one of the two"
+            )
 
     def _check_on_policy(self) -> None:
         if not isinstance(self.teacher, LiveTeacher):

@@ -16,12 +16,14 @@ from tlm_jax.data.pipeline import Pipeline
 from tlm_jax.evaluation.evaluator import EvalResult, Evaluator
 from tlm_jax.evaluation.report_page import write_report
 from tlm_jax.interruption import Stopped
+from tlm_jax.losses.reduction import canonical_normalization
 from tlm_jax.metrics.progress import Progress
 from tlm_jax.metrics.throughput import Throughput, measured_matmul_flops, peak_flops
 from tlm_jax.metrics.writers import MetricsWriter
 from tlm_jax.runs import adapters, console, data, distilling, files, parts, pretrained
 from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.frozen_base import load_base
+from tlm_jax.runs.normalization import with_settled_normalization
 from tlm_jax.runs.reading import student_reading
 from tlm_jax.runs.student_vocabulary import run_data, student_vocabulary
 from tlm_jax.training import batches, hooks, loop
@@ -75,8 +77,8 @@ class _Session:
     """The parts of one run, made in the order in which they depend on each other."""
 
     def __init__(self, run: RunConfig, configuration: str):
-        self.run = run
         self.model_dir: Path = files.open_model_dir(run.model_dir)
+        self.run = run = with_settled_normalization(run)
         self.parts = parts.build_parts(run)
         self.rows = batches.host_rows(run.batch_size, self.parts.batch_sharding)
         read = run_data(run.data)
@@ -90,6 +92,7 @@ class _Session:
             self.model_dir / "checkpoints",
             keep=run.checkpoints.keep,
             base=self.base.identity if self.base else None,
+            loss_normalization=canonical_normalization(run.loss.normalization),
             announce=console.say,
         )
         self.results: list[EvalResult] = []

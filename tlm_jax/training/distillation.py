@@ -14,7 +14,12 @@ from tlm_jax import models
 from tlm_jax.losses import fused
 from tlm_jax.losses.distillation import Distillation, effective_weights
 from tlm_jax.losses.matching import Attention, HiddenStates
-from tlm_jax.losses.reduction import LossOutput, WeightedSum, loss_weights_and_normalizer
+from tlm_jax.losses.reduction import (
+    AUTO,
+    LossOutput,
+    WeightedSum,
+    loss_weights_and_normalizer,
+)
 from tlm_jax.losses.teachers import DenseTeacher, SparseTeacher, Teacher, teacher_of
 from tlm_jax.losses.top_candidates import top_candidates
 from tlm_jax.training.matching import InnerMatching
@@ -31,14 +36,15 @@ class DistillationObjective:
     Attributes:
       distillation: the divergence, on what part of the vocabulary, and its share of the loss.
       normalization: what divides the batch's sum, by T5X's names; see
-        `losses.reduction.loss_weights_and_normalizer`.
+        `losses.reduction.loss_weights_and_normalizer`. AUTO: a run takes what the state of its
+        optimizer was made with (`runs.normalization`).
       chunk_tokens: how many tokens' logits exist at a time on a device.
       matching: inner states of a live teacher that the student's are to resemble, too; each adds
         its weight times its own mean.
     """
 
     distillation: Distillation = field(default_factory=Distillation)
-    normalization: str | float | None = "NUM_REAL_TARGET_TOKENS"
+    normalization: str | float | None = AUTO
     chunk_tokens: int = 256
     matching: Sequence[HiddenStates | Attention] = ()
 

@@ -8,7 +8,7 @@ import jax
 
 from tlm_jax import models
 from tlm_jax.losses import fused
-from tlm_jax.losses.reduction import LossOutput, loss_weights_and_normalizer
+from tlm_jax.losses.reduction import AUTO, LossOutput, loss_weights_and_normalizer
 from tlm_jax.training.step import Objective
 from tlm_jax.types import Batch, Params
 
@@ -21,13 +21,14 @@ class CrossEntropy:
       label_smoothing: mass taken from the target and spread over the other tokens.
       z_loss: weight of log²Z, which keeps the log-normaliser near zero.
       normalization: what divides the batch's sum, by T5X's names; see
-        `losses.reduction.loss_weights_and_normalizer`.
+        `losses.reduction.loss_weights_and_normalizer`. AUTO: a run takes what the state of its
+        optimizer was made with (`runs.normalization`).
       chunk_tokens: how many tokens' logits exist at a time on a device.
     """
 
     label_smoothing: float = 0.0
     z_loss: float = 1e-4
-    normalization: str | float | None = "NUM_REAL_TARGET_TOKENS"
+    normalization: str | float | None = AUTO
     chunk_tokens: int = 512
 
 

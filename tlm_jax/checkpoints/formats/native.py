@@ -10,6 +10,7 @@ DIRECTORY/
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,12 +38,14 @@ from tlm_jax.models.config_json import config_from_json, config_to_json
 MODEL_FILE = "model.json"
 VOCABULARY_FILE = "vocabulary.json"
 _FORMAT = 1
+_SLOT = re.compile(r"opt_state/(?:.*/)?slots/(.+)$")
 
 
 class OpenedNative(NamedTuple):
     """A checkpoint of ours; the arrays are in the layout that they were saved in.
 
-    Where `base` is not None, they are adapters: fields of their `BaseModel`.
+    Where `base` is not None, they are adapters: fields of their `BaseModel`. `slots` are those of
+    Adafactor, by names such as "decoder/decoder_norm/scale/v"; other optimizers are not read.
     """
 
     model_dir: Path
@@ -51,6 +54,9 @@ class OpenedNative(NamedTuple):
     files: list[Path]
     hugging_face: Mapping[str, Any] | None
     base: Mapping[str, Any] | None
+    slots: dict[str, LazyArray]
+    step: int
+    loss_normalization: str | float | None
 
 
 def is_native(path: Path) -> bool:
@@ -82,8 +88,18 @@ def open_native(path: Path) -> OpenedNative:
                 f"checkpoint {step} of {model_dir} is damaged: {problem}; using checkpoint "
                 f"{chosen.step}"
             )
-    arrays, files, base = chosen.value
-    return OpenedNative(model_dir, described[0], arrays, files, described[1], base)
+    arrays, slots, files, sealed = chosen.value
+    return OpenedNative(
+        model_dir,
+        described[0],
+        arrays,
+        files,
+        described[1],
+        sealed.base,
+        slots,
+        sealed.step,
+        sealed.loss_normalization,
+    )
 
 
 def read_model_file(model_dir: Path) -> tuple[ModelConfig, Mapping[str, Any] | None]:
@@ -161,16 +177,22 @@ def write(
 
 def _open_checkpoint(
     path: Path,
-) -> tuple[dict[str, LazyArray], list[Path], Mapping[str, Any] | None]:
+) -> tuple[dict[str, LazyArray], dict[str, LazyArray], list[Path], manifest.Manifest]:
     found = read_manifest(path)
     check_files(path, found, contents=True)
     prefix = PARAMETERS + "/"
+    items = open_item(path / STATE)
     arrays = {
         name.removeprefix(prefix): array
-        for name, array in open_item(path / STATE).items()
+        for name, array in items.items()
         if name.startswith(prefix) and not name.startswith(f"{prefix}{AUXILIARY}/")
     }
-    return arrays, [path / name for name in sorted(found.files)], found.base
+    slots = {
+        match[1]: array
+        for name, array in items.items()
+        if (match := _SLOT.match(name)) and not match[1].startswith(f"{AUXILIARY}/")
+    }
+    return arrays, slots, [path / name for name in sorted(found.files)], found
 
 
 def _chunks(array: LazyArray) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 import pytest
 
 from tlm_jax.errors import UserError
-from tlm_jax.optim.factoring import factored_dims, matrix_dims
+from tlm_jax.models.factoring import factored_dims, matrix_dims
 
 
 @pytest.mark.parametrize(
