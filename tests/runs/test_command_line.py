@@ -88,6 +88,55 @@ def test_faulty_binding(load, binding, message):
     assert "\n" not in str(caught.value)
 
 
+DISTILLED = (
+    RUN
+    + """
+    include 'gin_configs/methods/distill_live.gin'
+    TEACHER_PATH = 'somewhere'
+"""
+)
+
+
+def test_settings_of_the_loss_are_those_of_the_loss_that_takes_its_place(load):
+    loss = load("--gin.LABEL_SMOOTHING=0.1", "--gin.Z_LOSS=0.5", text=DISTILLED)[0].loss
+    assert (loss.distillation.label_smoothing, loss.distillation.z_loss) == (0.1, 0.5)
+    assert load("--gin.LOSS_NORMALIZING_FACTOR=None", text=DISTILLED)[0].loss.normalization is None
+    assert load("--gin.LOSS_NORMALIZING_FACTOR=2048.0")[0].loss.normalization == 2048.0
+
+
+OTHER_LOSS = (
+    RUN
+    + """
+    from tlm_jax.training import distillation
+    LOSS = @distillation.DistillationObjective()
+"""
+)
+
+# What is set, and what the message must hold.
+UNREAD = {
+    "--gin.LABEL_SMOOTHING=0.1": "this run is made without what reads it (objectives.CrossEntropy)",
+    "--gin.objectives.CrossEntropy.z_loss=0.1": "is made without objectives.CrossEntropy: leave",
+    "--gin.optimizers.Lion.beta1=0.5": "this run is made without optimizers.Lion: leave it out",
+    "--gin.a/schedules.Constant.value=0.5": "this run is made without schedules.Constant",
+}
+
+
+@pytest.mark.parametrize(("binding", "message"), UNREAD.items())
+def test_what_is_set_and_not_read_is_an_error(load, binding, message):
+    with pytest.raises(UserError) as caught:
+        load(binding, text=OTHER_LOSS)
+    assert f"{binding.partition('=')[0]} is set but" in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_macro_of_a_file_that_another_file_overrides_is_read(load):
+    with pytest.raises(UserError, match=r"^macro LABEL_SMOOTHING is set but this run is made"):
+        load(text=OTHER_LOSS + "    LABEL_SMOOTHING = 0.2\n")
+    run, _ = load(text=OTHER_LOSS)  # a default may go unread
+    assert run.loss.distillation.alpha == 1.0
+
+
 def test_missing_required_macro(load):
     with pytest.raises(UserError, match=r"^MODEL_DIR is required: set it in a gin file or with"):
         load(model_dir=False)

@@ -77,6 +77,20 @@ class Distillation:
             raise UserError(f"distillation temperature is {self.temperature}: give one above 0")
         if not 0.0 <= self.alpha <= 1.0:
             raise UserError(f"distillation alpha is {self.alpha}: give a number from 0 to 1")
+        if self.without_teacher == "skip":
+            self.check_label_smoothing()
+
+    def check_label_smoothing(self) -> None:
+        """Checks that there is a cross entropy to smooth, where the teacher knows every token.
+
+        Raises:
+          UserError: there is none.
+        """
+        if self.label_smoothing and self.alpha == 1.0:
+            raise UserError(
+                f"LABEL_SMOOTHING={self.label_smoothing} is of the cross entropy, of which "
+                "ALPHA=1.0 leaves nothing here: set ALPHA below 1, or leave LABEL_SMOOTHING out"
+            )
 
 
 def distillation_loss(

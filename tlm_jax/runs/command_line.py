@@ -118,6 +118,7 @@ def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> t
             gin_errors.parse_binding(binding, texts)
         gin_errors.check_macros(texts, bindings)
         built = gin.get_configurable(root)()
+        gin_errors.check_read(texts, bindings)
     validation.check_types(built, where=root.__name__)
     return built, gin.operative_config_str()
 

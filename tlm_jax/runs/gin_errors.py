@@ -142,6 +142,63 @@ def check_macros(texts: Iterable[str], bindings: Sequence[str]) -> None:
             raise UserError(f"{name} is required: set it in a gin file or with --gin.{name}=VALUE")
 
 
+def check_read(texts: Iterable[str], bindings: Sequence[str]) -> None:
+    """Checks, once all is built, that what was set on top of the defaults has been read.
+
+    A macro may be used by what another include has replaced: LABEL_SMOOTHING by a loss that a
+    teacher's has taken the place of. Defaults may go unread, values that override them may not.
+
+    Args:
+      texts: the text of every gin file read; a macro that two of them set is overridden.
+      bindings: the command line's.
+
+    Raises:
+      UserError: names what is set, and what would read it.
+    """
+    texts = list(dict.fromkeys(texts))
+    operative = gin_config._OPERATIVE_CONFIG
+    read = {scope for scope, selector in operative if selector == _MACRO}
+    set_by = [set(re.findall(r"^(\w+)\s*=", text, re.M)) for text in texts]
+    overridden = {name for names in set_by for name in names if sum(name in n for n in set_by) > 1}
+    for name in sorted(overridden - read):
+        raise UserError(f"macro {name} is set but {_unread(name, texts)}")
+    for binding in bindings:
+        name = binding.partition("=")[0].strip()
+        scope, _, selector = name.rpartition("/")
+        owner, _, parameter = selector.rpartition(".")
+        if not owner:
+            if name not in read:
+                raise UserError(f"--gin.{name} is set but {_unread(name, texts)}")
+        elif not any(
+            made.split(".")[-1] == owner.split(".")[-1]
+            and f"{within}/".startswith(f"{scope}/" if scope else "")
+            and parameter in values
+            for (within, made), values in operative.items()
+        ):
+            raise UserError(
+                f"--gin.{name} is set but this run is made without {owner}: leave it out, or "
+                "choose what it belongs to"
+            )
+
+
+def _unread(macro: str, texts: Iterable[str]) -> str:
+    """Returns the rest of a sentence: what the gin files give a macro to."""
+    owners: dict[str, None] = {}
+    for text in texts:
+        block = ""
+        for line in text.splitlines():
+            if header := re.match(r"([\w./]+):\s*$", line):
+                block = header[1]
+            elif re.search(rf"%{re.escape(macro)}\b", line.partition("#")[0]):
+                left = line.partition("=")[0].strip()
+                owner = block if line.startswith(" ") else left.rpartition(".")[0] or left
+                owners[owner] = None
+    return (
+        f"this run is made without what reads it ({', '.join(owners)}): leave it out, or choose "
+        "what it belongs to"
+    )
+
+
 def texts_of(parsed: gin_config.ParsedConfigFileIncludesAndImports) -> Iterator[str]:
     """Yields the text of a parsed gin file and of those that it includes."""
     directories = ["", *gin_config._LOCATION_PREFIXES]

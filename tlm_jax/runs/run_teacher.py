@@ -196,6 +196,7 @@ class _LiveTeacher(RunTeacher):
         )
         if same:
             self._as_the_students(run)
+            run.loss.distillation.check_label_smoothing()
             border = border_between(
                 student_reading(run, student), self.reading, student, settings.path
             )
