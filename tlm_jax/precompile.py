@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     jax.config.update("jax_platforms", "cpu")
 
     from tlm_jax.runs.parts import abstract_batch, build_parts
+    from tlm_jax.runs.step_flops import step_flops
     from tlm_jax.sharding.tpu_topology import tpu_topology
     from tlm_jax.training.ahead_of_time import DoesNotFitError, compile_ahead
 
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         )
     except DoesNotFitError as error:
         raise UserError(f"does not fit {topology.name}: {error}. {_REMEDY}") from error
-    print(_report(run, compiled, topology, batch))
+    print(_report(compiled, topology, step_flops(run, batch, parts.teacher)))
     needed = compiled.memory.peak + compiled.memory.generated_code
     if needed > topology.usable_bytes_per_device:
         raise UserError(f"does not fit {topology.name}. {_REMEDY}")
@@ -67,27 +68,33 @@ _REMEDY = (
 
 
 def _headline(run: RunConfig, parts: Parts, topology: TpuTopology) -> str:
+    import jax
+
     from tlm_jax import models, trees
+    from tlm_jax.runs.trainable import of_model
 
     leaves = trees.flatten(models.abstract_params(run.model)).values()
     parameters = sum(leaf.size for leaf in leaves)
+    beside = ""
+    if run.lora is not None:
+        adapters = jax.tree.leaves(of_model(parts.abstract_state.params))
+        beside = f", {sum(leaf.size for leaf in adapters):,} more in adapters that are trained,"
+    if parts.teacher is not None:
+        beside += f" beside its teacher ({parts.teacher.describe()})"
     mesh = " x ".join(f"{name} {size}" for name, size in parts.mesh.shape.items())
     lengths = " + ".join(f"{name} {length}" for name, length in run.feature_lengths.items())
     return (
-        f"{parameters / 1e9:.2f}B parameters on {topology.name}: {len(topology.devices)} devices, "
-        f"mesh {mesh}\n"
+        f"{parameters / 1e9:.2f}B parameters{beside} on {topology.name}: "
+        f"{len(topology.devices)} devices, mesh {mesh}\n"
         f"batch {run.batch_size} rows of {lengths} tokens in {run.micro_batches} micro-batches, "
         f"{run.model.dtype} compute, remat {run.model.remat_policy}, "
         f"{type(run.optimizer).__name__}"
     )
 
 
-def _report(run: RunConfig, compiled: CompiledStep, topology: TpuTopology, batch: dict) -> str:
-    from tlm_jax import models
-
+def _report(compiled: CompiledStep, topology: TpuTopology, flops: float) -> str:
     memory = compiled.memory
     usable = topology.usable_bytes_per_device
-    flops = models.train_flops(run.model, batch)
     lines = [
         f"lowered in {compiled.lower_seconds:.1f} s, compiled in {compiled.compile_seconds:.1f} s",
         f"model FLOPs a step: {flops:.3g} in all, {flops / len(topology.devices):.3g} a device",

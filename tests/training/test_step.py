@@ -7,8 +7,12 @@ import optax
 import pytest
 
 from tlm_jax.losses.reduction import LossOutput, WeightedSum
+from tlm_jax.optim import optimizers
+from tlm_jax.optim.schedules import Constant
 from tlm_jax.training.state import TrainState, initial_state
 from tlm_jax.training.step import make_train_step
+
+WARMING = Constant(0.01, warmup_steps=10)
 
 
 def _objective(params, batch, dropout_rng):
@@ -82,6 +86,47 @@ def test_non_finite_step_applies_nothing(bad):
         strict=True,
     ):
         np.testing.assert_array_equal(after, before)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        optimizers.AdamW(WARMING),
+        optimizers.Adafactor(WARMING),
+        optimizers.Muon(WARMING),
+    ],
+    ids=lambda config: type(config).__name__,
+)
+def test_reported_learning_rate_is_the_one_applied_after_a_skipped_step(config):
+    """By hand: three steps of which the second is skipped use a(0), nothing, a(1)."""
+    optimizer = optimizers.make_optimizer(config, {"w": ("embed",)})
+    step = jax.jit(make_train_step(_objective, optimizer, config.learning_rate))
+    good, bad = _batch(), _batch()
+    bad["y"] = bad["y"].at[0].set(np.nan)
+    state, reported = _state(optimizer), []
+    for batch in (good, bad, good):
+        state, metrics = step(state, batch)
+        reported.append(float(metrics.scalars["learning_rate"]))
+    assert int(state.step) == 3
+    assert int(optimizers.updates_applied(state.opt_state)) == 2
+    assert reported[2] == pytest.approx(float(config.learning_rate(1)))
+    assert reported[2] != pytest.approx(float(config.learning_rate(2)))
+
+
+def test_micro_batches_draw_masks_of_their_own():
+    def draws(params, batch, dropout_rng):
+        drawn = jax.random.uniform(dropout_rng, ())
+        rows = jnp.float32(len(batch["x"]))
+        squared = WeightedSum(drawn**2, jnp.float32(1))
+        total = WeightedSum(drawn + 0 * params["w"].sum(), rows)
+        return LossOutput(total, {"drawn": WeightedSum(drawn, rows / rows), "squared": squared})
+
+    optimizer = optax.sgd(0.1)
+    schedule = optax.constant_schedule(0.1)
+    step = make_train_step(draws, optimizer, schedule, micro_batches=2)
+    _, metrics = jax.jit(step)(_state(optimizer), _batch())
+    mean, mean_of_squares = (float(metrics.sums[k].mean()) for k in ("drawn", "squared"))
+    assert mean_of_squares - mean**2 > 1e-3  # two numbers, not one twice
 
 
 def test_batch_of_padding_only_changes_nothing_under_sgd():

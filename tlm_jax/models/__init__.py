@@ -23,7 +23,7 @@ from tlm_jax.models.config import (
     ModelConfig,
     stack_specs,
 )
-from tlm_jax.models.flops import train_flops
+from tlm_jax.models.flops import forward_flops, train_flops
 from tlm_jax.models.info import model_info, num_params
 from tlm_jax.models.inner import InnerStates, Keeps, KeptLayers, LayerStates
 from tlm_jax.models.layouts import check_shapes, to_layout
@@ -45,6 +45,7 @@ __all__ = [
     "check_shapes",
     "decode_step",
     "encode",
+    "forward_flops",
     "hidden_states",
     "init",
     "layer_states",

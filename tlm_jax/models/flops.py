@@ -38,6 +38,24 @@ def train_flops(config: ModelConfig, batch: Mapping[str, Any]) -> float:
     return 3.0 * 2.0 * (layers + targets * config.token_width * config.vocab_size)
 
 
+def forward_flops(
+    config: ModelConfig, batch: Mapping[str, Any], predictions: int | None = None
+) -> float:
+    """Returns the FLOPs of a forward pass alone: a third of `train_flops`.
+
+    Args:
+      config: the model.
+      batch: arrays or shapes.
+      predictions: for how many positions logits are computed; None: all of the targets.
+    """
+    flops = train_flops(config, batch) / 3.0
+    if predictions is not None:
+        rows, target_length = batch["decoder_target_tokens"].shape
+        unread = rows * target_length - predictions
+        flops -= 2.0 * unread * config.token_width * config.vocab_size
+    return flops
+
+
 def _keys_seen(config: DecoderOnlyConfig, length: int) -> list[int]:
     """Returns for each layer how many keys the scores of one query count for."""
     inside = min(length, config.attention_window or length)

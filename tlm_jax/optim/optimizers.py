@@ -254,6 +254,17 @@ def state_logical_axes(config: OptimizerConfig, abstract_params: Params, logical
     )
 
 
+def updates_applied(opt_state: Any) -> Any:
+    """Returns how many updates an optimizer's state has been through; None where it does not count.
+
+    Schedules are functions of it. It falls behind the number of steps where steps are skipped.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(opt_state):
+        if isinstance(path[-1], jax.tree_util.GetAttrKey) and path[-1].name in ("step", "count"):
+            return leaf
+    return None
+
+
 def _decay(config: Adafactor | Muon, lr_exponent: float) -> optax.GradientTransformation:
     """Returns what takes a share of the parameters off an update that is complete otherwise."""
     if not config.weight_decay:

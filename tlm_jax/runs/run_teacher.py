@@ -38,8 +38,14 @@ from tlm_jax.runs.student_vocabulary import student_vocabulary
 from tlm_jax.runs.teacher_settings import check_cached, check_live, with_hard_targets
 from tlm_jax.runs.trainable import with_shardings
 from tlm_jax.sharding import rules
-from tlm_jax.training.distillation import DistillationObjective, LiveArrays, LiveModel
+from tlm_jax.training.distillation import (
+    DistillationObjective,
+    LiveArrays,
+    LiveModel,
+    own_features,
+)
 from tlm_jax.training.matching import InnerMatching
+from tlm_jax.training.teacher_batch import teacher_batch
 from tlm_jax.types import Unembedding
 
 
@@ -71,6 +77,15 @@ class RunTeacher(abc.ABC):
     @abc.abstractmethod
     def describe(self) -> str:
         """Returns a phrase for the terminal."""
+
+    @abc.abstractmethod
+    def forward_flops(self, student: models.ModelConfig, batch: Mapping[str, Any]) -> float:
+        """Returns the FLOPs that the step spends on what it says about a batch.
+
+        Args:
+          student: who learns.
+          batch: the student's; arrays or shapes.
+        """
 
     def close(self) -> None:  # noqa: B027 (cached ones have nothing to close)
         """Lets go of its files."""
@@ -164,6 +179,12 @@ class _CachedTeacher(RunTeacher):
         described = ", ".join([cache.encoding.name, *kept])
         return f"{len(cache):,} cached rows of {cache.header.teacher} ({described})"
 
+    def forward_flops(self, student: models.ModelConfig, batch: Mapping[str, Any]) -> float:
+        stored = self._stored()
+        if stored is None:
+            return 0.0
+        return 2.0 * np.prod(batch["decoder_target_tokens"].shape) * stored.matrix.size
+
     def _stored(self) -> StoredUnembedding | None:
         return None if self._opened.num_candidates else self._opened.cache.unembedding
 
@@ -241,6 +262,17 @@ class _LiveTeacher(RunTeacher):
             f"{self._settings.path}, {size:,.1f}M parameters, {vocabulary} vocabulary, "
             + described(self.reading)
         )
+
+    def forward_flops(self, student: models.ModelConfig, batch: Mapping[str, Any]) -> float:
+        assert self.live is not None
+        config = self.live.config
+        if self.tokens is None:
+            own = jax.eval_shape(lambda batch: teacher_batch(batch, student, config).batch, batch)
+        else:
+            own = own_features(batch)
+        # Whatever it reads, it predicts the student's targets.
+        predictions = int(np.prod(batch["decoder_target_tokens"].shape))
+        return models.forward_flops(config, own, predictions)
 
     def close(self) -> None:
         self._files.close()

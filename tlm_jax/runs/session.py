@@ -25,6 +25,7 @@ from tlm_jax.runs.config import RunConfig
 from tlm_jax.runs.frozen_base import load_base
 from tlm_jax.runs.normalization import with_settled_normalization
 from tlm_jax.runs.reading import student_reading
+from tlm_jax.runs.step_flops import step_flops
 from tlm_jax.runs.student_vocabulary import run_data, student_vocabulary
 from tlm_jax.training import batches, hooks, loop
 from tlm_jax.training.state import TrainState
@@ -131,7 +132,7 @@ class _Session:
             throughput=throughput,
             period_steps=run.log_period_steps,
             on_non_finite=run.on_non_finite,
-            step_flops=adapters.train_flops(run, _shapes(run, self.parts)),
+            step_flops=step_flops(run, _shapes(run, self.parts), self.parts.teacher),
             host_count=self.rows.count,
         )
         metrics.restore(self._metrics_state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -223,12 +223,7 @@ def live_teacher(
         return Said(said, inner)
 
     def other_vocabulary(arrays: LiveArrays, batch: Batch) -> Said:
-        own = {
-            name.removeprefix(PREFIX): array
-            for name, array in batch.items()
-            if name.startswith(PREFIX)
-        }
-        hidden = models.hidden_states(arrays.params, own, live.config)
+        hidden = models.hidden_states(arrays.params, own_features(batch), live.config)
         steps = batch["teacher_steps"]
         hidden = jnp.take_along_axis(hidden, jnp.maximum(steps, 0)[:, :, None], axis=1)
         found = top_candidates(
@@ -251,6 +246,13 @@ def live_teacher(
 
 PREFIX = "teacher/"
 """Begins the names of a live teacher's own features in a batch."""
+
+
+def own_features(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a live teacher of another vocabulary reads of a batch, by a batch's names."""
+    return {
+        name.removeprefix(PREFIX): array for name, array in batch.items() if name.startswith(PREFIX)
+    }
 
 
 def mapped_candidates(teacher: SparseTeacher, student_ids: Int[Array, " V"]) -> SparseTeacher:

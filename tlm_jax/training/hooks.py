@@ -53,7 +53,7 @@ class MetricsHook(Hook):
           throughput: counts.
           period_steps: how many steps a line is the mean of.
           on_non_finite: what happens after a step that was not applied.
-          step_flops: forward and backward FLOPs of a batch.
+          step_flops: of a batch: forward, backward, and what a teacher computes.
           host_count: how many blocks of rows a batch has; this host knows the examples of one.
         """
         self._writer, self._progress, self._throughput = writer, progress, throughput

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from tlm_jax.losses.reduction import LossOutput, WeightedSum
+from tlm_jax.optim.optimizers import updates_applied
 from tlm_jax.training.state import TrainState, step_rng
 from tlm_jax.types import Batch, Params
 
@@ -24,7 +25,8 @@ class StepMetrics(NamedTuple):
     Attributes:
       sums: the objective's metrics and `loss`, each a sum and a weight over the whole batch.
       scalars: `gradient_norm` (before clipping), `parameter_norm` (after the update),
-        `learning_rate`, and `tokens`, how many of the batch's tokens are real.
+        `learning_rate` (of this update: a step that is skipped moves no schedule), and `tokens`,
+        how many of the batch's tokens are real.
       finite: whether loss and gradient were finite; where not, the update was not applied.
     """
 
@@ -49,7 +51,9 @@ def make_train_step(
     """Builds the pure train step; the caller jits it with shardings (`jit_train_step`).
 
     With micro-batches i = 1..M of the batch and an objective that returns (sum_i, weight_i), the
-    gradient is grad(Σ_i sum_i) / Σ_i weight_i: the same, up to float addition order, whatever M.
+    gradient is grad(Σ_i sum_i) / Σ_i weight_i: the same, up to float addition order, whatever M, if
+    the objective draws nothing at random. Dropout does: each micro-batch has masks of its own, so
+    that another M is another draw of the same distribution.
 
     Args:
       objective: the loss to minimise.
@@ -87,10 +91,13 @@ def make_train_step(
             (state.params, state.opt_state),
         )
         new_state = TrainState(state.step + 1, params, opt_state, state.rng)
+        count = updates_applied(state.opt_state)
         scalars = {
             "gradient_norm": gradient_norm,
             "parameter_norm": optax.global_norm(params),
-            "learning_rate": jnp.asarray(learning_rate(state.step), jnp.float32),
+            "learning_rate": jnp.asarray(
+                learning_rate(state.step if count is None else count), jnp.float32
+            ),
             "tokens": _real_tokens(batch),
         }
         sums = {"loss": output.loss, **output.metrics}
