@@ -2,7 +2,7 @@
 
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_collections import read_aqua
+from tlm_jax.data.official.collections import read_aqua
 
 
 def _files(split: str) -> list[str]:

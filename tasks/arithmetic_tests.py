@@ -7,7 +7,7 @@ from tasks.gsm8k import RECORDS as GSM8K
 from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.file_records import Candidate, file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_math import read_asdiv, read_multiarith, read_svamp
+from tlm_jax.data.official.math import read_asdiv, read_multiarith, read_svamp
 
 TEST_ONLY = "it is for evaluation only. Train on gsm8k, aqua or word_problems."
 

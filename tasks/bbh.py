@@ -14,7 +14,7 @@ from dataclasses import replace
 from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import EMBEDDED_VOCABULARY, MappedRecords, register_formats
-from tlm_jax.data.official_collections import read_bbh, read_bbh_prompts
+from tlm_jax.data.official.collections import read_bbh, read_bbh_prompts
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record
 from tlm_jax.data.run_data import RunData

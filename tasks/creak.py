@@ -2,7 +2,7 @@
 
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_commonsense import read_creak
+from tlm_jax.data.official.commonsense import read_creak
 
 _FILES = {"train": "train", "validation": "dev", "contrast": "contrast_set"}
 _UNIFORM = {"train": "creak_train", "validation": "creak_dev", "contrast": "creak_contrast"}

@@ -8,8 +8,8 @@ import functools
 
 from tlm_jax.data.file_records import Candidate, file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_collections import read_arrow
-from tlm_jax.data.official_commonsense import read_ecqa
+from tlm_jax.data.official.collections import read_arrow
+from tlm_jax.data.official.commonsense import read_ecqa
 
 _READ_ARROW = functools.partial(read_arrow, name="ecqa")
 

@@ -2,8 +2,8 @@
 
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_commonsense import read_esnli, read_esnli_train
-from tlm_jax.data.tfds_records import tfds_records
+from tlm_jax.data.official.commonsense import read_esnli, read_esnli_train
+from tlm_jax.data.tfds.records import tfds_records
 
 
 def _files(name: str) -> list[str]:

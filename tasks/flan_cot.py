@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tlm_jax.data.file_records import file_records, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_collections import FlanKind, read_flan
+from tlm_jax.data.official.collections import FlanKind, read_flan
 
 KINDS: dict[str, FlanKind] = {
     "aqua": "choice",

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_files import read_json
-from tlm_jax.data.official_math import read_gsm8k
+from tlm_jax.data.official.files import read_json
+from tlm_jax.data.official.math import read_gsm8k
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record, read_json_lines
 from tlm_jax.data.run_data import RunData
-from tlm_jax.data.tfds_records import tfds_records
+from tlm_jax.data.tfds.records import tfds_records
 from tlm_jax.errors import UserError
 
 ORIGIN = "the GitHub project openai/grade-school-math, folder grade_school_math/data"

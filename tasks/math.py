@@ -5,7 +5,7 @@ The uniform training file holds four of the seven subjects (4,589 of 7,500 probl
 
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_math import read_math
+from tlm_jax.data.official.math import read_math
 
 RECORDS = file_records(
     "math",

@@ -11,7 +11,7 @@ from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formats import FORMATS, final_answer, inline_options
 from tlm_jax.data.formatted import EMBEDDED_VOCABULARY, FormattedRecords, MappedRecords
-from tlm_jax.data.official_mmlu import read_mmlu, read_mmlu_prompts
+from tlm_jax.data.official.mmlu import read_mmlu, read_mmlu_prompts
 from tlm_jax.data.records import Record
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.tasks import register_task

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_commonsense import read_qed
+from tlm_jax.data.official.commonsense import read_qed
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record
 

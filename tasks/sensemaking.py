@@ -2,7 +2,7 @@
 
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_commonsense import read_sensemaking
+from tlm_jax.data.official.commonsense import read_sensemaking
 
 RECORDS = file_records(
     "sensemaking",

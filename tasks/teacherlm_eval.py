@@ -5,7 +5,7 @@ import functools
 from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.file_records import file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
-from tlm_jax.data.official_collections import read_arrow
+from tlm_jax.data.official.collections import read_arrow
 
 TEST_ONLY = "TeacherLM publishes the test split only; train on creak or strategyqa."
 

@@ -18,7 +18,8 @@ import jaxtyping
 # Not `runs`: gin binds any value to a configuration, and the check there says it better.
 CHECKED = (
     *("checkpoints", "data", "decoding", "evaluation", "losses", "metrics", "models", "optim"),
-    *("sharding", "training", "trees", "types", "html", "lazy"),
+    *("sharding", "training", "trees", "types", "lazy", "ragged", "system", "vocabularies"),
+    *("alignment", "teacher_cache", "scoring", "reports", "conformance"),
 )
 _hook = jaxtyping.install_import_hook([f"tlm_jax.{name}" for name in CHECKED], "beartype.beartype")
 

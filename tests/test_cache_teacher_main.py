@@ -10,7 +10,9 @@ import pytest
 
 from tlm_jax import cache_teacher
 from tlm_jax.data.records import read_records, write_records
-from tlm_jax.data.teacher_cache import (
+from tlm_jax.data.teacher_imports.examples import Solution, solution_record
+from tlm_jax.errors import UserError
+from tlm_jax.teacher_cache import (
     CacheWriter,
     Header,
     Hidden,
@@ -19,10 +21,8 @@ from tlm_jax.data.teacher_cache import (
     TopK,
     steps_from_draws,
 )
-from tlm_jax.data.teacher_imports.examples import Solution, solution_record
-from tlm_jax.data.teacher_steps import HiddenSteps, StepDistributions, TeacherRow, content_key
-from tlm_jax.data.vocabularies.token_bytes import TokenTable
-from tlm_jax.errors import UserError
+from tlm_jax.teacher_cache.steps import HiddenSteps, StepDistributions, TeacherRow, content_key
+from tlm_jax.vocabularies.token_bytes import TokenTable
 
 PIECES = (b"", b"Two", b" and", b" <b>two", b" is", b" 4", b"\n", b" 5", "é".encode(), b"!")
 TABLE = TokenTable(PIECES, frozenset({0}), 0, "tokens-1")

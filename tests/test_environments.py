@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tlm_jax.data.teacher_cache import CacheWriter, Header, TopK
-from tlm_jax.data.teacher_steps import StepDistributions, TeacherRow, content_key
-from tlm_jax.data.vocabularies.token_bytes import TokenTable
+from tlm_jax.teacher_cache import CacheWriter, Header, TopK
+from tlm_jax.teacher_cache.steps import StepDistributions, TeacherRow, content_key
+from tlm_jax.vocabularies.token_bytes import TokenTable
 
 REPOSITORY = Path(__file__).parents[1]
 TEXT = "Das Café kostet 5 € → 😀 − The answer is 6."

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tlm_jax.errors import UserError
-from tlm_jax.runs import command_line, config
+from tlm_jax.runs.command_line import configuration as command_line
+from tlm_jax.runs.training import config
 
 REPOSITORY = Path(__file__).parents[1]
 

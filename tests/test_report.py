@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tlm_jax.errors import UserError
-from tlm_jax.evaluation.report_page import write_report
+from tlm_jax.reports.run_page import write_report
 
 EVIL = "</pre></script><script>alert('%s')</script><img src=x onerror=alert(1)> \"'&\x00\ud800"
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tlm_jax.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from tlm_jax.data.alignment.recorded import Comparison, RecordedRow
-    from tlm_jax.data.alignment.survey import Agreement
+    from tlm_jax.alignment.recorded import Comparison, RecordedRow
+    from tlm_jax.alignment.survey import Agreement
 
 T = TypeVar("T")
 
@@ -44,9 +44,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> Comparison:
-    from tlm_jax.data.alignment import dtw, offsets
-    from tlm_jax.data.alignment.edit_costs import EditCosts
-    from tlm_jax.data.alignment.recorded import Comparison, compare, read_row
+    from tlm_jax.alignment import dtw, offsets
+    from tlm_jax.alignment.edit_costs import EditCosts
+    from tlm_jax.alignment.recorded import Comparison, compare, read_row
     from tlm_jax.data.records import read_json_lines
 
     result, costs = Comparison(), EditCosts()
@@ -77,9 +77,9 @@ def _check(arguments: argparse.Namespace) -> Comparison:
 
 def _known_pieces(name: str) -> Callable[[str], bool]:
     """Returns whether a vocabulary has a piece, written with `▁`, special ids left out."""
-    from tlm_jax.data.alignment.published import written_for_t5
-    from tlm_jax.data.vocabularies import vocabulary_from_name
-    from tlm_jax.data.vocabularies.token_bytes import token_table
+    from tlm_jax.alignment.published import written_for_t5
+    from tlm_jax.vocabularies import vocabulary_from_name
+    from tlm_jax.vocabularies.token_bytes import token_table
 
     table = token_table(vocabulary_from_name(name))
     texts = (text for i, text in enumerate(table.texts) if i not in table.special)
@@ -97,10 +97,10 @@ def _as_bytes(rows: Sequence[RecordedRow]) -> tuple[list[list[bytes]], list[list
 
 
 def _survey(arguments: argparse.Namespace) -> Agreement:
-    from tlm_jax.data.alignment.survey import Survey
+    from tlm_jax.alignment.survey import Survey
     from tlm_jax.data.records import read_json_lines
-    from tlm_jax.data.vocabularies import vocabulary_from_name
     from tlm_jax.evaluation.fields import values
+    from tlm_jax.vocabularies import vocabulary_from_name
 
     survey = Survey(
         vocabulary_from_name(arguments.teacher),
@@ -204,6 +204,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    from tlm_jax.runs.command_line import run_main
+    from tlm_jax.runs.command_line.configuration import run_main
 
     run_main(main)

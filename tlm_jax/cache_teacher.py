@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tlm_jax.errors import UserError, nearest
-from tlm_jax.runs import cache_inspection, cache_maintenance, teacher_commands
+from tlm_jax.runs.cache_teacher import commands as teacher_commands
+from tlm_jax.runs.cache_teacher import inspection as cache_inspection
+from tlm_jax.runs.cache_teacher import maintenance as cache_maintenance
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "score": teacher_commands.score,
@@ -38,6 +40,6 @@ def _usage() -> str:
 
 
 if __name__ == "__main__":
-    from tlm_jax.runs.command_line import run_main
+    from tlm_jax.runs.command_line.configuration import run_main
 
     run_main(main)

@@ -17,8 +17,8 @@ def main(argv: Sequence[str]) -> int:
 
     from tlm_jax.checkpoints.conversion import convert
     from tlm_jax.checkpoints.pretrained import open_pretrained
-    from tlm_jax.home import expanded
     from tlm_jax.metrics.byte_progress import ByteProgress
+    from tlm_jax.system.home import expanded
 
     # Only shapes are asked of JAX: no accelerator's memory is taken for that.
     jax.config.update("jax_platforms", "cpu")
@@ -92,7 +92,7 @@ def _dtype(name: str):
 
 
 if __name__ == "__main__":
-    from tlm_jax.runs.command_line import run_main
+    from tlm_jax.runs.command_line.configuration import run_main
     from tlm_jax.training.host_memory import return_freed_memory
 
     return_freed_memory()

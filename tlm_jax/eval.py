@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlm_jax.runs import command_line
+from tlm_jax.runs.command_line import configuration as command_line
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,15 +15,15 @@ def main(argv: Sequence[str]) -> int:
     known, bindings = command_line.parse(arguments, argv)
     known.gin_file = known.gin_file or ["gin_configs/eval.gin"]
 
-    from tlm_jax.runs.evaluation_config import EvalConfig
+    from tlm_jax.runs.evaluation.config import EvalConfig
 
     config, configuration = command_line.load(EvalConfig, known, bindings)
 
-    from tlm_jax.runs import environment
+    from tlm_jax.runs.command_line import environment
 
     environment.prepare()
 
-    from tlm_jax.runs.evaluation_run import run_evaluation
+    from tlm_jax.runs.evaluation.run import run_evaluation
 
     run_evaluation(config, configuration)
     return 0

@@ -117,6 +117,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    from tlm_jax.runs.command_line import run_main
+    from tlm_jax.runs.command_line.configuration import run_main
 
     run_main(main)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlm_jax.runs import command_line
+from tlm_jax.runs.command_line import configuration as command_line
 
 _DEFAULT_FILE = "gin_configs/infer.gin"
 
@@ -28,18 +28,18 @@ def main(argv: Sequence[str]) -> int:
     )
     known.gin_file = known.gin_file or [_DEFAULT_FILE]
 
-    from tlm_jax.runs.inference_config import InferenceConfig
+    from tlm_jax.runs.inference.config import InferenceConfig
 
     run, configuration = command_line.load(InferenceConfig, known, bindings)
     if known.dry_run:
         print(configuration)
         return 0
     if run.remote is None:
-        from tlm_jax.runs import environment
+        from tlm_jax.runs.command_line import environment
 
         environment.prepare(together=False)
 
-    from tlm_jax.runs.inference import run_inference
+    from tlm_jax.runs.inference.run import run_inference
 
     return 1 if run_inference(run) else 0
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlm_jax.errors import UserError, nearest, system_reason
-from tlm_jax.runs import command_line
+from tlm_jax.runs.command_line import configuration as command_line
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,7 +35,8 @@ def main(argv: Sequence[str]) -> int:
         width = 240 if options.list else 120  # a pipe has no width, and names must not be cut
     console = Console(width=width, highlight=False)
     if options.list:
-        from tlm_jax.data import listing, view_terminal
+        from tlm_jax.data import listing
+        from tlm_jax.reports import task_terminal as view_terminal
 
         view_terminal.list_tasks(listing.listing(), console)
         return 0
@@ -44,10 +45,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _show(options: argparse.Namespace, console) -> None:
-    from tlm_jax.data import view_html, view_terminal
     from tlm_jax.data.run_data import RunData
     from tlm_jax.data.survey import SurveyConfig, survey
-    from tlm_jax.data.vocabularies import vocabulary_from_name
+    from tlm_jax.reports import task_page as view_html
+    from tlm_jax.reports import task_terminal as view_terminal
+    from tlm_jax.vocabularies import vocabulary_from_name
 
     found = survey(
         SurveyConfig(

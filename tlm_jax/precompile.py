@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tlm_jax.errors import UserError
-from tlm_jax.runs import command_line
+from tlm_jax.runs.command_line import configuration as command_line
 
 if TYPE_CHECKING:
-    from tlm_jax.runs.config import RunConfig
-    from tlm_jax.runs.parts import Parts
+    from tlm_jax.runs.training.config import RunConfig
+    from tlm_jax.runs.training.parts import Parts
     from tlm_jax.sharding.tpu_topology import TpuTopology
     from tlm_jax.training.ahead_of_time import CompiledStep
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     )
     known, bindings = command_line.parse(arguments, argv)
 
-    from tlm_jax.runs.config import RunConfig
+    from tlm_jax.runs.training.config import RunConfig
 
     run, _ = command_line.load(RunConfig, known, bindings)
 
@@ -39,8 +39,8 @@ def main(argv: Sequence[str]) -> int:
     # No device of this machine is used, and libtpu would take time searching for some.
     jax.config.update("jax_platforms", "cpu")
 
-    from tlm_jax.runs.parts import abstract_batch, build_parts
-    from tlm_jax.runs.step_flops import step_flops
+    from tlm_jax.runs.training.parts import abstract_batch, build_parts
+    from tlm_jax.runs.training.step_flops import step_flops
     from tlm_jax.sharding.tpu_topology import tpu_topology
     from tlm_jax.training.ahead_of_time import DoesNotFitError, compile_ahead
 
@@ -71,7 +71,7 @@ def _headline(run: RunConfig, parts: Parts, topology: TpuTopology) -> str:
     import jax
 
     from tlm_jax import models, trees
-    from tlm_jax.runs.trainable import of_model
+    from tlm_jax.runs.training.trainable import of_model
 
     leaves = trees.flatten(models.abstract_params(run.model)).values()
     parameters = sum(leaf.size for leaf in leaves)

@@ -26,15 +26,15 @@ def main(argv: Sequence[str]) -> int:
     # After parsing, so that --help is quick.
     if len(arguments.model_dirs) > 1:
         return _compare(arguments)
-    from tlm_jax.evaluation.report_page import write_report
+    from tlm_jax.reports.run_page import write_report
 
     print(write_report(arguments.model_dirs[0], arguments.output))
     return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from tlm_jax.evaluation.comparison import read_comparison
-    from tlm_jax.evaluation.comparison_page import lines, write_comparison
+    from tlm_jax.reports.comparison import read_comparison
+    from tlm_jax.reports.comparison_page import lines, write_comparison
 
     model_dirs = [Path(name) for name in arguments.model_dirs]
     names = None if arguments.names is None else arguments.names.split(",")
@@ -51,6 +51,6 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    from tlm_jax.runs.command_line import run_main
+    from tlm_jax.runs.command_line.configuration import run_main
 
     run_main(main)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlm_jax.runs import command_line
+from tlm_jax.runs.command_line import configuration as command_line
 
 
 def main(argv: Sequence[str]) -> int:
@@ -17,18 +17,18 @@ def main(argv: Sequence[str]) -> int:
     )
     known, bindings = command_line.parse(arguments, argv)
 
-    from tlm_jax.runs.config import RunConfig
+    from tlm_jax.runs.training.config import RunConfig
 
     run, configuration = command_line.load(RunConfig, known, bindings)
     if known.dry_run:
         print(configuration)
         return 0
 
-    from tlm_jax.runs import environment
+    from tlm_jax.runs.command_line import environment
 
     environment.prepare()
 
-    from tlm_jax.runs.session import run_training
+    from tlm_jax.runs.training.session import run_training
 
     run_training(run, configuration)
     return 0

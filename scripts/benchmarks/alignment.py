@@ -16,15 +16,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tlm_jax.alignment.mapping import Coverage, Method
+from tlm_jax.alignment.rows import RowMapper
 from tlm_jax.data import tasks
-from tlm_jax.data.alignment.mapping import Coverage, Method
-from tlm_jax.data.alignment.rows import RowMapper
 from tlm_jax.data.records import read_json_lines
-from tlm_jax.data.teacher_steps import StepDistributions, TeacherRow
-from tlm_jax.data.vocabularies import Vocabulary, vocabulary_from_name
-from tlm_jax.data.vocabularies.token_bytes import TokenTable, token_table
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.fields import values
+from tlm_jax.teacher_cache.steps import StepDistributions, TeacherRow
+from tlm_jax.vocabularies import Vocabulary, vocabulary_from_name
+from tlm_jax.vocabularies.token_bytes import TokenTable, token_table
 
 EMBEDDED = "word_problems_cot_zero_shot"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tlm_jax.data.teacher_cache import CacheWriter, Header, Sampled, TeacherCache, TopK
-from tlm_jax.data.teacher_cache.sampled import steps_from_draws
-from tlm_jax.data.teacher_steps import StepDistributions, TeacherRow, content_key
+from tlm_jax.teacher_cache import CacheWriter, Header, Sampled, TeacherCache, TopK
+from tlm_jax.teacher_cache.sampled import steps_from_draws
+from tlm_jax.teacher_cache.steps import StepDistributions, TeacherRow, content_key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from tlm_jax.data import tasks
-from tlm_jax.data.converters import EncoderDecoderConverter
-from tlm_jax.data.packing import assign_rows
-from tlm_jax.data.pipeline import Pipeline, PipelineConfig
-from tlm_jax.data.ragged import PreparedExamples, Ragged, TokenizedExamples
+from tlm_jax.data.pipeline.converters import EncoderDecoderConverter
+from tlm_jax.data.pipeline.packing import assign_rows
+from tlm_jax.data.pipeline.pipeline import Pipeline, PipelineConfig
+from tlm_jax.data.pipeline.store import RecordReader
 from tlm_jax.data.run_data import RunData
-from tlm_jax.data.store import RecordReader
-from tlm_jax.data.vocabularies import Vocabulary, vocabulary_from_name
 from tlm_jax.errors import UserError
+from tlm_jax.ragged import PreparedExamples, Ragged, TokenizedExamples
+from tlm_jax.vocabularies import Vocabulary, vocabulary_from_name
 
 GSM8K, EMBEDDED = "gsm8k_cot_zero_shot", "word_problems_cot_zero_shot"
 

@@ -34,8 +34,8 @@ def _time(name: str, options: argparse.Namespace) -> None:
     import numpy as np
 
     from tlm_jax import models
-    from tlm_jax.evaluation.scoring import Scorer
-    from tlm_jax.evaluation.scoring_rows import Request
+    from tlm_jax.scoring.continuations import Scorer
+    from tlm_jax.scoring.rows import Request
 
     config = _config(name)
     params = models.init(jax.random.key(0), config)

@@ -74,7 +74,7 @@ def _start() -> tuple[tuple[float, ...], int]:
 
 def _print_imports() -> None:
     """Prints the packages whose import takes longest, each with what it imports first."""
-    code = "import tlm_jax.runs.session"
+    code = "import tlm_jax.runs.training.session"
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code],
         cwd=REPOSITORY,

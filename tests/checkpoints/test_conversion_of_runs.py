@@ -10,16 +10,16 @@ import pytest
 from tlm_jax import convert as main
 from tlm_jax.checkpoints.manager import CheckpointManager
 from tlm_jax.checkpoints.pretrained import open_pretrained
-from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.models.config import DecoderOnlyConfig
 from tlm_jax.optim.optimizers import Adafactor, AdamW
 from tlm_jax.optim.schedules import Constant
-from tlm_jax.runs import pretrained
-from tlm_jax.runs.config import DataConfig, RunConfig
-from tlm_jax.runs.normalization import with_settled_normalization
-from tlm_jax.runs.parts import build_parts, create_state
-from tlm_jax.runs.session import run_training
+from tlm_jax.runs.training import pretrained
+from tlm_jax.runs.training.config import DataConfig, RunConfig
+from tlm_jax.runs.training.normalization import with_settled_normalization
+from tlm_jax.runs.training.parts import build_parts, create_state
+from tlm_jax.runs.training.session import run_training
 from tlm_jax.training.objectives import CrossEntropy
+from tlm_jax.vocabularies import ByteVocabulary
 
 MODEL = DecoderOnlyConfig(
     vocab_size=264, embed_dim=16, num_heads=2, head_dim=8, mlp_dim=32, num_layers=2,

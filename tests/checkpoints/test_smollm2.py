@@ -12,8 +12,8 @@ from tlm_jax import models
 from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.data.chat import read_chat_template, render_chat
-from tlm_jax.data.vocabularies import vocabulary_from_name
 from tlm_jax.decoding.greedy import jit_greedy
+from tlm_jax.vocabularies import vocabulary_from_name
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ from tlm_jax.checkpoints.conversion import convert
 from tlm_jax.checkpoints.formats import native
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.checkpoints.token_ids import end_ids
-from tlm_jax.data.vocabularies import SentencePieceVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.models import layouts
-from tlm_jax.runs.trained_vocabulary import trained_vocabulary_text
+from tlm_jax.runs.opened.trained_vocabulary import trained_vocabulary_text
+from tlm_jax.vocabularies import SentencePieceVocabulary
 
 PIECES = SentencePieceVocabulary("asset:word_problems")
 NAMES = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")

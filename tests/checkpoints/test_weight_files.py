@@ -8,8 +8,8 @@ import pytest
 from tlm_jax.checkpoints.conversion import convert
 from tlm_jax.checkpoints.formats import hugging_face
 from tlm_jax.checkpoints.pretrained import open_pretrained
-from tlm_jax.data.vocabularies import vocabulary_from_name
 from tlm_jax.errors import UserError
+from tlm_jax.vocabularies import vocabulary_from_name
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 4976698672\n"
 

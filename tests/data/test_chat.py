@@ -7,9 +7,9 @@ import pytest
 
 from tlm_jax.data import chat
 from tlm_jax.data.chat import ChatTemplate, read_chat_template, render_chat
-from tlm_jax.data.vocabularies import HuggingFaceVocabulary
 from tlm_jax.errors import UserError
-from tlm_jax.limited_process import LimitedProcess
+from tlm_jax.system.limited_process import LimitedProcess
+from tlm_jax.vocabularies import HuggingFaceVocabulary
 
 TURNS = (
     "{% for message in messages %}\n"

@@ -8,13 +8,9 @@ import pytest
 import tokenizers
 
 from tlm_jax.data import tasks
+from tlm_jax.data.pipeline.store import tokenize
 from tlm_jax.data.reading import Reading, divider_ids, encode_continuations, start_id
-from tlm_jax.data.store import tokenize
-from tlm_jax.data.vocabularies import (
-    ByteVocabulary,
-    HuggingFaceVocabulary,
-    SentencePieceVocabulary,
-)
+from tlm_jax.vocabularies import ByteVocabulary, HuggingFaceVocabulary, SentencePieceVocabulary
 
 BYTES = ByteVocabulary()
 PLAIN = Reading(None, prompt_eos=False)

@@ -9,8 +9,8 @@ from tlm_jax.data.formatted import FormattedRecords
 from tlm_jax.data.records import Record, write_records
 from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
-from tlm_jax.runs.config import DataConfig
-from tlm_jax.runs.student_vocabulary import run_data
+from tlm_jax.runs.training.config import DataConfig
+from tlm_jax.runs.training.student_vocabulary import run_data
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tlm_jax.data import tasks, view_html, view_terminal
+from tlm_jax.data import tasks
 from tlm_jax.data.shown_examples import format_siblings
 from tlm_jax.data.sources import ListSource
 from tlm_jax.data.survey import SurveyConfig, survey
 from tlm_jax.errors import UserError
+from tlm_jax.reports import task_page as view_html
+from tlm_jax.reports import task_terminal as view_terminal
 
 HOSTILE = "</pre><script>alert(1)</script> & [bold]markup[/bold]"
 

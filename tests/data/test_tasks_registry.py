@@ -8,10 +8,10 @@ import pytest
 import seqio
 
 from tlm_jax.data import seqio_bridge, tasks
-from tlm_jax.data.ragged import TokenizedExamples
+from tlm_jax.data.pipeline.store import RecordReader, tokenize
 from tlm_jax.data.sources import ListSource, RecordSource
-from tlm_jax.data.store import RecordReader, tokenize
 from tlm_jax.errors import UserError
+from tlm_jax.ragged import TokenizedExamples
 
 
 def examples(count, label="x"):
@@ -188,7 +188,7 @@ def test_tasks_load_and_feed_a_run_without_tensorflow():
     code = (
         "import sys\n"
         "from tlm_jax.data import tasks\n"
-        "from tlm_jax.data.pipeline import Pipeline, PipelineConfig\n"
+        "from tlm_jax.data.pipeline.pipeline.pipeline import Pipeline, PipelineConfig\n"
         "tasks.load_tasks()\n"
         "lengths = {'inputs': 64, 'targets': 64}\n"
         "config = PipelineConfig('addition_scratchpad', lengths, 4, packing_window=8)\n"

@@ -7,11 +7,11 @@ import lzma
 import pyarrow
 import pytest
 
-from tlm_jax.data.official_files import read_text
+from tlm_jax.data.official.files import read_text
 from tlm_jax.data.records import read_json_lines
 from tlm_jax.errors import UserError
-from tlm_jax.runs.inference_config import PromptsConfig
-from tlm_jax.runs.inference_prompts import load_prompts
+from tlm_jax.runs.inference.config import PromptsConfig
+from tlm_jax.runs.inference.prompts import load_prompts
 
 TEXT = '{"prompt": "é"}\n\n{"prompt": "b"}'.encode()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tlm_jax.data.chat import read_chat_template
-from tlm_jax.data.vocabularies import vocabulary_from_name
 from tlm_jax.errors import UserError
+from tlm_jax.vocabularies import vocabulary_from_name
 
 
 @pytest.fixture

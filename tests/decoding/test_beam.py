@@ -12,14 +12,14 @@ import pytest
 from tlm_jax import models
 from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
+from tlm_jax.conformance import t5x_beams
+from tlm_jax.conformance.t5x_recording import Recording
 from tlm_jax.decoding.beam import jit_beam
 from tlm_jax.decoding.beam_rules import BeamSearch
 from tlm_jax.decoding.greedy import jit_greedy
 from tlm_jax.errors import UserError
 from tlm_jax.sharding import rules
 from tlm_jax.sharding.mesh import MeshShape, make_mesh
-from tlm_jax.training import t5x_beams
-from tlm_jax.training.recording import Recording
 
 KINDS = ["encdec", "dec"]
 RULES = ["t5x", "transformers"]

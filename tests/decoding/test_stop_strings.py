@@ -2,9 +2,9 @@
 
 import pytest
 
-from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.decoding.stop_strings import StopStrings, check_stop
 from tlm_jax.errors import UserError
+from tlm_jax.vocabularies import ByteVocabulary
 
 BYTES = ByteVocabulary()
 

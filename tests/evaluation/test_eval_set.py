@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from tlm_jax.data import tasks
-from tlm_jax.data.ragged import Ragged, TokenizedExamples
 from tlm_jax.data.sources import ListSource
-from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.batching import count_truncated_prompts
 from tlm_jax.evaluation.eval_set import EvalSet, fit_prompts, load_eval_sets
+from tlm_jax.ragged import Ragged, TokenizedExamples
+from tlm_jax.vocabularies import ByteVocabulary
 
 WHY = "the window of tiny, 16 tokens with the answer,"
 

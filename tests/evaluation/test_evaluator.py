@@ -13,7 +13,6 @@ import pytest
 from tlm_jax import models
 from tlm_jax.data import tasks
 from tlm_jax.data.sources import ListSource
-from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.decoding.greedy import jit_greedy
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.batching import eval_batches
@@ -23,6 +22,7 @@ from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.evaluation.predictions import write_predictions
 from tlm_jax.sharding import rules
 from tlm_jax.sharding.mesh import MeshShape, make_mesh
+from tlm_jax.vocabularies import ByteVocabulary
 
 TINY: dict[str, Any] = {
     "vocab_size": 260,

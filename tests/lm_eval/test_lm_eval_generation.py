@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import tokenizers
 
-from tlm_jax.data.vocabularies import ByteVocabulary, HuggingFaceVocabulary
 from tlm_jax.decoding.requests import Sampling
 from tlm_jax.errors import UserError
 from tlm_jax.lm_eval.generation import Stops, read_generation
+from tlm_jax.vocabularies import ByteVocabulary, HuggingFaceVocabulary
 
 
 @pytest.mark.parametrize(

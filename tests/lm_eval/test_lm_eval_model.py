@@ -13,7 +13,7 @@ import pytest
 
 from tlm_jax.errors import UserError
 from tlm_jax.lm_eval.texts import TextEncoder
-from tlm_jax.runs import environment
+from tlm_jax.runs.command_line import environment
 
 
 class Kept:

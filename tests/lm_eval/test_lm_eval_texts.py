@@ -12,9 +12,9 @@ from tiny_models import decoder_only  # pyright: ignore[reportMissingImports]
 
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data.reading import Reading
-from tlm_jax.data.vocabularies import ByteVocabulary, HuggingFaceVocabulary
 from tlm_jax.lm_eval.texts import Pair, TextEncoder
-from tlm_jax.runs.reading import reading_of
+from tlm_jax.runs.opened.reading import reading_of
+from tlm_jax.vocabularies import ByteVocabulary, HuggingFaceVocabulary
 
 BYTES = ByteVocabulary()
 EOS = BYTES.eos_id

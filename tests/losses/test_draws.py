@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tlm_jax.data.alignment.rows import RowMapper
-from tlm_jax.data.teacher_cache.sampled import steps_from_draws
-from tlm_jax.data.teacher_steps import StepDistributions, TeacherRow
-from tlm_jax.data.vocabularies.token_bytes import TokenTable
+from tlm_jax.alignment.rows import RowMapper
 from tlm_jax.losses.distillation import Distillation, distillation_loss
 from tlm_jax.losses.teachers import SparseTeacher
+from tlm_jax.teacher_cache.sampled import steps_from_draws
+from tlm_jax.teacher_cache.steps import StepDistributions, TeacherRow
+from tlm_jax.vocabularies.token_bytes import TokenTable
 
 P = np.array([0.4, 0.3, 0.2, 0.1])
 LOGITS = np.array([0.3, -1.0, 0.8, 0.1])

@@ -9,11 +9,11 @@ import pytest
 from tiny_models import encoder_decoder
 
 from tlm_jax.checkpoints.keep import KeepPolicy
-from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.optim.optimizers import AdamW
 from tlm_jax.optim.schedules import Constant
-from tlm_jax.runs.config import CheckpointConfig, DataConfig, RunConfig
+from tlm_jax.runs.training.config import CheckpointConfig, DataConfig, RunConfig
 from tlm_jax.sharding.mesh import MeshShape
+from tlm_jax.vocabularies import ByteVocabulary
 
 TINY = encoder_decoder(264, dropout_rate=0.1)
 

@@ -97,7 +97,7 @@ def test_the_published_prompt(data):
 
 
 def test_every_subject_has_its_published_prompt(shared_dir):
-    from tlm_jax.data.official_mmlu import read_mmlu_prompts
+    from tlm_jax.data.official.mmlu import read_mmlu_prompts
 
     prompts = read_mmlu_prompts(shared_dir / "data" / "mmlu_cot_prompts.jsonl.gz")
     assert len(prompts) == 57

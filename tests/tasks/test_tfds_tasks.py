@@ -9,11 +9,11 @@ import pytest
 
 from tlm_jax.data import tasks
 from tlm_jax.data.demonstrations import DemonstrationSettings
-from tlm_jax.data.mixing import ExampleOrder
+from tlm_jax.data.pipeline.mixing import ExampleOrder
+from tlm_jax.data.pipeline.store import OrderedReader, open_readers
 from tlm_jax.data.run_data import RunData
-from tlm_jax.data.store import OrderedReader, open_readers
-from tlm_jax.data.tfds_preparation import prepare
-from tlm_jax.data.tfds_records import BUILDERS
+from tlm_jax.data.tfds.preparation import prepare
+from tlm_jax.data.tfds.records import BUILDERS
 
 # TensorFlow's and TFDS's own.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -9,12 +9,12 @@ import pytest
 from tiny_models import decoder_only, encoder_decoder
 
 from tlm_jax import models
-from tlm_jax.data.converters import make_converter
-from tlm_jax.data.ragged import Ragged, TokenizedExamples
+from tlm_jax.data.pipeline.converters import make_converter
 from tlm_jax.decoding.generate import generate
 from tlm_jax.decoding.greedy import greedy
 from tlm_jax.errors import UserError
 from tlm_jax.optim.schedules import Linear
+from tlm_jax.ragged import Ragged, TokenizedExamples
 from tlm_jax.sharding.mesh import MeshShape, make_mesh
 from tlm_jax.training.on_policy import OnPolicy, OnPolicySampler, on_policy_batch
 

@@ -8,8 +8,8 @@ import pytest
 from tiny_models import decoder_only, encoder_decoder
 
 from tlm_jax import models
-from tlm_jax.data.converters import make_converter
-from tlm_jax.data.ragged import Ragged, TokenizedExamples
+from tlm_jax.data.pipeline.converters import make_converter
+from tlm_jax.ragged import Ragged, TokenizedExamples
 from tlm_jax.training.teacher_batch import teacher_batch
 
 PAIR = encoder_decoder(40)

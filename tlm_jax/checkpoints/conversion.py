@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tlm_jax import git_lfs, models
+from tlm_jax import models
 from tlm_jax.checkpoints import families, lock, token_ids
 from tlm_jax.checkpoints.conversion_report import write_report
 from tlm_jax.checkpoints.formats import hugging_face, native, t5x
@@ -28,6 +28,7 @@ from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray, cast
 from tlm_jax.losses.reduction import NONE
 from tlm_jax.models import layouts
+from tlm_jax.system import git_lfs
 
 TARGETS = ("native", "hf", "t5x")
 _SUFFIX = ".converting"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tlm_jax import git_lfs, models, trees
+from tlm_jax import models, trees
 from tlm_jax.checkpoints import families, peft_config
 from tlm_jax.checkpoints.base_model import BaseModel
 from tlm_jax.checkpoints.formats import gguf, hugging_face, native, t5x, t5x_models
@@ -17,11 +17,12 @@ from tlm_jax.checkpoints.slot_layouts import PREFIX
 from tlm_jax.checkpoints.structure import check_same
 from tlm_jax.checkpoints.write_failure import reason_and_file
 from tlm_jax.errors import UserError, nearest
-from tlm_jax.home import expanded
 from tlm_jax.lazy import LazyArray
 from tlm_jax.losses.reduction import canonical_normalization
 from tlm_jax.models import layouts
 from tlm_jax.models.config import ModelConfig
+from tlm_jax.system import git_lfs
+from tlm_jax.system.home import expanded
 
 REPORT_FILE = "conversion.json"
 """What a conversion writes about itself, beside the model."""

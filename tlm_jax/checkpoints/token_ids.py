@@ -11,7 +11,7 @@ from tlm_jax.checkpoints.formats import hugging_face, native
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.errors import UserError
 from tlm_jax.models.config import EncoderDecoderConfig
-from tlm_jax.text_files import json_object
+from tlm_jax.system.text_files import json_object
 
 BOS, EOS, PAD, START = "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"
 _TRAINED = {BOS: "bos_id", EOS: "eos_id", PAD: "pad_id"}

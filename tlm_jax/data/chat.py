@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax.errors import UserError
-from tlm_jax.limited_process import LimitedProcess, NoReply
-from tlm_jax.text_files import read_json_object, read_text
+from tlm_jax.system.limited_process import LimitedProcess, NoReply
+from tlm_jax.system.text_files import read_json_object, read_text
 
 _TEMPLATE_FILE, _CONFIG_FILE = "chat_template.jinja", "tokenizer_config.json"
 

@@ -18,7 +18,7 @@ import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
 
-from tlm_jax.limited_process import serve
+from tlm_jax.system.limited_process import serve
 
 MOST_CHARACTERS = 1 << 24
 """What is longer is no conversation."""

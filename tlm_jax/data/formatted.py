@@ -15,8 +15,8 @@ from tlm_jax.data.run_data import RunData
 from tlm_jax.data.sources import Example, RecordSource
 from tlm_jax.data.tasks import Task, register_task
 from tlm_jax.data.traits import traits
-from tlm_jax.data.vocabularies import SentencePieceVocabulary, Vocabulary
 from tlm_jax.errors import UserError
+from tlm_jax.vocabularies import SentencePieceVocabulary, Vocabulary
 
 EMBEDDED_VOCABULARY = SentencePieceVocabulary("asset:word_problems")
 """Comes with the library, so that every task runs before its user has chosen a vocabulary."""

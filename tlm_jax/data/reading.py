@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.vocabularies import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)

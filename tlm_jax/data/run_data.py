@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tlm_jax.errors import UserError
-from tlm_jax.home import expanded
+from tlm_jax.system.home import expanded
 
 ENVIRONMENT_VARIABLE = "TLM_JAX_DATA_DIR"
 

@@ -12,16 +12,12 @@ import seqio
 import tensorflow as tf
 
 from tlm_jax.data import tasks
+from tlm_jax.data.pipeline.shuffle import permute
 from tlm_jax.data.run_data import RunData
-from tlm_jax.data.shuffle import permute
 from tlm_jax.data.sources import RecordSource
-from tlm_jax.data.vocabularies import (
-    ByteVocabulary,
-    SentencePieceVocabulary,
-    Vocabulary,
-)
-from tlm_jax.data.vocabularies.base import vocabulary_file
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.vocabularies import ByteVocabulary, SentencePieceVocabulary, Vocabulary
+from tlm_jax.vocabularies.base import vocabulary_file
 
 # What a vocabulary makes of this tells it from others of the same kind and size.
 _PROBE = "3 apples cost $1,200 (or 50 %); so: 3 × 4 = 12. ünïcödé ☃"

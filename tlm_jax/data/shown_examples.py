@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from tlm_jax.data import tasks
-from tlm_jax.data.converters import Converter
 from tlm_jax.data.formats import FORMATS
-from tlm_jax.data.ragged import TokenizedExamples
+from tlm_jax.data.pipeline.converters import Converter
 from tlm_jax.data.run_data import RunData
-from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.ragged import TokenizedExamples
+from tlm_jax.vocabularies import Vocabulary
 
 _FORMAT_SEARCH = 300
 

@@ -9,15 +9,15 @@ import numpy as np
 from jaxtyping import Int
 
 from tlm_jax.data import tasks
-from tlm_jax.data.converters import Converter, make_converter
-from tlm_jax.data.mixing import ExampleOrder
-from tlm_jax.data.packing import assign_rows
-from tlm_jax.data.ragged import PreparedExamples, TokenizedExamples
+from tlm_jax.data.pipeline.converters import Converter, make_converter
+from tlm_jax.data.pipeline.mixing import ExampleOrder
+from tlm_jax.data.pipeline.packing import assign_rows
+from tlm_jax.data.pipeline.shuffle import permute
+from tlm_jax.data.pipeline.store import OrderedReader, Reader, open_readers
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shown_examples import ShownExample, show_example
-from tlm_jax.data.shuffle import permute
-from tlm_jax.data.store import OrderedReader, Reader, open_readers
-from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.ragged import PreparedExamples, TokenizedExamples
+from tlm_jax.vocabularies import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)

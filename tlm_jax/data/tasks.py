@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tlm_jax.data.sources import RecordSource
-from tlm_jax.data.vocabularies import ByteVocabulary, Vocabulary
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.vocabularies import ByteVocabulary, Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)

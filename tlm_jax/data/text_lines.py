@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tlm_jax import git_lfs
 from tlm_jax.errors import UserError
+from tlm_jax.system import git_lfs
 
 BYTE_ORDER_MARK = "\ufeff"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
+from tlm_jax.vocabularies import Vocabulary
 
 
 def check_stop(texts: Sequence[str], name: str) -> None:

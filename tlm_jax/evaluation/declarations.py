@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from tlm_jax.data.official_math import last_boxed
+from tlm_jax.data.official.math import last_boxed
 
 _MOST = 40
 """So many of the last ones are looked at, that hostile text is read in a moment."""

@@ -8,13 +8,13 @@ from typing import Literal
 
 import numpy as np
 
-from tlm_jax.data.ragged import Ragged, TokenizedExamples, spans
+from tlm_jax.data.pipeline.shuffle import chosen
+from tlm_jax.data.pipeline.store import Reader, open_readers
 from tlm_jax.data.reading import Reading, start_id, task_reading
 from tlm_jax.data.run_data import RunData
-from tlm_jax.data.shuffle import chosen
-from tlm_jax.data.store import Reader, open_readers
-from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.errors import UserError
+from tlm_jax.ragged import Ragged, TokenizedExamples, spans
+from tlm_jax.vocabularies import Vocabulary
 
 TooLong = Literal["error", "keep_end"]
 

@@ -17,7 +17,6 @@ from jax.sharding import Mesh
 
 from tlm_jax import models
 from tlm_jax.data.sources import Example
-from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.decoding.generate import Decoded
 from tlm_jax.decoding.greedy import jit_greedy
 from tlm_jax.decoding.stop_strings import StopStrings
@@ -25,10 +24,11 @@ from tlm_jax.evaluation.batching import EvalBatch, count_truncated_prompts, eval
 from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.evaluation.grading import grade, readable
 from tlm_jax.evaluation.intervals import wilson
-from tlm_jax.evaluation.nll import target_nll
 from tlm_jax.evaluation.predictions import Prediction, write_predictions
+from tlm_jax.scoring.nll import target_nll
 from tlm_jax.sharding import rules as sharding_rules
 from tlm_jax.types import Params
+from tlm_jax.vocabularies import Vocabulary
 
 Progress = Callable[[str, int, int], None]
 """`progress(task, examples_done, examples_in_all)`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from tlm_jax.data.official_math import last_boxed
+from tlm_jax.data.official.math import last_boxed
 from tlm_jax.evaluation.answer_regions import regions
 from tlm_jax.evaluation.declarations import declarations
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from tlm_jax.evaluation.file_grading import FileGrades, GradedItem, Tally
 from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.evaluation.rules.rule import Rule
-from tlm_jax.terminal import printable
+from tlm_jax.system.terminal import printable
 
 _TAIL_CHARACTERS = 80
 

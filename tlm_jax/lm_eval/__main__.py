@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from tlm_jax.errors import UserError
-from tlm_jax.runs.command_line import run_main
+from tlm_jax.runs.command_line.configuration import run_main
 
 
 def main(argv: Sequence[str]) -> None:

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tlm_jax.data.vocabularies import Vocabulary
 from tlm_jax.decoding.requests import Sampling
 from tlm_jax.decoding.stop_strings import StopStrings
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.vocabularies import Vocabulary
 
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 _SAMPLED = {"top_p": float, "top_k": int, "min_p": float, "repetition_penalty": float}

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from tlm_jax.errors import UserError
-from tlm_jax.evaluation.scoring import Score, Scorer
-from tlm_jax.evaluation.scoring_rows import Request
 from tlm_jax.lm_eval.opened import OpenedModel
 from tlm_jax.lm_eval.rows import Rows
 from tlm_jax.lm_eval.texts import Pair
+from tlm_jax.scoring.continuations import Score, Scorer
+from tlm_jax.scoring.rows import Request
 
 BATCHES_BETWEEN_REPORTS = 16
 """What is known is told to the caller after so many."""

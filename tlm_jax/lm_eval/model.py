@@ -20,7 +20,7 @@ from tlm_jax.lm_eval.likelihood import Likelihoods, Scored
 from tlm_jax.lm_eval.opened import open_model
 from tlm_jax.lm_eval.rows import Rows
 from tlm_jax.lm_eval.texts import TextEncoder
-from tlm_jax.runs import environment
+from tlm_jax.runs.command_line import environment
 from tlm_jax.sharding import rules
 
 _log = logging.getLogger("lm_eval.tlm_jax")

@@ -18,18 +18,18 @@ from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.checkpoints.token_ids import end_ids
 from tlm_jax.data.chat import ChatTemplate, read_chat_template
 from tlm_jax.data.reading import Reading
-from tlm_jax.data.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 from tlm_jax.errors import UserError
-from tlm_jax.home import expanded
 from tlm_jax.lm_eval.arguments import ModelArguments
-from tlm_jax.runs import console
-from tlm_jax.runs.inference_tokens import TokenizerFiles
-from tlm_jax.runs.reading import ReadingSettings, reading_of
-from tlm_jax.runs.ready_model import params_on_mesh
-from tlm_jax.runs.window import window_of
+from tlm_jax.runs.inference.tokens import TokenizerFiles
+from tlm_jax.runs.opened.parameters import params_on_mesh
+from tlm_jax.runs.opened.reading import ReadingSettings, reading_of
+from tlm_jax.runs.opened.window import window_of
+from tlm_jax.runs.training import console
 from tlm_jax.sharding import mesh as meshes
-from tlm_jax.text_files import read_json_object
+from tlm_jax.system.home import expanded
+from tlm_jax.system.text_files import read_json_object
 from tlm_jax.types import Params
+from tlm_jax.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 
 DEFAULT_WINDOW_TOKENS = 2048
 """Where a model says nothing of its window; the harness's own default."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tlm_jax.data.reading import Reading
-from tlm_jax.data.vocabularies import Vocabulary
+from tlm_jax.vocabularies import Vocabulary
 
 
 class Pair(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tlm_jax.remote.json_fields import check_depth
-from tlm_jax.terminal import printable
+from tlm_jax.system.terminal import printable
 
 _RETRYABLE = frozenset({408, 409, 425, 429})
 _OF_THE_RUN = frozenset({401, 403, 404, 405})

@@ -9,7 +9,7 @@ import signal
 import jax
 import numpy as np
 
-from tlm_jax import interruption
+from tlm_jax.system import interruption
 
 # Hosts must leave the loop at the same step; agreeing costs a collective, so not at every step.
 _AGREEMENT_PERIOD_STEPS = 10

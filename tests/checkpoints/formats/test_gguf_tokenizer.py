@@ -10,8 +10,8 @@ import tokenizers
 
 from tlm_jax.checkpoints.formats.gguf_tokenizer import tokenizer_files
 from tlm_jax.data.chat import read_chat_template
-from tlm_jax.data.vocabularies import vocabulary_from_name
 from tlm_jax.errors import UserError
+from tlm_jax.vocabularies import vocabulary_from_name
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 TEXTS = [

@@ -9,8 +9,8 @@ import pytest
 
 from tlm_jax.data.teacher_imports import openai_answers, own_samples
 from tlm_jax.data.teacher_imports.captured import TokenSteps, Unusable, within_text
-from tlm_jax.data.vocabularies.token_bytes import TokenTable
 from tlm_jax.errors import UserError
+from tlm_jax.vocabularies.token_bytes import TokenTable
 
 
 def write(path, *rows):

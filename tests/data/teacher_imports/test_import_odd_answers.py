@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tlm_jax.data.records import read_records
-from tlm_jax.data.teacher_cache import TeacherCache
-from tlm_jax.data.teacher_steps import content_key
 from tlm_jax.errors import UserError
-from tlm_jax.runs.teacher_commands import import_captured
+from tlm_jax.runs.cache_teacher.commands import import_captured
+from tlm_jax.teacher_cache import TeacherCache
+from tlm_jax.teacher_cache.steps import content_key
 
 DEEPSEEK_END = "<\uff5cend\u2581of\u2581sentence\uff5c>"
 

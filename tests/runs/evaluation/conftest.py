@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tlm_jax.runs import command_line
-from tlm_jax.runs.evaluation_config import EvalConfig
-from tlm_jax.runs.evaluation_run import run_evaluation
+from tlm_jax.runs.command_line import configuration as command_line
+from tlm_jax.runs.evaluation.config import EvalConfig
+from tlm_jax.runs.evaluation.run import run_evaluation
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden" / "hf"

@@ -10,7 +10,7 @@ import pytest
 
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.outcomes import Question, Sample
-from tlm_jax.runs import evaluation_run
+from tlm_jax.runs.evaluation import run as evaluation_run
 
 MODES = ["greedy", "rank"]
 

@@ -8,13 +8,13 @@ import json
 import pytest
 
 from tlm_jax.data import tasks
-from tlm_jax.data.shuffle import chosen
+from tlm_jax.data.pipeline.shuffle import chosen
 from tlm_jax.data.sources import ListSource
-from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.eval_set import load_eval_sets
-from tlm_jax.runs.inference_config import PromptsConfig
-from tlm_jax.runs.inference_prompts import load_prompts
+from tlm_jax.runs.inference.config import PromptsConfig
+from tlm_jax.runs.inference.prompts import load_prompts
+from tlm_jax.vocabularies import ByteVocabulary
 
 
 def write(path, *lines) -> str:

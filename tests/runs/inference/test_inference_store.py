@@ -9,7 +9,7 @@ import os
 import pytest
 
 from tlm_jax.errors import UserError
-from tlm_jax.runs.inference_store import SampleStore
+from tlm_jax.runs.inference.store import SampleStore
 
 
 def sample(name: str, number: int, text: str = "") -> dict:

@@ -11,11 +11,11 @@ import pytest
 
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data.reading import Reading
-from tlm_jax.data.vocabularies import ByteVocabulary
 from tlm_jax.errors import UserError
-from tlm_jax.runs.inference_config import PromptsConfig
-from tlm_jax.runs.inference_prompts import Prompt
-from tlm_jax.runs.inference_tokens import PromptEncoder, TokenizerFiles
+from tlm_jax.runs.inference.config import PromptsConfig
+from tlm_jax.runs.inference.prompts import Prompt
+from tlm_jax.runs.inference.tokens import PromptEncoder, TokenizerFiles
+from tlm_jax.vocabularies import ByteVocabulary
 
 BYTES = ByteVocabulary()
 

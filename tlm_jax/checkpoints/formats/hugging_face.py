@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tlm_jax import git_lfs
 from tlm_jax.checkpoints.formats.blocks import Written, copy_blocks
 from tlm_jax.checkpoints.formats.safetensors_files import (
     SafetensorsWriter,
@@ -20,7 +19,8 @@ from tlm_jax.checkpoints.formats.safetensors_files import (
 )
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import LazyArray
-from tlm_jax.text_files import json_object, read_json_object
+from tlm_jax.system import git_lfs
+from tlm_jax.system.text_files import json_object, read_json_object
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"

@@ -21,9 +21,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from tlm_jax import git_lfs
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import Index, LazyArray, Stored
+from tlm_jax.system import git_lfs
 
 _DTYPES = {
     "F64": np.dtype(np.float64),

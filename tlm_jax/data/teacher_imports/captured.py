@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Int32
 
-from tlm_jax.data.teacher_steps import StepDistributions
-from tlm_jax.terminal import printable
+from tlm_jax.system.terminal import printable
+from tlm_jax.teacher_cache.steps import StepDistributions
 
 Piece = bytes | str
 """What a token adds to the text, as bytes; or the name of a special token, which adds nothing."""

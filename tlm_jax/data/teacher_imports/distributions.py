@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from tlm_jax.data.teacher_imports.captured import Piece, Step, TokenSteps, Unusable, ends_text
-from tlm_jax.data.teacher_steps import StepDistributions
-from tlm_jax.data.vocabularies.base import digest
-from tlm_jax.data.vocabularies.token_bytes import TokenTable
+from tlm_jax.teacher_cache.steps import StepDistributions
+from tlm_jax.vocabularies.base import digest
+from tlm_jax.vocabularies.token_bytes import TokenTable
 
 END_ID, OTHER_SPECIAL_ID = 0, 1
 """What special tokens become: those that end a text, and all others."""

@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 from tlm_jax.data.formats import ANSWER_MARKER, FORMATS
 from tlm_jax.data.records import Kind, Record, read_records, write_records
-from tlm_jax.data.teacher_steps import solution_key
 from tlm_jax.errors import UserError
+from tlm_jax.teacher_cache.steps import solution_key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tlm_jax.data.teacher_imports.examples import CUT_OFF
 from tlm_jax.data.teacher_imports.openai_logprobs import read_choice
 from tlm_jax.errors import UserError
 from tlm_jax.messages import text_of_content
-from tlm_jax.terminal import printable
+from tlm_jax.system.terminal import printable
 
 Questions = Mapping[str, Mapping[str, Any]]
 """Objects with `question` and perhaps `answer`, `kind`, `options`, by id."""

@@ -11,9 +11,9 @@ import numpy as np
 from tlm_jax.data.records import read_json_lines
 from tlm_jax.data.teacher_imports.captured import Captured, TokenSteps, Unusable, covering
 from tlm_jax.data.teacher_imports.examples import CUT_OFF
-from tlm_jax.data.teacher_steps import StepDistributions
-from tlm_jax.data.vocabularies.token_bytes import TokenTable
 from tlm_jax.errors import UserError
+from tlm_jax.teacher_cache.steps import StepDistributions
+from tlm_jax.vocabularies.token_bytes import TokenTable
 
 
 def read_samples(path: Path, table: TokenTable) -> Iterator[Captured]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tlm_jax.data.teacher_imports import restricted_pickle
 from tlm_jax.errors import UserError
-from tlm_jax.limited_process import serve
+from tlm_jax.system.limited_process import serve
 
 
 def _reply(question: dict[str, Any]) -> dict[str, Any]:

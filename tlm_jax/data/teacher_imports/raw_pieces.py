@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tlm_jax.data.teacher_imports.captured import is_special
-from tlm_jax.data.vocabularies.token_bytes import read_byte_level, read_sentencepiece
+from tlm_jax.vocabularies.token_bytes import read_byte_level, read_sentencepiece
 
 Entry = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax.errors import UserError, system_reason
-from tlm_jax.limited_process import LimitedProcess, NoReply
+from tlm_jax.system.limited_process import LimitedProcess, NoReply
 
 
 def load(path: Path) -> Any:

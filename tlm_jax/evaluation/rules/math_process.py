@@ -10,7 +10,7 @@ import importlib.util
 
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.rules.rule import Undecided
-from tlm_jax.limited_process import LimitedProcess, NoReply
+from tlm_jax.system.limited_process import LimitedProcess, NoReply
 
 WORKER = "tlm_jax.evaluation.rules.math_worker"
 

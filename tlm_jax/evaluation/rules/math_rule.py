@@ -6,7 +6,7 @@ import atexit
 import math
 import re
 
-from tlm_jax.data.official_math import last_boxed
+from tlm_jax.data.official.math import last_boxed
 from tlm_jax.evaluation.answer_regions import regions
 from tlm_jax.evaluation.declarations import declarations
 from tlm_jax.evaluation.extraction import after_marker, extract_text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tlm_jax.limited_process import serve
+from tlm_jax.system.limited_process import serve
 
 MOST_FACTORIAL = 100_000
 """What has half a million digits is no answer that anyone compares."""

@@ -1,0 +1,1 @@
+"""Agreement with arrays that T5X and transformers recorded."""

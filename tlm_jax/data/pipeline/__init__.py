@@ -1,0 +1,1 @@
+"""From tasks to batches: mixing, packing, and the order of examples."""

@@ -1,0 +1,1 @@
+"""Examples together with what teachers say about them."""

@@ -1,0 +1,1 @@
+"""Pages, charts and heat maps: what a person looks at."""

@@ -1,0 +1,1 @@
+"""Teacher caches: filled by scoring or import, checked, joined, shown."""

@@ -1,0 +1,1 @@
+"""From a command line and gin files to a configuration."""

@@ -1,0 +1,196 @@
+"""Reads a main's command line and gin files into the configuration object they describe.
+
+T5X's habits: `--gin_file=F` (repeatable), `--gin.NAME=VALUE`, `--gin_search_paths=A,B`. Whatever is
+wrong with them is one line that names the binding, where it stands, and the nearest right name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import io
+import logging
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tlm_jax.errors import UserError, nearest
+from tlm_jax.runs.command_line import peers
+from tlm_jax.system import interruption
+from tlm_jax.system.terminal import printable
+
+T = TypeVar("T")
+
+_REPOSITORY = Path(__file__).parents[3]
+_SETTING = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
+
+
+def parser(main: str, description: str) -> argparse.ArgumentParser:
+    """Returns an argument parser with the gin flags every main has."""
+    result = argparse.ArgumentParser(
+        prog=f"python -m tlm_jax.{main}",
+        description=description,
+        epilog="Any gin binding may follow, for example --gin.TRAIN_STEPS=100 or "
+        "--gin.run.RunConfig.seed=1; strings keep their quotes: --gin.MODEL_DIR='\"runs/a\"'.",
+        allow_abbrev=False,
+    )
+    result.add_argument(
+        "--gin_file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="configuration file; may be given several times, later files win",
+    )
+    result.add_argument(
+        "--gin_search_paths",
+        default="",
+        metavar="A,B",
+        help="folders in which gin files are looked up, besides the current one and the project",
+    )
+    return result
+
+
+def parse(
+    arguments: argparse.ArgumentParser, argv: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Splits `argv` into parsed flags and gin bindings (`NAME=VALUE` strings).
+
+    Raises:
+      UserError: for an argument that is neither a known flag nor `--gin.NAME=VALUE`.
+    """
+    known, rest = arguments.parse_known_args(list(argv))
+    bindings = []
+    for argument in rest:
+        if argument.startswith("--gin.") and "=" in argument:
+            bindings.append(argument.removeprefix("--gin."))
+        elif argument.startswith("--gin."):
+            raise UserError(f"{argument}: expected --gin.NAME=VALUE")
+        else:
+            flags = [flag for action in arguments._actions for flag in action.option_strings]
+            hint = nearest(argument.partition("=")[0], flags)
+            raise UserError(f"unknown argument {argument!r}.{hint} Try --help.")
+    return known, bindings
+
+
+def as_binding(argument: str) -> str:
+    """Returns `NAME=VALUE` as a gin flag; what is no Python literal is text. Others stay."""
+    found = _SETTING.fullmatch(argument)
+    if found is None:
+        return argument
+    name, value = found.groups()
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        value = repr(value)
+    return f"--gin.{name}={value}"
+
+
+def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> tuple[T, str]:
+    """Builds the `root` dataclass from gin files and bindings.
+
+    Returns:
+      The object, and the operative configuration as gin text (what `config.gin` holds).
+
+    Raises:
+      UserError: one line, for anything wrong in the files or the bindings.
+    """
+    import gin
+
+    from tlm_jax.runs.command_line import gin_errors, validation
+
+    if not known.gin_file:
+        raise UserError("no configuration: give --gin_file=FILE (gin_configs/quickstart.gin, say)")
+    gin.clear_config()
+    for path in [".", str(_REPOSITORY), *filter(None, known.gin_search_paths.split(","))]:
+        gin.add_config_file_search_path(path)
+    gin_errors.read_files_as_utf8()
+    with gin_errors.one_line(), _quiet_logging():
+        texts: list[str] = []
+        for path in known.gin_file:
+            texts += gin_errors.texts_of(gin.parse_config_file(path))
+        for binding in bindings:
+            gin_errors.parse_binding(binding, texts)
+        gin_errors.check_macros(texts, bindings)
+        built = gin.get_configurable(root)()
+        gin_errors.check_read(texts, bindings)
+    validation.check_types(built, where=root.__name__)
+    return built, gin.operative_config_str()
+
+
+@contextlib.contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Silences gin's own log lines about search paths; errors reach the user as exceptions."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def run_main(main: Callable[[Sequence[str]], Any]) -> None:
+    """Calls `main(argv)`, prints a `UserError` or a signal as one line, and ends promptly.
+
+    The status is 1 after an error, 130 after Ctrl-C, 143 after SIGTERM, and 141 (1 in a table)
+    where whoever read the output has left, as `| head` does. Characters that the encoding of the
+    output lacks become `?`.
+
+    Set `TLM_JAX_TRACEBACK=1` to see where a user error was raised.
+    """
+    if sys.stdout is None:  # closed by the shell: >&-
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the exit)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    interruption.watch()
+    status = _status(main)
+    others = peers.current()
+    if others is not None:
+        if status == 1:
+            # Not by way of JAX's farewell, which waits for processes that wait for this one.
+            os._exit(status)
+        others.leave()
+    sys.exit(status)
+
+
+def _status(main: Callable[[Sequence[str]], Any]) -> int:
+    try:
+        try:
+            return int(main(sys.argv[1:]) or 0)
+        finally:
+            sys.stdout.flush()
+    except UserError as error:
+        if os.environ.get("TLM_JAX_TRACEBACK"):
+            raise
+        told = printable(str(error), keep="\n")
+        print(f"error: {told}", file=sys.stderr, flush=True)
+        _tell_others(error)
+        return 1
+    except interruption.Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.status
+    except BrokenPipeError:
+        # What is left in the buffer would be tried once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        if peers.current() is None:
+            raise
+        _tell_others(error)
+        traceback.print_exception(error)
+        return 1
+
+
+def _tell_others(error: Exception) -> None:
+    others = peers.current()
+    if others is None:
+        return
+    if type(error).__module__.partition(".")[0] in ("jax", "jaxlib"):
+        # Most likely another process has broken a collective: then that one is told instead.
+        others.wait_for_news()
+    others.tell(str(error).strip().partition("\n")[0] or type(error).__name__)

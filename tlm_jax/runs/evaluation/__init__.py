@@ -1,0 +1,1 @@
+"""Evaluation runs: checkpoints on tasks, with figures and a report."""

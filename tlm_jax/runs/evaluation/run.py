@@ -1,0 +1,267 @@
+"""Evaluates checkpoints on tasks and writes results.json, samples and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tlm_jax.checkpoints.loading import with_run_choices
+from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
+from tlm_jax.checkpoints.token_ids import end_ids
+from tlm_jax.data import tasks
+from tlm_jax.data.pipeline.store import task_vocabulary
+from tlm_jax.data.records import read_records
+from tlm_jax.data.run_data import RunData
+from tlm_jax.data.sources import Example, option_texts
+from tlm_jax.errors import UserError
+from tlm_jax.evaluation.contamination import asked_text, overlaps
+from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
+from tlm_jax.evaluation.outcomes import Outcome, compared
+from tlm_jax.metrics.progress import duration
+from tlm_jax.reports import outcome_page
+from tlm_jax.runs.evaluation import table as evaluation_table
+from tlm_jax.runs.evaluation.config import EvalConfig
+from tlm_jax.runs.evaluation.modes import MODES
+from tlm_jax.runs.evaluation.store import OutcomeStore, outcome_key
+from tlm_jax.runs.evaluation.subject import Subject
+from tlm_jax.runs.inference.tokens import TokenizerFiles
+from tlm_jax.runs.opened.parameters import params_on_mesh
+from tlm_jax.runs.opened.reading import ReadingSettings, reading_of
+from tlm_jax.runs.opened.window import window_of
+from tlm_jax.runs.training import console, files
+from tlm_jax.runs.training.student_vocabulary import run_data
+from tlm_jax.sharding import mesh as meshes
+from tlm_jax.system.home import expanded
+from tlm_jax.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
+
+
+def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
+    """Evaluates every checkpoint on every task in every mode, one checkpoint at a time.
+
+    What an earlier run there has found with the same settings is taken over.
+
+    Args:
+      config: what is evaluated.
+      configuration: the same as gin text, for the output directory.
+
+    Returns:
+      What results.json holds.
+
+    Raises:
+      UserError: no such checkpoint, task or file, or an evaluation in which nothing is asked.
+    """
+    output = files.open_model_dir(config.output_dir)
+    files.write_configuration(output, configuration)
+    data = run_data(config.data)
+    known: dict[str, dict[str, Any]] = {}
+    outcomes: list[Outcome] = []
+    for name, path in _names(config.checkpoints).items():
+        outcomes += _evaluate(name, path, config, data, known, OutcomeStore(output))
+    if not outcomes:
+        raise UserError(
+            "nothing was asked: 'rank' needs questions with options, and targets that are nothing "
+            "but the answer or a RANK_CONTINUATION"
+        )
+    summaries = [outcome.summary() for outcome in outcomes]
+    comparisons = _comparisons(outcomes)
+    results = {
+        "checkpoints": _names(config.checkpoints),
+        "results": summaries,
+        "comparisons": comparisons,
+        "training_sets": list(known.values()),
+    }
+    _write(output, outcomes, results, config)
+    if jax.process_index() == 0:
+        evaluation_table.show(summaries, comparisons)
+    console.say(f"results {output / 'results.json'}\nreport  {output / 'report.html'}")
+    return results
+
+
+def _evaluate(
+    name: str,
+    path: str,
+    config: EvalConfig,
+    data: RunData,
+    known: dict[str, dict[str, Any]],
+    store: OutcomeStore,
+) -> list[Outcome]:
+    source = open_pretrained(path)
+    tokenizer = TokenizerFiles(source)
+    try:
+        eval_sets = _open_sets(config, data, source, _vocabulary(config, tokenizer), known)
+        for eval_set in eval_sets:
+            check_vocabulary_fits(eval_set.vocabulary, source.config.vocab_size, "VOCABULARY")
+            if config.data.vocabulary is None:
+                tokenizer.check(eval_set.vocabulary, "set VOCABULARY to the one of its training")
+        load = functools.cache(lambda: _load(name, source, config))  # if anything is missing
+        found = []
+        for eval_set in eval_sets:
+            key = outcome_key(config, source, eval_set)
+            for mode in config.modes:
+                start = time.perf_counter()
+                outcome = store.read(name, eval_set.task, mode, key)
+                there = outcome is not None
+                if outcome is None:
+                    outcome = MODES[mode](load(), eval_set, config)
+                if outcome is None:
+                    console.say(f"note: {eval_set.task} has no options to rank")
+                    continue
+                if not there:
+                    store.write(outcome, key)
+                took = "as before" if there else duration(time.perf_counter() - start)
+                console.say(f"{name}  {eval_set.task}  {mode}  {took}")
+                for note in evaluation_table.notes(outcome):
+                    console.say(note)
+                found.append(outcome)
+        return found
+    finally:
+        tokenizer.close()
+
+
+def _load(name: str, source: Pretrained, config: EvalConfig) -> Subject:
+    model = with_run_choices(source.config, dtype=config.dtype)
+    mesh = meshes.make_mesh(config.mesh)
+    params = params_on_mesh(source, model, mesh, console.say)
+    return Subject(name, model, params, mesh, source.step, end_ids(source), window_of(source))
+
+
+def _vocabulary(config: EvalConfig, tokenizer: TokenizerFiles) -> Vocabulary | None:
+    """Returns the vocabulary of the configuration, else the model's own, else the tasks' (None)."""
+    named = config.data.vocabulary
+    if named is not None:
+        return vocabulary_from_name(named) if isinstance(named, str) else named
+    if tokenizer.hold_tokenizer:
+        return tokenizer.vocabulary()
+    return None
+
+
+def _open_sets(
+    config: EvalConfig,
+    data: RunData,
+    source: Pretrained,
+    vocabulary: Vocabulary | None,
+    known: dict[str, dict[str, Any]],
+) -> list[EvalSet]:
+    settings = ReadingSettings(config.data.add_bos, config.data.add_eos)
+    sets = [
+        eval_set
+        for name in config.tasks
+        for eval_set in load_eval_sets(
+            name,
+            config.split,
+            feature_lengths=config.feature_lengths,
+            num_examples=config.num_examples,
+            examples_seed=config.examples_seed,
+            vocabulary=vocabulary,
+            data=data,
+            reading=reading_of(
+                source.config, vocabulary or task_vocabulary(name), source, settings
+            ),
+        )
+    ]
+    return [_without_known(eval_set, config, data, known) for eval_set in sets]
+
+
+def _without_known(
+    eval_set: EvalSet, config: EvalConfig, data: RunData, known: dict[str, dict[str, Any]]
+) -> EvalSet:
+    """Looks for the questions in the training sets, once a task; leaves them out if asked to."""
+    examples = eval_set.examples
+    for training_set in config.training_sets:
+        key = f"{eval_set.task} {training_set}"
+        if key not in known:
+            questions = [_asked(record) for record in examples.records]
+            known[key] = _overlap_report(eval_set, training_set, questions, data)
+            console.say(
+                f"note: {known[key]['found']:,} of {len(questions):,} questions of "
+                f"{eval_set.task} are in {training_set}"
+                + (" and left out" if config.leave_out_known and known[key]["found"] else "")
+            )
+    if not config.leave_out_known:
+        return eval_set
+    ids = {
+        example
+        for report in known.values()
+        if report["task"] == eval_set.task
+        for example in report["ids"]
+    }
+    kept = np.asarray([i for i, name in enumerate(examples.ids) if name not in ids], np.int64)
+    if not kept.size:
+        raise UserError(
+            f"every question of {eval_set.task} is in {', '.join(config.training_sets)}"
+        )
+    return dataclasses.replace(eval_set, examples=examples.take(kept))
+
+
+def _overlap_report(
+    eval_set: EvalSet, training_set: str, questions: Sequence[str], data: RunData
+) -> dict[str, Any]:
+    found = overlaps(questions, _training_questions(training_set, data))
+    kinds = [overlap.kind for overlap in found]
+    return {
+        "task": eval_set.task,
+        "training_set": training_set,
+        "questions": len(questions),
+        "found": len(found),
+        "kinds": {kind: kinds.count(kind) for kind in ("same", "part", "run")},
+        "ids": [eval_set.examples.ids[overlap.test] for overlap in found],
+    }
+
+
+def _training_questions(name: str, data: RunData) -> list[str]:
+    """Returns the questions of "TASK:SPLIT" or of a file of records."""
+    if name.endswith((".jsonl", ".jsonl.gz")):
+        return [asked_text(record.question, record.options) for record in read_records(name)]
+    task_name, _, split = name.partition(":")
+    source = tasks.get_task(task_name).source.for_run(data)
+    split = split or "train"
+    count = source.num_examples(split)
+    if count is None:
+        raise UserError(f"training set {name!r} has no end: nothing can be looked up in it")
+    examples = (source.example(split, index) for index in range(count))
+    return [_asked(example) for example in examples]
+
+
+def _asked(example: Example) -> str:
+    question = str(example.get("question", example.get("inputs", "")))
+    return asked_text(question, option_texts(example))
+
+
+def _comparisons(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Compares each later checkpoint with the first, by task and mode."""
+    first: dict[tuple[str, str], Outcome] = {}
+    found = []
+    for outcome in outcomes:
+        base = first.setdefault((outcome.task, outcome.mode), outcome)
+        if base is not outcome:
+            found.append(compared(base, outcome))
+    return found
+
+
+def _names(checkpoints: Sequence[str]) -> dict[str, str]:
+    """Returns a short name for each path; whole paths where short ones are alike."""
+    short = [expanded(path).absolute().name for path in checkpoints]
+    unique = len(set(short)) == len(short)
+    return dict(zip(short if unique else checkpoints, checkpoints))
+
+
+def _write(
+    output: Path, outcomes: Sequence[Outcome], results: Mapping[str, Any], config: EvalConfig
+) -> None:
+    files.write_text(output / "results.json", json.dumps(results, indent=1, ensure_ascii=False))
+    html = outcome_page.render(
+        outcomes,
+        results["results"],
+        results["comparisons"],
+        results["training_sets"],
+        show_questions=config.show_questions,
+    )
+    files.write_text(output / "report.html", html)

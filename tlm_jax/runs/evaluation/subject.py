@@ -1,0 +1,118 @@
+"""A checkpoint under evaluation, and what every mode of answering needs of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+import jax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from tlm_jax import models
+from tlm_jax.data.sources import Example
+from tlm_jax.data.traits import Trait
+from tlm_jax.errors import UserError
+from tlm_jax.evaluation.eval_set import EvalSet, fit_prompts
+from tlm_jax.evaluation.outcomes import Outcome, Question
+from tlm_jax.runs.evaluation.config import EvalConfig
+from tlm_jax.sharding import mesh as meshes
+from tlm_jax.sharding import rules
+from tlm_jax.types import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A loaded checkpoint.
+
+    Attributes:
+      name: in results.
+      config: the model.
+      params: its parameters, on `mesh`.
+      mesh: the devices.
+      step: of training, where known.
+      eos_ids: further tokens that end a text, beside the vocabulary's own.
+      window: most tokens of prompt and answer together; None for no limit.
+    """
+
+    name: str
+    config: models.ModelConfig
+    params: Params
+    mesh: Mesh
+    step: int = 0
+    eos_ids: tuple[int, ...] = ()
+    window: int | None = None
+
+    @property
+    def encoder_decoder(self) -> bool:
+        return isinstance(self.config, models.EncoderDecoderConfig)
+
+    def on_this_host(self) -> Subject:
+        """Returns a copy on this host's devices alone; itself where there is one host only."""
+        if jax.process_count() == 1:
+            return self
+        mesh = meshes.make_mesh(meshes.MeshShape(), jax.local_devices())
+        shapes, axes = models.abstract_params(self.config), models.logical_axes(self.config)
+        params = jax.device_put(
+            multihost_utils.process_allgather(self.params, tiled=True),
+            rules.named_shardings(axes, mesh, shapes=shapes),
+        )
+        return dataclasses.replace(self, params=params, mesh=mesh)
+
+    def longest_prompt(self, config: EvalConfig) -> tuple[int, str]:
+        """Returns the most tokens of a prompt, BOS not counted, and what sets the limit.
+
+        Raises:
+          UserError: the window has no room for a prompt.
+        """
+        limit = config.feature_lengths["inputs"]
+        # BOS is the first token of the window; targets are scored, answers generated.
+        answer = max(config.max_decode_tokens or 0, config.feature_lengths["targets"])
+        if self.window is None or self.window - 1 - answer >= limit:
+            return limit, "TASK_FEATURE_LENGTHS"
+        room = self.window - 1 - answer
+        if room < 1:
+            raise UserError(
+                f"the window of {self.name} has {self.window:,} tokens, which {answer:,} tokens "
+                "of an answer fill; lower MAX_DECODE_TOKENS and TASK_FEATURE_LENGTHS['targets']"
+            )
+        return room, f"the window of {self.name}, {self.window:,} tokens with the answer,"
+
+    def fitted(self, eval_set: EvalSet, config: EvalConfig) -> EvalSet:
+        """Returns the set with prompts that the model can read.
+
+        Raises:
+          UserError: as `fit_prompts`.
+        """
+        limit, why = self.longest_prompt(config)
+        return fit_prompts(eval_set, limit, config.too_long, why)
+
+    def outcome(
+        self,
+        eval_set: EvalSet,
+        mode: str,
+        questions: Sequence[Question],
+        unreadable: Sequence[str] = (),
+    ) -> Outcome:
+        """Returns what the mode found, with the counts that every mode has."""
+        return Outcome(
+            self.name,
+            eval_set.task,
+            mode,
+            tuple(questions),
+            ungraded=len(eval_set.examples) - len(questions),
+            truncated=eval_set.cut_prompts,
+            unreadable=tuple(unreadable),
+        )
+
+
+def text_of(record: Example) -> str:
+    """Returns the prompt as text."""
+    return str(record.get("inputs", ""))
+
+
+def traits_of(record: Example) -> dict[str, Trait]:
+    """Returns what the record tells of its difficulty; else the words of its prompt."""
+    told = json.loads(str(record.get("traits_json", "null")))
+    return told or {"words": len(text_of(record).split())}

@@ -1,0 +1,1 @@
+"""Inference runs: from prompts to samples."""

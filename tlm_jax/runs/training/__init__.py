@@ -1,0 +1,1 @@
+"""Training runs: from their configuration to their report."""

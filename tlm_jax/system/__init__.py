@@ -1,0 +1,1 @@
+"""The process and the machine around it: signals, terminal, files, other processes."""
