@@ -44,7 +44,7 @@ def test_there_and_back(tmp_path):
         (("{golden}/mistral", "{golden}/gemma", "--to=hf"), "exists already"),
         (("{golden}/mistral", "{tmp}/out", "--to=hf", "--from=t5x"), "mistral"),
         (("{golden}/mistral", "{tmp}/out"), "required: --to"),
-        (("{golden}/mistral", "{tmp}/out", "--to=hf", "--shard-gb=nan"), "gigabytes above 0"),
+        (("{golden}/mistral", "{tmp}/out", "--to=hf", "--shard_gb=nan"), "gigabytes above 0"),
     ],
 )
 def test_errors_are_one_line(tmp_path, arguments, message):

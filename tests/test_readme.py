@@ -12,6 +12,7 @@ import pytest
 
 from tlm_jax.errors import UserError
 from tlm_jax.runs.command_line import configuration as command_line
+from tlm_jax.runs.command_line.arguments import configured_parser, parse_settings
 from tlm_jax.runs.training import config
 
 REPOSITORY = Path(__file__).parents[1]
@@ -84,10 +85,9 @@ def _run(command: list[str], **variables: str) -> subprocess.CompletedProcess[st
 
 
 def _load(arguments: list[str]) -> None:
-    parser = command_line.parser("train", "")
+    parser = configured_parser("train", "")
     parser.add_argument("--topology")
-    parser.add_argument("--dry_run", action="store_true")
-    known, bindings = command_line.parse(parser, arguments)
+    known, bindings = parse_settings(parser, arguments)
     if not any(binding.startswith("MODEL_DIR=") for binding in bindings):
         bindings.append('MODEL_DIR="unused"')
     if any(binding.startswith("INITIAL_CHECKPOINT_PATH=") for binding in bindings):

@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tlm_jax.errors import UserError, nearest
+from tlm_jax.errors import UserError
+from tlm_jax.runs.command_line.arguments import Parser
 
 if TYPE_CHECKING:
     from tlm_jax.alignment.recorded import Comparison, RecordedRow
@@ -24,11 +25,7 @@ _BATCH = 256
 
 def main(argv: Sequence[str]) -> int:
     """Parses the command line, aligns, prints; returns 1 where anything recorded differs."""
-    arguments, unknown = _parser().parse_known_args(list(argv))
-    if unknown:
-        flags = [flag for action in _parser()._actions for flag in action.option_strings]
-        hint = nearest(unknown[0].partition("=")[0], flags)
-        raise UserError(f"unknown argument {unknown[0]!r}.{hint} Try --help.")
+    arguments = parser().parse(argv)
     if arguments.show < 0:
         raise UserError(f"--show must be 0 or more, got {arguments.show}.")
     if arguments.text is not None:
@@ -179,16 +176,21 @@ def _print_agreement(agreement: Agreement, arguments: argparse.Namespace) -> Non
             print(f"  {count:>9,}  {piece!r}  {written}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tlm_jax.align",
-        description="Checks recorded token alignments (gpt_tokens, t5_tokens, mapping_t5_to_gpt, "
-        "total_cost, gpt_step_probs, t5_step_probs) against ours and prints what differs; exits "
-        "with 1 if anything does. With --text, --teacher and --student: how far two tokenizers "
-        "agree on the texts of a file.",
-        allow_abbrev=False,
+def parser() -> Parser:
+    """Returns the parser of the command line."""
+    result = Parser(
+        "align",
+        "Check recorded token alignments (gpt_tokens, t5_tokens, mapping_t5_to_gpt, total_cost, "
+        "gpt_step_probs, t5_step_probs) against ours and print what differs; exits with 1 if "
+        "anything does. With --text, --teacher and --student: how far two tokenizers agree on the "
+        "texts of a file.",
+        examples=(
+            "align recorded.jsonl --student=flan-t5",
+            "align gsm8k_test.jsonl.gz --text=rationale --teacher=smollm2 --student=flan-t5 "
+            "--method=offsets",
+        ),
     )
-    add = parser.add_argument
+    add = result.add_argument
     add("file", metavar="FILE", help="JSON Lines, compressed or not")
     add(
         "--method",
@@ -200,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--teacher", metavar="V", help="tokenizer of the teacher, for --text")
     add("--text", metavar="FIELD", help="align the texts of this field; may be nested (meta.text)")
     add("--show", type=int, default=20, metavar="N", help="list up to N (default: 20)")
-    return parser
+    return result
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import argparse
 import math
 from collections.abc import Sequence
 
+from tlm_jax.runs.command_line.arguments import Parser
+
 
 def main(argv: Sequence[str]) -> int:
     """Parses the command line, converts, and prints where the result is."""
-    arguments = _parser().parse_args(list(argv))
+    arguments = parser().parse(argv)
 
     # After parsing, so that --help is quick.
     import jax
@@ -43,38 +45,43 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tlm_jax.convert",
-        description="Converts a model between formats, block by block: memory does not grow with "
-        "the model. Reads Hugging Face directories, T5X checkpoints, GGUF files of Llama "
-        "architecture, and our own; the format is recognised from the files.",
+def parser() -> Parser:
+    """Returns the parser of the command line."""
+    result = Parser(
+        "convert",
+        "Convert a model between formats, block by block: memory does not grow with the model. "
+        "Reads Hugging Face directories, T5X checkpoints, GGUF files of Llama architecture, and "
+        "our own; the format is recognised from the files.",
+        examples=(
+            "convert runs/student student-hf --to=hf",
+            "convert checkpoint_1000000 flan-t5 --from=t5x --to=native --dtype=bfloat16",
+        ),
     )
-    parser.add_argument("source", metavar="SRC", help="a file or directory")
-    parser.add_argument("destination", metavar="DST", help="a directory to make")
-    parser.add_argument("--to", required=True, metavar="FORMAT", help="native, hf or t5x")
-    parser.add_argument(
+    result.add_argument("source", metavar="SRC", help="a file or directory")
+    result.add_argument("destination", metavar="DST", help="a directory to make")
+    result.add_argument("--to", required=True, metavar="FORMAT", help="native, hf or t5x")
+    result.add_argument(
         "--from", dest="source_format", metavar="FORMAT", help="hf, t5x, gguf or native"
     )
-    parser.add_argument(
+    result.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
         help="type of the parameters written; as they are by default",
     )
-    parser.add_argument(
-        "--shard-gb",
+    result.add_argument(
+        "--shard_gb",
         type=_gigabytes,
         default=5.0,
         metavar="GB",
         help="largest safetensors file (default: 5)",
     )
-    parser.add_argument(
+    result.add_argument(
         "--layers",
         choices=("stacked", "separate"),
         help="native and t5x: layers stacked for nn.scan, or layers_0, layers_1, ...; by default "
         "native is stacked, and t5x as the T5X model that fits",
     )
-    return parser
+    return result
 
 
 def _gigabytes(text: str) -> float:

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tlm_jax.runs.command_line import arguments
 from tlm_jax.runs.command_line import configuration as command_line
+
+
+def parser() -> arguments.Parser:
+    """Returns the parser of the command line."""
+    return arguments.configured_parser(
+        "eval",
+        "Evaluate checkpoints on tasks: accuracies with intervals, and paired tests.",
+        default_file="gin_configs/eval.gin",
+        examples=(
+            "eval CHECKPOINTS=\"['runs/a', 'runs/b']\" "
+            "EVAL_TASKS=\"['word_problems_easy_cot_zero_shot']\" OUTPUT_DIR=evaluation",
+        ),
+    )
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs one evaluation; returns the exit status."""
-    arguments = command_line.parser(
-        "eval", "Evaluate checkpoints on tasks: accuracies with intervals, and paired tests."
-    )
-    known, bindings = command_line.parse(arguments, argv)
-    known.gin_file = known.gin_file or ["gin_configs/eval.gin"]
+    known, bindings = arguments.parse_settings(parser(), argv)
 
     from tlm_jax.runs.evaluation.config import EvalConfig
 
     config, configuration = command_line.load(EvalConfig, known, bindings)
+    if known.dry_run:
+        print(configuration)
+        return 0
 
     from tlm_jax.runs.command_line import environment
 

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tlm_jax.runs.command_line import arguments
 from tlm_jax.runs.command_line import configuration as command_line
 
-_DEFAULT_FILE = "gin_configs/infer.gin"
+
+def parser() -> arguments.Parser:
+    """Returns the parser of the command line."""
+    return arguments.configured_parser(
+        "infer",
+        "Draw samples from a model for a task or a file of prompts.",
+        default_file="gin_configs/infer.gin",
+        examples=(
+            "infer MODEL=runs/a PROMPTS=questions.jsonl OUTPUT_DIR=samples NUM_SAMPLES=4",
+            "infer MODEL=openai:http://localhost:8000/v1,NAME PROMPTS=questions.jsonl "
+            "OUTPUT_DIR=samples",
+        ),
+    )
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs one inference job; returns the exit status: 1 where samples are missing."""
-    arguments = command_line.parser(
-        "infer",
-        "Draw samples from a model for a task or a file of prompts. NAME=VALUE sets a macro of "
-        f"{_DEFAULT_FILE}, as --gin.NAME=VALUE does, but texts need no quotes: "
-        "MODEL=runs/a PROMPTS=questions.jsonl OUTPUT_DIR=samples NUM_SAMPLES=4. "
-        "MODEL=openai:http://localhost:8000/v1,NAME asks an OpenAI-compatible server.",
-    )
-    arguments.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="print the configuration with everything filled in, and stop",
-    )
-    known, bindings = command_line.parse(
-        arguments, [command_line.as_binding(argument) for argument in argv]
-    )
-    known.gin_file = known.gin_file or [_DEFAULT_FILE]
+    known, bindings = arguments.parse_settings(parser(), argv)
 
     from tlm_jax.runs.inference.config import InferenceConfig
 

@@ -7,44 +7,39 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tlm_jax.errors import UserError, nearest, system_reason
+from tlm_jax.errors import UserError, system_reason
 from tlm_jax.runs.command_line import configuration as command_line
+from tlm_jax.runs.command_line.arguments import Parser
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def main(argv: Sequence[str]) -> int:
     """Lists tasks, or shows one in the terminal and as HTML; returns the exit status."""
-    # A task given first would otherwise be an unknown argument beside abbreviated flags.
-    options, unknown = _parser().parse_known_args(list(argv))
-    if unknown:
-        flags = [flag for action in _parser()._actions for flag in action.option_strings]
-        hint = nearest(unknown[0].partition("=")[0], flags)
-        raise UserError(f"unknown argument {unknown[0]!r}.{hint} Try --help.")
+    options = parser().parse(argv)
     if not options.list and options.task is None:
         raise UserError("nothing to show: name a task or mixture, or give --list.")
 
-    from rich.console import Console
-
     from tlm_jax.data import tasks
+    from tlm_jax.system import terminal
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # should a task need TensorFlow
     sys.path.insert(0, ".")  # so that --module finds a file in the current directory
     tasks.load_tasks(options.module)
-    width = options.width
-    if width is None and not sys.stdout.isatty():
-        width = 240 if options.list else 120  # a pipe has no width, and names must not be cut
-    console = Console(width=width, highlight=False)
     if options.list:
         from tlm_jax.data import listing
         from tlm_jax.reports import task_terminal as view_terminal
 
-        view_terminal.list_tasks(listing.listing(), console)
+        view_terminal.list_tasks(listing.listing(), terminal.console(options.width))
         return 0
-    _show(options, console)
+    _show(options, terminal.console(options.width, piped_width=120))
     return 0
 
 
-def _show(options: argparse.Namespace, console) -> None:
+def _show(options: argparse.Namespace, console: Console) -> None:
     from tlm_jax.data.run_data import RunData
     from tlm_jax.data.survey import SurveyConfig, survey
     from tlm_jax.reports import task_page as view_html
@@ -96,14 +91,15 @@ def parse_lengths(text: str | None) -> dict[str, int] | None:
     return lengths
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tlm_jax.inspect",
-        description="Show a task or mixture: examples as text in every format and as tokens, loss "
-        "weights, packing, lengths, truncation and fill.",
-        allow_abbrev=False,
+def parser() -> Parser:
+    """Returns the parser of the command line."""
+    result = Parser(
+        "inspect",
+        "Show a task or mixture: examples as text in every format and as tokens, loss weights, "
+        "packing, lengths, truncation and fill.",
+        examples=("inspect --list", "inspect word_problems_cot_in_context --html=task.html"),
     )
-    add = parser.add_argument
+    add = result.add_argument
     add("task", nargs="?", metavar="TASK", help="the name of a task or mixture")
     add("--list", action="store_true", help="list all tasks and mixtures")
     add(
@@ -141,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="which examples are drawn (0)")
     add("--html", metavar="FILE", help="write one self-contained page instead")
     add("--width", type=int, metavar="COLUMNS", help="width of the output (the terminal's)")
-    return parser
+    return result
 
 
 if __name__ == "__main__":

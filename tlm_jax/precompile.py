@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tlm_jax.errors import UserError
+from tlm_jax.runs.command_line import arguments
 from tlm_jax.runs.command_line import configuration as command_line
 
 if TYPE_CHECKING:
@@ -15,24 +16,33 @@ if TYPE_CHECKING:
     from tlm_jax.training.ahead_of_time import CompiledStep
 
 
-def main(argv: Sequence[str]) -> int:
-    """Compiles, prints what a device needs, and returns 0 if that fits."""
-    arguments = command_line.parser(
+def parser() -> arguments.Parser:
+    """Returns the parser of the command line."""
+    made = arguments.configured_parser(
         "precompile",
-        "Compile the train step of a configuration for a TPU slice, on a machine without TPUs, "
-        "and print the memory that each device needs. Fails if it does not fit.",
+        "Compile the train step of a configuration for a TPU slice, on a machine without TPUs, and "
+        "print the memory that each device needs. Fails if it does not fit.",
+        examples=("precompile --gin_file=gin_configs/runs/gsm8k_t5_xxl.gin --topology=v5p:2x2x2",),
     )
-    arguments.add_argument(
+    made.add_argument(
         "--topology",
         required=True,
         metavar="NAME",
         help="GENERATION:SIZES in chips: v4:4x4x4, v5e:8x8, v5p:4x4x4, v6e:8x8, tpu7x:2x2x2",
     )
-    known, bindings = command_line.parse(arguments, argv)
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Compiles, prints what a device needs, and returns 0 if that fits."""
+    known, bindings = arguments.parse_settings(parser(), argv)
 
     from tlm_jax.runs.training.config import RunConfig
 
-    run, _ = command_line.load(RunConfig, known, bindings)
+    run, configuration = command_line.load(RunConfig, known, bindings)
+    if known.dry_run:
+        print(configuration)
+        return 0
 
     import jax
 

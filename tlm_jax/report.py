@@ -7,21 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlm_jax.errors import UserError
+from tlm_jax.runs.command_line.arguments import Parser
+
+
+def parser() -> Parser:
+    """Returns the parser of the command line."""
+    result = Parser(
+        "report",
+        "Write MODEL_DIR/report.html: curves, evaluations with intervals, sample predictions and "
+        "the configuration of a run. Works while the run is going on, too. Of several runs it "
+        "prints how each did on the tasks that all were evaluated on, and writes comparison.html "
+        "beside the last.",
+        examples=("report runs/a", "report runs/a runs/b --names=alone,distilled"),
+    )
+    result.add_argument("model_dirs", metavar="MODEL_DIR", nargs="+", help="the directory of a run")
+    result.add_argument("--names", metavar="A,B,...", help="what the runs are called")
+    result.add_argument("--output", metavar="FILE", help="where to write the page instead")
+    return result
 
 
 def main(argv: Sequence[str]) -> int:
     """Parses the command line, writes the page, and prints where it is."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tlm_jax.report",
-        description="Writes MODEL_DIR/report.html: curves, evaluations with intervals, sample "
-        "predictions and the configuration of a run. Works while the run is going on, too. Of "
-        "several runs it prints how each did on the tasks that all were evaluated on, and writes "
-        "comparison.html beside the last.",
-    )
-    parser.add_argument("model_dirs", metavar="MODEL_DIR", nargs="+", help="the directory of a run")
-    parser.add_argument("--names", metavar="A,B,...", help="what the runs are called")
-    parser.add_argument("--output", metavar="FILE", help="where to write the page instead")
-    arguments = parser.parse_args(list(argv))
+    arguments = parser().parse(argv)
 
     # After parsing, so that --help is quick.
     if len(arguments.model_dirs) > 1:

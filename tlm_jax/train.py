@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tlm_jax.runs.command_line import arguments
 from tlm_jax.runs.command_line import configuration as command_line
+
+
+def parser() -> arguments.Parser:
+    """Returns the parser of the command line."""
+    return arguments.configured_parser(
+        "train",
+        "Train or distil a student, evaluating as it goes.",
+        examples=(
+            "train --gin_file=gin_configs/quickstart.gin MODEL_DIR=runs/mine TRAIN_STEPS=200",
+            "train --gin_file=gin_configs/runs/gsm8k_pretrained.gin "
+            "--gin_file=gin_configs/methods/lora.gin INITIAL_CHECKPOINT_PATH=smollm2 "
+            "DATA_DIR=data MODEL_DIR=runs/lora",
+        ),
+    )
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs one training job; returns the exit status."""
-    arguments = command_line.parser("train", "Train a student, evaluating as it goes.")
-    arguments.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="print the configuration with everything filled in, and stop",
-    )
-    known, bindings = command_line.parse(arguments, argv)
+    known, bindings = arguments.parse_settings(parser(), argv)
 
     from tlm_jax.runs.training.config import RunConfig
 

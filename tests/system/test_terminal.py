@@ -1,18 +1,21 @@
-"""Texts of others are shown, never obeyed."""
+"""Texts of others are shown, never obeyed, and tables are not cut where no terminal is."""
 
 from __future__ import annotations
 
 import io
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from tlm_jax.evaluation.predictions import Prediction
 from tlm_jax.messages import text_of_content
 from tlm_jax.reports import heat_map_terminal
 from tlm_jax.reports.heat_map import HeatMap, StepView
 from tlm_jax.runs.training import console
+from tlm_jax.system import terminal
 from tlm_jax.system.terminal import printable
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\ud800\r"
@@ -49,3 +52,18 @@ def test_the_text_of_a_message():
     assert text_of_content([thought, part("b")], without=("thinking",)) == "b"
     for odd in (None, [], 5, [5], [thought], [part(None)], [{"type": "image_url", "text": "x"}]):
         assert text_of_content(odd) is None
+
+
+def test_a_line_of_a_table_stays_one_line_in_a_pipe(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    table = Table("task")
+    name = "word_problems_easy_cot_zero_shot" * 8
+    table.add_row(name)
+    terminal.console().print(table)
+    assert name in sys.stdout.getvalue()
+
+
+def test_width_is_taken_where_given(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert terminal.console(40).width == 40
+    assert terminal.console(piped_width=120).width == 120

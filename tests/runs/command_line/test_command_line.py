@@ -6,6 +6,7 @@ import pytest
 
 from tlm_jax.errors import UserError
 from tlm_jax.runs.command_line import configuration as command_line
+from tlm_jax.runs.command_line.arguments import configured_parser, parse_settings
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.files import write_configuration
 
@@ -32,7 +33,7 @@ def load(tmp_path):
         argv = [f"--gin_file={file}", *bindings]
         if model_dir:
             argv.append('--gin.MODEL_DIR="somewhere"')
-        known, rest = command_line.parse(command_line.parser("train", ""), argv)
+        known, rest = parse_settings(configured_parser("train", ""), argv)
         return command_line.load(RunConfig, known, rest)
 
     return load
@@ -75,7 +76,7 @@ FAULTY = {
     "--gin.OPTIMIZER=3": "RunConfig.optimizer is 3 (int), expected Adafactor or AdamW",
     "--gin.DROPOUT_RATE=2.0": "EncoderDecoderConfig.dropout_rate is 2.0: expected at least 0",
     "--gin.PACK": "--gin.PACK: expected --gin.NAME=VALUE",
-    "--gin_fil=x": "unknown argument '--gin_fil=x'. Did you mean '--gin_file'?",
+    "--gin_fil=x": "unknown argument '--gin_fil=x'. Did you mean '--gin_file'? Try tlm",
     "--gin_file=nowhere.gin": "no gin file 'nowhere.gin' in the current folder",
 }
 
@@ -155,7 +156,7 @@ def test_misspelled_module_in_a_file(load):
 
 
 def test_no_gin_file():
-    known, bindings = command_line.parse(command_line.parser("train", ""), [])
+    known, bindings = parse_settings(configured_parser("train", ""), [])
     with pytest.raises(UserError, match="no configuration: give --gin_file=FILE"):
         command_line.load(RunConfig, known, bindings)
 

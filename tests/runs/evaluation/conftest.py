@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tlm_jax.runs.command_line import configuration as command_line
+from tlm_jax.runs.command_line.arguments import configured_parser
 from tlm_jax.runs.evaluation.config import EvalConfig
 from tlm_jax.runs.evaluation.run import run_evaluation
 
@@ -86,7 +87,7 @@ def evaluate(world) -> Callable[..., dict[str, Any]]:
     """Runs an evaluation of `one` on CREAK into a folder; keywords replace macros of eval.gin."""
 
     def run(output: Path, **bindings: Any) -> dict[str, Any]:
-        known = command_line.parser("eval", "").parse_args([])
+        known = configured_parser("eval", "").parse_args([])
         known.gin_file = [str(ROOT / "gin_configs" / "eval.gin")]
         settings = {
             "OUTPUT_DIR": str(output),

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlm_jax.errors import UserError
+from tlm_jax.runs.command_line import arguments
 from tlm_jax.runs.command_line import configuration as command_line
-
-_DEFAULT_FILE = "gin_configs/cache_teacher.gin"
 
 
 def score(argv: Sequence[str]) -> int:
     """Score given solutions with a teacher checkpoint."""
-    arguments = command_line.parser(
+    parser = arguments.configured_parser(
         "cache_teacher score",
         "Keep a teacher's distributions over the targets of a task or over solutions in a JSON "
-        f"Lines file. NAME=VALUE sets a macro of {_DEFAULT_FILE}, as --gin.NAME=VALUE does, but "
-        "texts need no quotes: MODEL=smollm2 SOLUTIONS=samples/samples.jsonl OUTPUT_DIR=cache "
-        "ONLY_CORRECT=True ENCODING=sampled.",
+        "Lines file.",
+        default_file="gin_configs/cache_teacher.gin",
+        examples=(
+            "cache_teacher score MODEL=smollm2 SOLUTIONS=samples/samples.jsonl OUTPUT_DIR=cache "
+            "ONLY_CORRECT=True ENCODING=sampled",
+        ),
     )
-    arguments.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="print the configuration with everything filled in, and stop",
-    )
-    settings = [command_line.as_binding(argument) for argument in argv]
-    known, bindings = command_line.parse(arguments, settings)
-    known.gin_file = known.gin_file or [_DEFAULT_FILE]
+    known, bindings = arguments.parse_settings(parser, argv)
 
     from tlm_jax.runs.cache_teacher.config import ScoreConfig
 
@@ -50,11 +43,15 @@ def import_captured(argv: Sequence[str]) -> int:
     from tlm_jax.runs.cache_teacher.import_config import SOURCES, ImportConfig
     from tlm_jax.runs.cache_teacher.importing import run_import
 
-    parser = argparse.ArgumentParser(
-        prog="python -m tlm_jax.cache_teacher import",
-        description="Make a cache of what was captured of a teacher, and beside it "
-        "examples.jsonl, records to train on.",
-        allow_abbrev=False,
+    parser = arguments.Parser(
+        "cache_teacher import",
+        "Make a cache of what was captured of a teacher, and beside it examples.jsonl, records to "
+        "train on.",
+        examples=(
+            "cache_teacher import openai answers.jsonl --teacher=gpt --output_dir=cache",
+            "cache_teacher import codex_pickles dumps --teacher=code-davinci-002 "
+            "--output_dir=cache",
+        ),
     )
     parser.add_argument("source", choices=SOURCES, help="what the files are")
     parser.add_argument(
@@ -104,7 +101,7 @@ def import_captured(argv: Sequence[str]) -> int:
     )
     known, rest = parser.parse_known_args(list(argv))
     if rest and known.runner is None:
-        raise UserError(f"unknown argument {rest[0]!r}. Try --help.")
+        parser.refuse(rest[0])
     fields = dict(vars(known))
     runner, parts = fields.pop("runner"), fields.pop("parts")
     fields |= {"files": tuple(known.files), "end_tokens": tuple(known.end_tokens)}

@@ -9,32 +9,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlm_jax.errors import UserError, system_reason
+from tlm_jax.runs.command_line.arguments import Parser
 
 
 def inspect(argv: Sequence[str]) -> int:
     """Shows what a cache is and how its teacher saw texts: terminal, or one HTML page."""
-    arguments = argparse.ArgumentParser(
-        prog="python -m tlm_jax.cache_teacher inspect",
-        description="Tells what a teacher cache holds, and draws texts as heat maps of the "
-        "teacher's probabilities.",
-        allow_abbrev=False,
+    parser = Parser(
+        "cache_teacher inspect",
+        "Tell what a teacher cache holds, and draw texts as heat maps of the teacher's "
+        "probabilities.",
+        examples=(
+            "cache_teacher inspect cache --rows=3",
+            "cache_teacher inspect cache --html=heat.html",
+        ),
     )
-    arguments.add_argument("directory", metavar="DIR", type=Path)
-    arguments.add_argument("--rows", type=int, default=1, metavar="N", help="texts to draw")
-    arguments.add_argument("--key", metavar="KEY", help="draw the row of this key")
-    arguments.add_argument("--example", metavar="ID", help="draw the rows of this example")
-    arguments.add_argument("--html", metavar="FILE", type=Path, help="write a page instead")
-    arguments.add_argument("--width", type=int, metavar="COLUMNS", help="of the terminal")
-    options = arguments.parse_args(list(argv))
+    parser.add_argument("directory", metavar="DIR", type=Path)
+    parser.add_argument("--rows", type=int, default=1, metavar="N", help="texts to draw")
+    parser.add_argument("--key", metavar="KEY", help="draw the row of this key")
+    parser.add_argument("--example", metavar="ID", help="draw the rows of this example")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page instead")
+    parser.add_argument("--width", type=int, metavar="COLUMNS", help="of the terminal")
+    options = parser.parse(argv)
     if options.rows < 0:
         raise UserError(f"--rows must be 0 or more, got {options.rows}.")
 
     # After parsing, so that --help is quick.
-    from rich.console import Console
-
     from tlm_jax.reports import heat_map_page as heat_map_html
     from tlm_jax.reports import heat_map_terminal
     from tlm_jax.reports.heat_map import heat_map
+    from tlm_jax.system import terminal
     from tlm_jax.teacher_cache import TeacherCache
 
     cache = TeacherCache.open(options.directory, on_damage="skip")
@@ -50,9 +53,7 @@ def inspect(argv: Sequence[str]) -> int:
             raise UserError(f"cannot write {options.html}: {system_reason(error)}.") from error
         print(f"wrote {options.html}")
         return 0
-    # A pipe has no width.
-    width = options.width or (None if sys.stdout.isatty() else 120)
-    console = Console(width=width, highlight=False)
+    console = terminal.console(options.width, piped_width=120)
     console.print(f"{options.directory}: {_identity(cache)}", soft_wrap=True, markup=False)
     for label, figure, detail in _facts(cache):
         console.print(f"  {label}: {figure} ({detail})", soft_wrap=True, markup=False)

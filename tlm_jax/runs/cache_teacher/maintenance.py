@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from tlm_jax.runs.command_line.arguments import Parser
 
 _LONG_BYTES = 200_000_000
 
 
 def verify(argv: Sequence[str]) -> int:
     """Reads all of a cache and tells what is damaged; exits with 1 if anything is."""
-    arguments = argparse.ArgumentParser(
-        prog="python -m tlm_jax.cache_teacher verify",
-        description="Checks every checksum and decodes every row of teacher caches.",
-        allow_abbrev=False,
+    parser = Parser(
+        "cache_teacher verify",
+        "Check every checksum and decode every row of teacher caches.",
+        examples=("cache_teacher verify cache",),
     )
-    arguments.add_argument("directories", nargs="+", metavar="DIR", type=Path)
-    options = arguments.parse_args(list(argv))
+    parser.add_argument("directories", nargs="+", metavar="DIR", type=Path)
+    options = parser.parse(argv)
 
     # After parsing, so that --help is quick.
     from tlm_jax.metrics.byte_progress import ByteProgress
@@ -34,16 +35,16 @@ def verify(argv: Sequence[str]) -> int:
 
 def merge(argv: Sequence[str]) -> int:
     """Makes one cache of several of the same teacher and encoding."""
-    arguments = argparse.ArgumentParser(
-        prog="python -m tlm_jax.cache_teacher merge",
-        description="Puts the rows of several caches of one teacher, tokenizer and encoding into a "
-        "new directory, and the records of their examples.jsonl. Shards are linked where the file "
+    parser = Parser(
+        "cache_teacher merge",
+        "Put the rows of several caches of one teacher, tokenizer and encoding into a new "
+        "directory, and the records of their examples.jsonl. Shards are linked where the file "
         "system can, else copied.",
-        allow_abbrev=False,
+        examples=("cache_teacher merge all cache_of_a cache_of_b",),
     )
-    arguments.add_argument("destination", metavar="DST", type=Path, help="a directory to make")
-    arguments.add_argument("sources", nargs="+", metavar="SRC", type=Path)
-    options = arguments.parse_args(list(argv))
+    parser.add_argument("destination", metavar="DST", type=Path, help="a directory to make")
+    parser.add_argument("sources", nargs="+", metavar="SRC", type=Path)
+    options = parser.parse(argv)
 
     from tlm_jax.metrics.byte_progress import ByteProgress
     from tlm_jax.runs.cache_teacher.examples import merge_examples

@@ -7,12 +7,10 @@ wrong with them is one line that names the binding, where it stands, and the nea
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import io
 import logging
 import os
-import re
 import signal
 import sys
 import traceback
@@ -20,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tlm_jax.errors import UserError, nearest
+from tlm_jax.errors import UserError
 from tlm_jax.runs.command_line import peers
 from tlm_jax.system import interruption
 from tlm_jax.system.terminal import printable
@@ -28,67 +26,6 @@ from tlm_jax.system.terminal import printable
 T = TypeVar("T")
 
 _REPOSITORY = Path(__file__).parents[3]
-_SETTING = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
-
-
-def parser(main: str, description: str) -> argparse.ArgumentParser:
-    """Returns an argument parser with the gin flags every main has."""
-    result = argparse.ArgumentParser(
-        prog=f"python -m tlm_jax.{main}",
-        description=description,
-        epilog="Any gin binding may follow, for example --gin.TRAIN_STEPS=100 or "
-        "--gin.run.RunConfig.seed=1; strings keep their quotes: --gin.MODEL_DIR='\"runs/a\"'.",
-        allow_abbrev=False,
-    )
-    result.add_argument(
-        "--gin_file",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="configuration file; may be given several times, later files win",
-    )
-    result.add_argument(
-        "--gin_search_paths",
-        default="",
-        metavar="A,B",
-        help="folders in which gin files are looked up, besides the current one and the project",
-    )
-    return result
-
-
-def parse(
-    arguments: argparse.ArgumentParser, argv: Sequence[str]
-) -> tuple[argparse.Namespace, list[str]]:
-    """Splits `argv` into parsed flags and gin bindings (`NAME=VALUE` strings).
-
-    Raises:
-      UserError: for an argument that is neither a known flag nor `--gin.NAME=VALUE`.
-    """
-    known, rest = arguments.parse_known_args(list(argv))
-    bindings = []
-    for argument in rest:
-        if argument.startswith("--gin.") and "=" in argument:
-            bindings.append(argument.removeprefix("--gin."))
-        elif argument.startswith("--gin."):
-            raise UserError(f"{argument}: expected --gin.NAME=VALUE")
-        else:
-            flags = [flag for action in arguments._actions for flag in action.option_strings]
-            hint = nearest(argument.partition("=")[0], flags)
-            raise UserError(f"unknown argument {argument!r}.{hint} Try --help.")
-    return known, bindings
-
-
-def as_binding(argument: str) -> str:
-    """Returns `NAME=VALUE` as a gin flag; what is no Python literal is text. Others stay."""
-    found = _SETTING.fullmatch(argument)
-    if found is None:
-        return argument
-    name, value = found.groups()
-    try:
-        ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        value = repr(value)
-    return f"--gin.{name}={value}"
 
 
 def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> tuple[T, str]:
@@ -107,7 +44,7 @@ def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> t
     if not known.gin_file:
         raise UserError("no configuration: give --gin_file=FILE (gin_configs/quickstart.gin, say)")
     gin.clear_config()
-    for path in [".", str(_REPOSITORY), *filter(None, known.gin_search_paths.split(","))]:
+    for path in [".", *filter(None, known.gin_search_paths.split(",")), str(_REPOSITORY)]:
         gin.add_config_file_search_path(path)
     gin_errors.read_files_as_utf8()
     with gin_errors.one_line(), _quiet_logging():

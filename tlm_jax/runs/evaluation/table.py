@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tlm_jax.evaluation.outcomes import Outcome
+from tlm_jax.system import terminal
 
 _MOST_IDS = 10
 _MEANS = ("task", "subject")
@@ -31,7 +31,6 @@ def notes(outcome: Outcome) -> Iterator[str]:
 
 def show(summaries: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]]) -> None:
     """Prints the accuracies with intervals, and how later checkpoints differ from the first."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("checkpoint", "task", "mode", "right", "accuracy", "95% interval", "no answer")
@@ -46,12 +45,11 @@ def show(summaries: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[s
             f"{low:.1%} to {high:.1%}",
             f"{row['unparsable_share']:.1%}",
         )
-    # In a file or pipe there is no edge to fold names at.
-    terminal = Console() if sys.stdout.isatty() else Console(width=160)
-    terminal.print(table)
+    console = terminal.console()
+    console.print(table)
     for line in (*map(_mean_line, summaries), *map(_comparison_line, comparisons)):
         if line:
-            terminal.print(line, markup=False, highlight=False)
+            console.print(line, markup=False)
 
 
 def _mean_line(row: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from tlm_jax.data.teachers.tokens import PREFIX, TeacherTokens
 from tlm_jax.evaluation.evaluator import EvalResult
 from tlm_jax.metrics.progress import duration
 from tlm_jax.runs.training.config import RunConfig
+from tlm_jax.system import terminal
 from tlm_jax.system.terminal import printable
 
 
@@ -125,7 +126,6 @@ def _show_predictions(result: EvalResult, count: int) -> None:
 
 
 def _show_table(results: Sequence[EvalResult]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"held-out tasks after step {results[0].step}")
@@ -144,4 +144,4 @@ def _show_table(results: Sequence[EvalResult]) -> None:
             f"{result.nll_nats:.4f}",
         )
     print()
-    Console().print(table)
+    terminal.console().print(table)
