@@ -7,7 +7,9 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from tlm_jax.reports.html import Html, element
+from markupsafe import Markup
+
+from tlm_jax.reports.templating import render
 
 WIDTH, HEIGHT = 520, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 500, 10, 194
@@ -51,7 +53,7 @@ def line_chart(
     logarithmic: bool = False,
     from_zero: bool = False,
     marked_steps: Sequence[int] = (),
-) -> Html:
+) -> Markup:
     """Returns a chart in a card of its own.
 
     Args:
@@ -65,61 +67,46 @@ def line_chart(
       marked_steps: steps ticked in red on the horizontal axis.
     """
     drawn = [s for s in (_thinned(s, logarithmic) for s in series) if _finite(s.points)]
-    heading = element("h3", title, element("span", f" {unit}", class_="unit") if unit else None)
     if not drawn:
-        empty = element("p", "Nothing was recorded.", class_="note")
-        return element("figure", heading, empty, class_="card chart")
+        return render("chart.html", title=title, unit=unit, chart=None)
     axes = _Axes.around(drawn, percent, logarithmic, from_zero)
-    parts = [
-        *axes.drawn(),
-        *(axes.tick(step) for step in marked_steps),
-        *(part for s in drawn for part in _line(s, axes, palette(s.colour))),
-        element("line", class_="cursor", y1=TOP, y2=BOTTOM, visibility="hidden"),
-    ]
-    svg = element(
-        "svg",
-        *parts,
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_label=f"{title} by {over}: {', '.join(s.name for s in drawn)}",
-        data_chart=json.dumps(
-            {
-                "x": [axes.x0, axes.x1, LEFT, RIGHT],
-                "over": over,
-                "percent": percent,
-                "series": [
-                    {"name": s.name, "colour": palette(s.colour), "points": s.points} for s in drawn
-                ],
-            }
-        ),
-    )
-    return element(
-        "figure",
-        heading,
-        legend((s.name, s.colour) for s in drawn)
-        if len(drawn) > 1 or drawn[0].name != title.lower()
-        else None,
-        svg,
-        element("div", class_="tip", hidden=True),
-        class_="card chart",
-    )
+    data = {
+        "x": [axes.x0, axes.x1, LEFT, RIGHT],
+        "over": over,
+        "percent": percent,
+        "series": [
+            {"name": s.name, "colour": palette(s.colour), "points": s.points} for s in drawn
+        ],
+    }
+    named = len(drawn) > 1 or drawn[0].name != title.lower()
+    chart = {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": RIGHT,
+        "top": TOP,
+        "bottom": BOTTOM,
+        "label": f"{title} by {over}: {', '.join(s.name for s in drawn)}",
+        "data": json.dumps(data),
+        "legend": colours((s.name, s.colour) for s in drawn) if named else (),
+        "y_ticks": [{"y": axes.y(value), "label": axes.y_label(value)} for value in axes.y_ticks()],
+        "x_ticks": [{"x": axes.x(value), "label": short_number(value)} for value in axes.x_ticks()],
+        "marks": [axes.x(step) for step in marked_steps],
+        "lines": [_line(s, axes) for s in drawn],
+    }
+    return render("chart.html", title=title, unit=unit, chart=chart)
 
 
-def interval_bar(share: Number, low: Number, high: Number, colour: int = 0) -> Html:
+def interval_bar(share: Number, low: Number, high: Number, colour: int = 0) -> Markup:
     """Returns a small picture of a share with its interval, on a scale from 0 to 1."""
-    x = [round(4 + 112 * value, 1) for value in (low, share, high)]
-    return element(
-        "svg",
-        element("line", x1=4, x2=116, y1=9, y2=9, class_="scale"),
-        element("line", x1=x[0], x2=x[2], y1=9, y2=9, class_="interval"),
-        element("circle", cx=x[1], cy=9, r=4, class_="share"),
-        viewBox="0 0 120 18",
-        width=120,
-        height=18,
-        class_="bar",
-        style=f"--bar:{palette(colour)}" if colour else None,
-        role="img",
-        aria_label=f"{share:.1%}, interval {low:.1%} to {high:.1%}",
+    low_x, share_x, high_x = (round(4 + 112 * value, 1) for value in (low, share, high))
+    return render(
+        "interval_bar.html",
+        low=low_x,
+        share=share_x,
+        high=high_x,
+        colour=palette(colour) if colour else None,
+        label=f"{share:.1%}, interval {low:.1%} to {high:.1%}",
     )
 
 
@@ -128,16 +115,9 @@ def palette(colour: int) -> str:
     return f"var(--series-{colour % COLOURS + 1})"
 
 
-def legend(names: Iterable[tuple[str, int]]) -> Html:
-    """Returns names, each behind a square of its colour."""
-    return element(
-        "div",
-        *(
-            element("span", element("i", style=f"background:{palette(colour)}"), name)
-            for name, colour in names
-        ),
-        class_="legend",
-    )
+def colours(names: Iterable[tuple[str, int]]) -> list[tuple[str, str]]:
+    """Returns names with the CSS values of their colours, for a legend."""
+    return [(name, palette(colour)) for name, colour in names]
 
 
 def short_number(value: Number) -> str:
@@ -185,24 +165,16 @@ class _Axes:
         value = math.log10(value) if self.logarithmic else value
         return round(BOTTOM - (BOTTOM - TOP) * (value - self.y0) / (self.y1 - self.y0), 1)
 
-    def drawn(self) -> Iterable[Html]:
-        for value in self._y_ticks():
-            y = self.y(value)
-            label = f"{100 * value:.4g}%" if self.percent else short_number(value)
-            yield element("line", x1=LEFT, x2=RIGHT, y1=y, y2=y, class_="grid")
-            yield element("text", label, x=LEFT - 7, y=y + 4, class_="end")
+    def y_label(self, tick: Number) -> str:
+        return f"{100 * tick:.4g}%" if self.percent else short_number(tick)
+
+    def x_ticks(self) -> Sequence[Number]:
         ticks = _ticks(self.x0, self.x1, 5, least=1)
         if not ticks or self.x(ticks[0]) - LEFT > 30:
             ticks = [float(self.x0), *ticks]
-        for value in ticks:
-            yield element("text", short_number(value), x=self.x(value), y=BOTTOM + 18, class_="mid")
-        yield element("line", x1=LEFT, x2=RIGHT, y1=BOTTOM, y2=BOTTOM, class_="axis")
+        return ticks
 
-    def tick(self, step: int) -> Html:
-        x = self.x(step)
-        return element("line", x1=x, x2=x, y1=BOTTOM - 8, y2=BOTTOM, class_="skipped")
-
-    def _y_ticks(self) -> Sequence[Number]:
+    def y_ticks(self) -> Sequence[Number]:
         if self.percent:
             return [0, 0.25, 0.5, 0.75, 1]
         if not self.logarithmic:
@@ -216,20 +188,18 @@ class _Axes:
         return inside[:: max(1, math.ceil(len(inside) / 6))] or [10**self.y0]
 
 
-def _line(series: Series, axes: _Axes, colour: str) -> Iterable[Html]:
-    if series.band:
-        upper = [f"{axes.x(x)},{axes.y(high)}" for x, _, high in series.band]
-        lower = [f"{axes.x(x)},{axes.y(low)}" for x, low, _ in reversed(series.band)]
-        yield element("polygon", points=" ".join(upper + lower), fill=colour, class_="band")
+def _line(series: Series, axes: _Axes) -> dict[str, object]:
     smooth = _running_mean(series.points) if series.smooth and len(series.points) > 60 else None
-    yield element(
-        "path", d=_path(series.points, axes), stroke=colour, class_="thin" if smooth else "line"
-    )
-    if smooth:
-        yield element("path", d=_path(smooth, axes), stroke=colour, class_="line")
-    if series.dots or len(series.points) == 1:
-        for x, y in _finite(series.points):
-            yield element("circle", cx=axes.x(x), cy=axes.y(y), r=3, fill=colour)
+    upper = [f"{axes.x(x)},{axes.y(high)}" for x, _, high in series.band]
+    lower = [f"{axes.x(x)},{axes.y(low)}" for x, low, _ in reversed(series.band)]
+    dotted = series.dots or len(series.points) == 1
+    return {
+        "colour": palette(series.colour),
+        "band": " ".join(upper + lower),
+        "path": _path(series.points, axes),
+        "smooth": _path(smooth, axes) if smooth else None,
+        "dots": [(axes.x(x), axes.y(y)) for x, y in _finite(series.points)] if dotted else (),
+    }
 
 
 def _path(points: Sequence[Point], axes: _Axes) -> str:

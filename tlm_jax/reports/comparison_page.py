@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlm_jax.errors import UserError, system_reason
 from tlm_jax.evaluation.statistics import Comparison
-from tlm_jax.reports import assets as report_assets
 from tlm_jax.reports.chart import Series, interval_bar, line_chart
 from tlm_jax.reports.comparison import RunResult, TaskComparison
-from tlm_jax.reports.html import Html, page, section, table
+from tlm_jax.reports.templating import render, write_page
 
 _BAR_WIDTH = 40
 
@@ -23,22 +20,16 @@ def write_comparison(tasks: Sequence[TaskComparison], path: Path) -> Path:
       UserError: it cannot be written.
     """
     names = " and ".join(result.name for result in tasks[0].results)
-    content = page(
-        "Runs side by side",
-        *(part for task in tasks for part in _task(task)),
+    page = render(
+        "comparison.html",
+        title="Runs side by side",
         subtitle=f"{names}. Shares with 95 % Wilson intervals; differences by a paired bootstrap "
         "over the same questions, p by McNemar's exact test.",
-        style=report_assets.STYLE,
-        script=report_assets.SCRIPT,
+        styles=("chart.css",),
+        scripts=("chart.js",),
+        tasks=[_task(task) for task in tasks],
     )
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(content, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {system_reason(error)}") from error
+    write_page(path, page, make_folder=True)
     return path
 
 
@@ -60,7 +51,7 @@ def lines(task: TaskComparison) -> list[str]:
     return found
 
 
-def _task(task: TaskComparison) -> list[Html]:
+def _task(task: TaskComparison) -> dict[str, object]:
     rows = [
         (
             result.name,
@@ -73,7 +64,6 @@ def _task(task: TaskComparison) -> list[Html]:
         )
         for number, result in enumerate(task.results)
     ]
-    header = ("run", "accuracy", "95 % interval", "", "NLL, nats a token")
     charts = [
         line_chart(
             "Accuracy",
@@ -98,7 +88,7 @@ def _task(task: TaskComparison) -> list[Html]:
             unit="nats a target token",
         ),
     ]
-    return [section(task.task, table(header, rows), *charts, note="By optimizer steps.")]
+    return {"name": task.task, "rows": rows, "charts": charts}
 
 
 def _bar(result: RunResult) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from markupsafe import Markup, escape
+
 from tlm_jax.evaluation.extraction import after_marker
 from tlm_jax.evaluation.numbers import close
 from tlm_jax.evaluation.quantities import find_numbers
-from tlm_jax.reports.html import Html, element, join
+from tlm_jax.reports.templating import printable
 
 Span = tuple[int, int]
 
 
-def marked_answer(text: str, extracted: str | None) -> Html:
+def marked_answer(text: str, extracted: str | None) -> Markup:
     """Returns `text`, escaped, with the place of the extracted answer in a <mark> element.
 
     The answer stands in its normal form in `extracted` ('1000', 'yes', 'B') and as the model wrote
@@ -23,9 +25,10 @@ def marked_answer(text: str, extracted: str | None) -> Html:
     """
     span = answer_span(text, extracted)
     if span is None:
-        return join([text])
+        return escape(printable(text))
     start, end = span
-    return join([text[:start], element("mark", text[start:end]), text[end:]])
+    parts = (printable(part) for part in (text[:start], text[start:end], text[end:]))
+    return Markup("{}<mark>{}</mark>{}").format(*parts)
 
 
 def answer_span(text: str, extracted: str | None) -> Span | None:

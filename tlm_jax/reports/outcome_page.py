@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from tlm_jax.evaluation.outcomes import Outcome, Question, hardest
-from tlm_jax.reports import assets as report_assets
-from tlm_jax.reports import question_blocks
-from tlm_jax.reports.chart import Series, interval_bar, legend, line_chart
-from tlm_jax.reports.html import Html, details, element, join, page, section, table
-from tlm_jax.reports.question_blocks import Answers, question_block, question_list, size_of
+from tlm_jax.reports.chart import Series, colours, interval_bar, line_chart
+from tlm_jax.reports.question_blocks import Answers, Block, question_block, size_of
+from tlm_jax.reports.templating import printable
+from tlm_jax.reports.templating import render as render_template
 
 _HARDEST = 20
 _MOST_CHARACTERS = 50_000_000
@@ -60,19 +61,20 @@ def render(
     for part in parts:
         shown, room = part.readable(show_questions, room)
         lists.append(shown)
-    return page(
-        "Evaluation",
-        _scores(summaries),
-        _curves(summaries),
-        *(_difficulty(part, summaries) for part in parts),
-        _known(known),
-        *(_comparison(c, by_key[c["task"], c["mode"]]) for c in comparisons),
-        *(part.hardest() for part in parts),
-        *lists,
+    return render_template(
+        "evaluation.html",
+        title="Evaluation",
         subtitle="Intervals hold 95 %: Wilson's for accuracies, bootstrap over questions for "
         "curves and differences.",
-        style=report_assets.STYLE + question_blocks.STYLE + _STYLE,
-        script=report_assets.SCRIPT + question_blocks.SCRIPT,
+        styles=("chart.css", "questions.css", "evaluation.css"),
+        scripts=("chart.js", "questions.js"),
+        scores=_scores(summaries),
+        curves=_curves(summaries),
+        difficulty=[found for part in parts if (found := _difficulty(part, summaries))["tables"]],
+        known=_known(known),
+        comparisons=[_comparison(c, by_key[c["task"], c["mode"]]) for c in comparisons],
+        hardest=[found for part in parts if (found := part.hardest())["questions"]],
+        readable=lists,
     )
 
 
@@ -90,32 +92,29 @@ class _Part:
         self.places = {name: place for place, name in enumerate(self.answers)}
         self.ranks = {name: place for place, name in enumerate(hardest(outcomes))}
 
-    def block(self, name: str, checkpoints: Sequence[str] | None = None) -> Html:
+    def block(self, name: str, checkpoints: Sequence[str] | None = None) -> Block:
         answers: Answers = self.answers[name]
         if checkpoints is not None:
             answers = {c: answers[c] for c in checkpoints}
         rank = self.ranks.get(name, len(self.ranks))
         return question_block(answers, order=self.places[name], hardness=rank)
 
-    def hardest(self) -> Html | None:
+    def hardest(self) -> dict[str, Any]:
         wrong = [
             name
             for name in self.ranks
             if any(answer.share_right < 1 for answer in self.answers[name].values())
         ]
-        if not wrong:
-            return None
-        blocks = [self.block(name) for name in wrong[:_HARDEST]]
-        return section(
-            f"Hardest: {self.title}",
-            details(f"{len(blocks)} questions", element("div", *blocks, class_="blocks")),
-            note="By the share of samples that are right, over all checkpoints, then by the margin "
-            f"({_MARGINS[self.mode]}).",
-        )
+        return {
+            "title": self.title,
+            "note": "By the share of samples that are right, over all checkpoints, then by the "
+            f"margin ({_MARGINS[self.mode]}).",
+            "questions": [self.block(name) for name in wrong[:_HARDEST]],
+        }
 
-    def readable(self, show: int | None, room: int) -> tuple[Html, int]:
+    def readable(self, show: int | None, room: int) -> tuple[dict[str, Any], int]:
         """Returns the list of questions, and how many characters are left for other lists."""
-        blocks: list[Html] = []
+        blocks: list[Block] = []
         for name, answers in self.answers.items():
             room -= size_of(answers)
             if room < 0 or (show is not None and len(blocks) >= show):
@@ -126,30 +125,39 @@ class _Part:
         note = "The extracted answer is marked."
         if not complete:
             note += " All of them are in the folder samples beside this page."
-        listed = question_list(f"{number} questions", blocks, self.names)
-        return section(f"Questions: {self.title}", listed, note=note), max(room, 0)
+        listed = {
+            "title": self.title,
+            "note": note,
+            "number": number,
+            "questions": blocks,
+            "names": self.names,
+        }
+        return listed, max(room, 0)
 
 
-def _scores(summaries: Sequence[Mapping[str, Any]]) -> Html:
+def _scores(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns a table with a row for each task and mode, and in each all checkpoints."""
-    colours = {name: n for n, name in enumerate(dict.fromkeys(s["checkpoint"] for s in summaries))}
+    numbers = {name: n for n, name in enumerate(dict.fromkeys(s["checkpoint"] for s in summaries))}
     # Columns of noughts would push the others off a screen.
     counts = [name for name in _COUNTS if any(summary[name] for summary in summaries)]
     rows: list[list[object]] = []
     for task, mode in dict.fromkeys((s["task"], s["mode"]) for s in summaries):
         cells = [
-            _score_cells(summary, counts, colours[summary["checkpoint"]])
+            _score_cells(summary, counts, numbers[summary["checkpoint"]])
             for summary in summaries
             if (summary["task"], summary["mode"]) == (task, mode)
         ]
-        name = join([task, element("div", _TITLES.get(mode, mode), class_="unit")])
+        name = Markup('{}<div class="unit">{}</div>').format(
+            printable(task), _TITLES.get(mode, mode)
+        )
         rows.append([name, *(_stacked(column) for column in zip(*cells))])
     headers = ["task", "accuracy", "", "right", "no answer", *(_COUNTS[name] for name in counts)]
-    return section(
-        "Scores",
-        legend(colours.items()) if len(colours) > 1 else None,
-        element("div", table(headers, rows, numeric=(1, *range(3, len(headers)))), class_="scores"),
-    )
+    return {
+        "legend": colours(numbers.items()) if len(numbers) > 1 else (),
+        "headers": headers,
+        "rows": rows,
+        "numeric": (1, *range(3, len(headers))),
+    }
 
 
 def _score_cells(
@@ -163,15 +171,15 @@ def _score_cells(
     return share, bar, right, f"{summary['unparsable_share']:.1%}", *end
 
 
-def _share_cells(figures: Mapping[str, Any], colour: int = 0) -> tuple[Html, Html]:
+def _share_cells(found: Mapping[str, Any], colour: int = 0) -> tuple[Markup, Markup]:
     """Returns a share with its interval in figures, and drawn."""
-    share, low, high = (figures[f"accuracy{end}"] for end in ("", "_low", "_high"))
-    interval = element("span", f" {100 * low:.1f}–{100 * high:.1f}", class_="unit")
-    return join([element("b", f"{share:.1%}"), interval]), interval_bar(share, low, high, colour)
+    share, low, high = (found[f"accuracy{end}"] for end in ("", "_low", "_high"))
+    figures = Markup('<b>{:.1%}</b><span class="unit"> {:.1f}–{:.1f}</span>')
+    return figures.format(share, 100 * low, 100 * high), interval_bar(share, low, high, colour)
 
 
-def _curves(summaries: Sequence[Mapping[str, Any]]) -> Html | None:
-    charts = [
+def _curves(summaries: Sequence[Mapping[str, Any]]) -> list[Markup]:
+    return [
         line_chart(
             f"{summary['task']}, {summary['checkpoint']}",
             [
@@ -191,38 +199,26 @@ def _curves(summaries: Sequence[Mapping[str, Any]]) -> Html | None:
         for summary in summaries
         if (curve := summary.get("curve"))
     ]
-    if not charts:
-        return None
-    return section(
-        "Majority and any of k samples",
-        element("div", *charts, class_="charts"),
-        note="Expected accuracy of the majority of k samples, and the chance that one is right.",
-    )
 
 
-def _difficulty(part: _Part, summaries: Sequence[Mapping[str, Any]]) -> Html | None:
+def _difficulty(part: _Part, summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns a table for each trait: its groups down, and in each all checkpoints."""
     by = [
         summary.get("by", {})
         for summary in summaries
         if (summary["task"], summary["mode"]) == (part.task, part.mode)
     ]
-    tables = [
-        element("div", element("h3", f"By {_BY.get(name, name)}"), _by(name, by))
-        for name in dict.fromkeys(name for traits in by for name in traits)
-    ]
-    if not tables:
-        return None
-    return section(
-        f"Difficulty and length: {part.title}",
-        legend((name, colour) for colour, name in enumerate(part.names))
-        if len(part.names) > 1
-        else None,
-        element("div", *tables, class_="tables"),
-    )
+    names = dict.fromkeys(name for traits in by for name in traits)
+    return {
+        "title": part.title,
+        "legend": colours(
+            (name, number) for number, name in enumerate(part.names) if len(part.names) > 1
+        ),
+        "tables": [_by(name, by) for name in names],
+    }
 
 
-def _by(name: str, by: Sequence[Mapping[str, Any]]) -> Html:
+def _by(name: str, by: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     groups = [{g["group"]: g for g in traits.get(name, {}).get("groups", ())} for traits in by]
     rows: list[list[object]] = []
     for group in dict.fromkeys(group for found in groups for group in found):
@@ -234,7 +230,8 @@ def _by(name: str, by: Sequence[Mapping[str, Any]]) -> Html:
         rows.append([group, f"{count:,}", *(_stacked(column) for column in zip(*cells))])
     means = [_mean(traits[name]) if name in traits else "–" for traits in by]
     rows.append(["mean of groups", "", _stacked(means), ""])
-    return table([name, "questions", "accuracy", ""], rows, numeric=(1, 2))
+    headers = (name, "questions", "accuracy", "")
+    return {"title": _BY.get(name, name), "headers": headers, "rows": rows}
 
 
 def _mean(found: Mapping[str, Any]) -> str:
@@ -242,25 +239,22 @@ def _mean(found: Mapping[str, Any]) -> str:
     return f"{found['mean']:.1%} {low:.1f}–{high:.1f}"
 
 
-def _stacked(cells: Sequence[object]) -> Html:
-    return element("div", *(element("div", cell) for cell in cells), class_="stacked")
+def _stacked(cells: Sequence[object]) -> Markup:
+    lines = Markup("").join(Markup("<div>{}</div>").format(cell) for cell in cells)
+    return Markup('<div class="stacked">{}</div>').format(lines)
 
 
-def _known(known: Sequence[Mapping[str, Any]]) -> Html | None:
-    if not known:
-        return None
-    headers = ["task", "training set", "questions", "found there", "same", "part", "13-word run"]
-    rows = [
+def _known(known: Sequence[Mapping[str, Any]]) -> list[list[object]]:
+    return [
         [
             k["task"], k["training_set"], f"{k['questions']:,}", f"{k['found']:,}",
             *(f"{k['kinds'].get(kind, 0):,}" for kind in ("same", "part", "run")),
         ]
         for k in known
     ]  # fmt: skip
-    return section("Test questions in training sets", table(headers, rows, numeric=range(2, 7)))
 
 
-def _comparison(comparison: Mapping[str, Any], part: _Part) -> Html:
+def _comparison(comparison: Mapping[str, Any], part: _Part) -> dict[str, Any]:
     names = [comparison[name] for name in ("first", "second")]
     p, change = comparison["p_value"], comparison["difference"]
     note = f"{comparison['fixed']:,} questions newly right, {comparison['broken']:,} newly wrong"
@@ -268,14 +262,15 @@ def _comparison(comparison: Mapping[str, Any], part: _Part) -> Html:
         low, high = comparison["difference_low"], comparison["difference_high"]
         note += f"; accuracy {change:+.1%} ({low:+.1%} to {high:+.1%}), McNemar p = {p:.3g}"
     lists = [
-        question_list(f"{title}: {len(ids):,}", [part.block(name, names) for name in ids], names)
+        {"title": f"{title}: {len(ids):,}", "questions": [part.block(name, names) for name in ids]}
         for title, ids in (
             ("Newly broken", comparison["newly_broken"]),
             ("Newly solved", comparison["newly_right"]),
         )
         if ids
     ]
-    return section(f"{part.title}: {names[0]} → {names[1]}", *lists, note=f"{note}.")
+    title = f"{part.title}: {names[0]} → {names[1]}"
+    return {"title": title, "note": f"{note}.", "lists": lists, "names": names}
 
 
 _MARGINS = {
@@ -283,18 +278,3 @@ _MARGINS = {
     "rank": "the right option's log-probability less the best other one's",
     "self_consistency": "the share of right samples less that of the most frequent wrong answer",
 }
-
-_STYLE = """
-.tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 360px), 1fr));
-  gap: 12px 18px; align-items: start; margin-top: 12px; }
-.tables > div { min-width: 0; }
-.tables h3 { margin: 0 0 6px; color: var(--soft); }
-.tables th, .tables td { padding: 6px 10px; }
-.tables td:first-child { min-width: 8ch; overflow-wrap: anywhere; }
-.tables tbody tr:last-child td { color: var(--muted); border-top: 1px solid var(--line); }
-.scores { margin-top: 8px; }
-.scores td:first-child { min-width: 18ch; overflow-wrap: anywhere; }
-.scores th, .scores td { padding: 6px 10px; }
-.stacked > div { min-height: 1.5em; white-space: nowrap; display: flex; align-items: center;
-  justify-content: flex-end; gap: 0.4em; }
-"""

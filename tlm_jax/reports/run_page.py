@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.errors import UserError, system_reason
-from tlm_jax.reports import assets as report_assets
+from markupsafe import Markup
+
+from tlm_jax.errors import UserError
 from tlm_jax.reports.chart import Number, Point, Series, interval_bar, line_chart
-from tlm_jax.reports.html import Html, details, element, escape, join, page, section, table, tiles
 from tlm_jax.reports.marks import marked_answer
 from tlm_jax.reports.run_record import RunRecord, TaskRecord, read_run
+from tlm_jax.reports.templating import render as render_template
+from tlm_jax.reports.templating import write_page
 
 FILE_NAME = "report.html"
 _SAMPLES = 3
@@ -45,32 +46,33 @@ def write_report(model_dir: Path | str, path: Path | str | None = None) -> Path:
             "is it the MODEL_DIR of a run?"
         )
     path = model_dir / FILE_NAME if path is None else Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(render(run), encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {system_reason(error)}") from error
+    write_page(path, render(run))
     return path
 
 
 def render(run: RunRecord) -> str:
-    """Returns the page as HTML."""
-    return page(
-        run.name,
-        _headline(run),
-        _curves(run),
-        _evaluation(run),
-        *(_samples(task, i < _OPEN_TASKS) for i, task in enumerate(run.tasks) if task.predictions),
-        _configuration(run),
+    """Returns the page as HTML; whatever a model wrote is shown as text."""
+    files = (("config.gin", run.configuration), ("model-info.txt", run.model_info))
+    return render_template(
+        "run.html",
+        title=run.name,
         subtitle="Training report. Steps are optimizer steps; point at a curve for its values.",
-        style=report_assets.STYLE + _STYLE,
-        script=report_assets.SCRIPT,
+        styles=("chart.css", "run.css"),
+        scripts=("chart.js",),
+        facts=_headline(run),
+        charts=_curves(run),
+        skipped_note=_skipped_note(run),
+        evaluations=[_evaluation_row(task) for task in run.tasks],
+        tasks=[
+            _samples(task, expanded=place < _OPEN_TASKS)
+            for place, task in enumerate(run.tasks)
+            if task.predictions
+        ],
+        files=[(name, text) for name, text in files if text],
     )
 
 
-def _headline(run: RunRecord) -> Html:
+def _headline(run: RunRecord) -> list[tuple[str, object, str]]:
     facts: list[tuple[str, object, str]] = []
     loss = _finite(run.train.get("loss", ()))
     if loss:
@@ -90,10 +92,10 @@ def _headline(run: RunRecord) -> Html:
             f"median; {sorted(v for _, v in use)[len(use) // 2]:.1%} of peak" if use else "median"
         )
         facts.append(("tokens a second", f"{middle:,.0f}", used))
-    return tiles(facts)
+    return facts
 
 
-def _curves(run: RunRecord) -> Html:
+def _curves(run: RunRecord) -> list[Markup]:
     train = run.train
     evaluated = [
         Series(task.name, task.metrics["nll_nats"], dots=True, colour=i)
@@ -118,10 +120,10 @@ def _curves(run: RunRecord) -> Html:
             unit="nats a target token",
             marked_steps=run.skipped_steps,
         ),
-        line_chart("Exact answers", exact, unit="held-out tasks, 95% intervals", percent=True)
-        if exact
-        else None,
     ]
+    if exact:
+        unit = "held-out tasks, 95% intervals"
+        charts.append(line_chart("Exact answers", exact, unit=unit, percent=True))
     charts += [
         draw(
             [
@@ -135,17 +137,18 @@ def _curves(run: RunRecord) -> Html:
         )
         if names
     ]
-    note = None
-    if run.skipped_steps:
-        shown = ", ".join(f"{step:,}" for step in run.skipped_steps[:10])
-        more = ", ..." if len(run.skipped_steps) > 10 else ""
-        note = (
-            f"Loss or gradient was not finite at step {shown}{more} (red on the axis of the loss)."
-        )
-    return section("Curves", element("div", *charts, class_="charts"), note=note)
+    return charts
 
 
-_TRAINING_CHARTS: tuple[tuple[Mapping[str, str], Callable[..., Html]], ...] = (
+def _skipped_note(run: RunRecord) -> str | None:
+    if not run.skipped_steps:
+        return None
+    shown = ", ".join(f"{step:,}" for step in run.skipped_steps[:10])
+    more = ", ..." if len(run.skipped_steps) > 10 else ""
+    return f"Loss or gradient was not finite at step {shown}{more} (red on the axis of the loss)."
+
+
+_TRAINING_CHARTS: tuple[tuple[Mapping[str, str], Callable[..., Markup]], ...] = (
     (
         {"accuracy": "next-token accuracy"},
         partial(line_chart, "Next-token accuracy", unit="training", percent=True),
@@ -170,21 +173,6 @@ _TRAINING_CHARTS: tuple[tuple[Mapping[str, str], Callable[..., Html]], ...] = (
 )
 
 
-def _evaluation(run: RunRecord) -> Html | None:
-    if not run.tasks:
-        return None
-    headers = ["task", "step", "right", "accuracy", "95% interval", "", "best", "no answer", "NLL"]
-    return section(
-        "Evaluation",
-        table(
-            headers, [_evaluation_row(task) for task in run.tasks], numeric=(1, 2, 3, 4, 6, 7, 8)
-        ),
-        note="The newest evaluation of each task. Intervals are Wilson's; NLL is teacher-forced, "
-        "in nats a target token; best is the highest accuracy of all evaluations, "
-        "and flatters.",
-    )
-
-
 def _evaluation_row(task: TaskRecord) -> list[object]:
     nll, unparsable = (_last(task.metrics.get(n, ())) for n in ("nll_nats", "unparsable_share"))
     end = [
@@ -201,7 +189,7 @@ def _evaluation_row(task: TaskRecord) -> list[object]:
         task.name,
         f"{last.step:,}",
         f"{last.correct:,} of {last.graded:,}" if last.graded is not None else "–",
-        element("b", f"{last.share:.1%}"),
+        Markup("<b>{}</b>").format(f"{last.share:.1%}"),
         f"{low:.1%} to {high:.1%}",
         interval_bar(last.share, low, high),
         f"{best.share:.1%} at {best.step:,}",
@@ -209,7 +197,7 @@ def _evaluation_row(task: TaskRecord) -> list[object]:
     ]
 
 
-def _samples(task: TaskRecord, expanded: bool) -> Html:
+def _samples(task: TaskRecord, *, expanded: bool) -> dict[str, object]:
     right = [p for p in task.predictions if p.get("correct") is True]
     wrong = [p for p in task.predictions if p.get("correct") is False]
     ungraded = [p for p in task.predictions if not isinstance(p.get("correct"), bool)]
@@ -221,49 +209,32 @@ def _samples(task: TaskRecord, expanded: bool) -> Html:
         for group, name in ((right, "right"), (wrong, "wrong"), (ungraded, "not graded"))
         if group
     )
-    samples = element("div", *(_sample(p) for p in chosen), class_="samples")
-    return section(
-        f"Samples of {task.name}",
-        samples if expanded else details(f"{len(chosen)} samples", samples),
-        note=f"From the evaluation at step {task.step:,}: {counts}; evenly spaced picks. "
+    return {
+        "name": task.name,
+        "note": f"From the evaluation at step {task.step:,}: {counts}; evenly spaced picks. "
         "The extracted answer is marked.",
-    )
+        "expanded": expanded,
+        "samples": [_sample(prediction) for prediction in chosen],
+    }
 
 
-def _sample(prediction: Mapping[str, Any]) -> Html:
+def _sample(prediction: Mapping[str, Any]) -> dict[str, object]:
     correct = prediction.get("correct")
     verdict, kind = "not graded", "none"
     if isinstance(correct, bool):
         verdict, kind = ("✓ right", "good") if correct else ("✗ wrong", "bad")
-    extracted, gold = prediction.get("extracted"), prediction.get("gold")
-    answer = element("b", extracted) if extracted is not None else element("i", "no answer found")
-    facts = [join(["extracted ", answer])]
-    if gold is not None and correct is not True:
-        facts.append(join(["right answer ", element("b", gold)]))
-    if prediction.get("finished") is False:
-        facts.append(escape("cut at the length limit"))
+    extracted = prediction.get("extracted")
     text = str(prediction.get("prediction", ""))
-    return element(
-        "article",
-        element(
-            "header",
-            element("span", verdict, class_=f"verdict {kind}"),
-            element("span", join(facts, " · "), class_="facts"),
-            element("span", prediction.get("id", ""), class_="id mono"),
-        ),
-        element("pre", str(prediction.get("prompt", "")), class_="prompt"),
-        element("pre", marked_answer(text, None if extracted is None else str(extracted))),
-        class_=f"card sample {kind}",
-    )
-
-
-def _configuration(run: RunRecord) -> Html | None:
-    parts = [
-        details(name, element("pre", text))
-        for name, text in (("config.gin", run.configuration), ("model-info.txt", run.model_info))
-        if text
-    ]
-    return section("Configuration", *parts) if parts else None
+    return {
+        "verdict": verdict,
+        "kind": kind,
+        "extracted": extracted,
+        "gold": None if correct is True else prediction.get("gold"),
+        "cut": prediction.get("finished") is False,
+        "id": prediction.get("id", ""),
+        "prompt": str(prediction.get("prompt", "")),
+        "text": marked_answer(text, None if extracted is None else str(extracted)),
+    }
 
 
 def _spread(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
@@ -279,22 +250,3 @@ def _finite(points: Sequence[Point]) -> list[tuple[Number, Number]]:
 
 def _last(points: Sequence[Point]) -> Number | None:
     return points[-1][1] if points else None
-
-
-_STYLE = """
-.samples { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 14px; }
-@media (max-width: 480px) { .samples { grid-template-columns: 1fr; } }
-article.sample { margin: 0; color: var(--ink); border-top: 3px solid var(--line); display: flex;
-  flex-direction: column; }
-.sample.good { border-top-color: var(--good); } .sample.bad { border-top-color: var(--bad); }
-.sample header { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: baseline;
-  font-size: 13px; color: var(--soft); margin-bottom: 10px; }
-.verdict { font-weight: 600; padding: 1px 8px; border-radius: 6px; background: var(--grid); }
-.verdict.good { color: var(--good); background: var(--good-wash); }
-.verdict.bad { color: var(--bad); background: var(--bad-wash); }
-.sample .facts { overflow-wrap: anywhere; }
-.sample .id { margin-left: auto; color: var(--muted); font-size: 12px; overflow-wrap: anywhere; }
-.sample pre { max-height: 18em; overflow-y: auto; }
-.sample .prompt { color: var(--muted); border-left: 3px solid var(--grid); padding-left: 10px;
-  margin-bottom: 10px; }
-"""

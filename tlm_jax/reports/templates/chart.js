@@ -1,36 +1,3 @@
-"""The style sheet and the script of the report's charts."""
-
-STYLE = """
-.charts { display: grid; gap: 14px;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
-.chart { margin: 0; position: relative; }
-.chart svg { display: block; width: 100%; height: auto; margin-top: 8px; touch-action: pan-y;
-  overflow: visible; }
-.unit { color: var(--muted); font-weight: 400; }
-.legend { display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: 13px; color: var(--soft);
-  margin-top: 4px; }
-.legend i, .tip i { display: inline-block; width: 10px; height: 10px; border-radius: 3px;
-  margin-right: 6px; }
-svg text { fill: var(--muted); font-size: 12px; font-variant-numeric: tabular-nums; }
-svg .end { text-anchor: end; } svg .mid { text-anchor: middle; }
-svg .grid { stroke: var(--grid); } svg .axis { stroke: var(--line); }
-svg .cursor { stroke: var(--muted); stroke-dasharray: 3 3; }
-svg .skipped { stroke: var(--bad); stroke-width: 2; }
-svg path { fill: none; stroke-linejoin: round; stroke-linecap: round; }
-svg .line { stroke-width: 2; } svg .thin { stroke-width: 1; opacity: 0.35; }
-svg .band { opacity: 0.15; }
-svg .scale { stroke: var(--line); stroke-width: 2; }
-svg.bar { display: block; }
-svg .interval { stroke: var(--bar, var(--series-1)); stroke-width: 6; opacity: 0.35;
-  stroke-linecap: round; }
-svg .share { fill: var(--bar, var(--series-1)); }
-.tip { position: absolute; pointer-events: none; background: var(--raised); color: var(--ink);
-  border: 1px solid var(--line); border-radius: 8px; padding: 6px 10px; font-size: 13px;
-  box-shadow: 0 4px 14px rgb(0 0 0 / 0.15); white-space: nowrap; z-index: 1; }
-.tip b { font-weight: 600; font-variant-numeric: tabular-nums; }
-"""
-
-SCRIPT = """
 for (const svg of document.querySelectorAll("svg[data-chart]")) {
   const chart = JSON.parse(svg.dataset.chart), [x0, x1, left, right] = chart.x;
   const figure = svg.closest("figure"), tip = figure.querySelector(".tip");
@@ -69,4 +36,3 @@ for (const svg of document.querySelectorAll("svg[data-chart]")) {
     cursor.setAttribute("visibility", "hidden");
   });
 }
-"""
