@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.runs.command_line import t5x_names
 
 _SETTING = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
 
@@ -70,7 +71,8 @@ class Parser(argparse.ArgumentParser):
         Raises:
           UserError: always.
         """
-        hint = nearest(argument.partition("=")[0], self.flags())
+        name = argument.partition("=")[0]
+        hint = t5x_names.flag(name) or nearest(name, self.flags())
         raise UserError(f"unknown argument {argument!r}.{hint} Try {self.prog} --help.")
 
 

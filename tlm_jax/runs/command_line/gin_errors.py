@@ -18,6 +18,7 @@ import gin
 from gin import config as gin_config
 
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.runs.command_line import t5x_names
 from tlm_jax.system.text_files import read_text
 
 _MACRO = "gin.macro"
@@ -134,7 +135,8 @@ def check_macros(texts: Iterable[str], bindings: Sequence[str]) -> None:
     from_command_line = [binding.partition("=")[0].strip() for binding in bindings]
     for name in sorted(values.keys() - used, key=lambda n: (n not in from_command_line, n)):
         where = f"--gin.{name}" if name in from_command_line else f"macro {name}"
-        raise UserError(f"{where} is set but nothing uses it.{nearest(name, used)}")
+        hint = t5x_names.macro(name) or nearest(name, used)
+        raise UserError(f"{where} is set but nothing uses it.{hint}")
     for name in sorted(used - values.keys()):
         raise UserError(f"macro %{name} is used but never set.{nearest(name, values)}")
     for name in sorted(values):
@@ -220,12 +222,16 @@ def _message(error: Exception) -> str:
         hint = _parameter_hint(selector, parameter)
         return f"{where}{selector} has no parameter {parameter!r}.{hint}"
     if match := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", text):
-        return f"{where}nothing is named {match[1]!r}.{_configurable_hint(match[1])}"
+        hint = t5x_names.binding(match[1]) or _configurable_hint(match[1])
+        return f"{where}nothing is named {match[1]!r}.{hint}"
     if match := re.search(
         r"resolve selector ([\w.]+); <module '([\w.]+)'.* no attribute (\w+)", text
     ):
         known = [name for name in vars(sys.modules[match[2]]) if not name.startswith("_")]
         return f"{where}{match[2]} has no {match[3]!r}.{nearest(match[3], known)}"
+    if "was not provided by an import statement" in text:
+        named = re.search(r"line \d+\n\s*([\w./]+)", text)
+        return f"{where}{_first_line(error)}{t5x_names.binding(named[1]) if named else ''}"
     if match := re.search(r"Unable to open file: (\S+)\. Searched", text):
         return (
             f"{where}no gin file {match[1]!r} in the current folder, the project, or the folders "
@@ -236,12 +242,22 @@ def _message(error: Exception) -> str:
         hint = f"write {constant}" if constant else "if it is a string, put it in quotes"
         return f"{where}{match[1]!r} is no Python value; {hint}"
     if isinstance(error, ImportError):
-        return f"{where}{_first_line(error)}"
+        return f"{where}{_first_line(error)}{_t5x_hint(error)}"
     if match := re.search(r"missing (?:a|\d+) required [\w\- ]*arguments?: (.*)", text):
         owner = re.search(r"In call to configurable '([^']+)'", text)
         name = owner[1] if owner else "the configuration"
         return f"{name} needs {match[1].strip()}: set it in a gin file"
     return f"{where}{_first_line(error)}"
+
+
+def _t5x_hint(error: ImportError) -> str:
+    # Gin raises the error again with its own text, and the module's name is lost.
+    if not re.search(r"No module named '(t5x|t5)\b", str(error)):
+        return ""
+    return (
+        ": a gin file of T5X's names its own code; begin with gin_configs/runs/train.gin instead "
+        "(docs/guide/from_t5x.md has T5X's names and ours)"
+    )
 
 
 def _where(text: str) -> str:
