@@ -1,38 +1,45 @@
 """The metrics hook says why a step has no loss, once."""
 
-import types
+import io
+from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
 
+from tlm_jax.losses.reduction import WeightedSum
+from tlm_jax.metrics.progress import Progress
 from tlm_jax.metrics.throughput import Throughput
+from tlm_jax.metrics.writers import MetricsWriter
 from tlm_jax.training.hooks import MetricsHook
+from tlm_jax.training.loop import Fed, StepEvent
+from tlm_jax.training.step import StepMetrics
 
 
-def _step(number, weight):
-    loss = types.SimpleNamespace(total=np.float32(weight), weight=np.float32(weight))
-    scalars = {"tokens": np.float32(weight), "gradient_norm": np.float32(0)}
-    metrics = types.SimpleNamespace(sums={"loss": loss}, scalars=scalars, finite=True)
-    fed = types.SimpleNamespace(example_ids=[("a",), ("b",)], wait_seconds=0.0)
-    return types.SimpleNamespace(step=number, metrics=metrics, fed=fed, last=number == 3)
-
-
-def test_a_batch_without_targets_is_told_once_with_its_examples():
-    said, written = [], []
-    progress = types.SimpleNamespace(
-        line=said.append, advance=lambda step: None, report=lambda step, values: None
+def _step(number: int, weight: float) -> StepEvent:
+    names = ("tokens", "gradient_norm", "parameter_norm", "learning_rate")
+    metrics = StepMetrics(
+        {"loss": WeightedSum(jnp.asarray(weight), jnp.asarray(weight))},
+        {name: jnp.asarray(weight) for name in names},
+        jnp.asarray(True),
     )
-    writer = types.SimpleNamespace(write=lambda step, split, values: written.append(values))
+    state: Any = None
+    fed = Fed({}, [("a",), ("b",)], dict, 0.0)
+    return StepEvent(number, state, metrics, fed, number == 3)
+
+
+def test_a_batch_without_targets_is_told_once_with_its_examples(tmp_path):
+    said = io.StringIO()
     hook = MetricsHook(
-        writer=writer,  # pyright: ignore[reportArgumentType]
-        progress=progress,  # pyright: ignore[reportArgumentType]
+        writer=MetricsWriter(tmp_path),
+        progress=Progress(0, 3, stream=said),
         throughput=Throughput(peak_flops_per_second=None),
         period_steps=1,
         on_non_finite="stop",
         step_flops=1.0,
     )
     for number, weight in ((1, 2.0), (2, 0.0), (3, 0.0)):
-        hook.after_step(_step(number, weight))  # pyright: ignore[reportArgumentType]
-    assert [bool(np.isnan(values["loss"])) for values in written] == [False, True, True]
-    assert len(said) == 1
-    assert said[0].startswith("note: step 2 has no loss (nan), and nothing to learn from: no")
-    assert said[0].endswith("examples: a, b")
+        hook.after_step(_step(number, weight))
+    hook.close()
+    notes = [line for line in said.getvalue().splitlines() if "has no loss" in line]
+    assert len(notes) == 1
+    assert "note: step 2 has no loss (nan), and nothing to learn from: no target" in notes[0]
+    assert notes[0].rstrip().endswith("examples: a, b")
