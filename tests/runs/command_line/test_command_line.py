@@ -76,6 +76,16 @@ FAULTY = {
     "--gin.OPTIMIZER=3": "RunConfig.optimizer is 3 (int), expected Adafactor or AdamW",
     "--gin.DROPOUT_RATE=2.0": "EncoderDecoderConfig.dropout_rate is 2.0: expected at least 0",
     "--gin.PACK": "--gin.PACK: expected --gin.NAME=VALUE",
+    'MODEL_DIR="C:\\Users\\new"': "leave out the inner quotes: 'MODEL_DIR=C:\\Users\\new'",
+    "TASK_FEATURE_LENGTHS={inputs: 5}": 'Mapping[str, int]; write {"inputs": 5} (in a shell',
+    "EVAL_TASKS=[a_b]": 'expected Sequence[str]; write ["a_b"]',
+    "EVAL_TASKS=a_b, c": 'expected Sequence[str]; write ["a_b", "c"] (in a shell',
+    "BATCH_SIZE=true": "RunConfig.batch_size is 'true' (str), expected int",
+    "PACK=true": "expected bool; write True",
+    'BATCH_SIZE="8"': "RunConfig.batch_size is '8' (str), expected int; write 8",
+    "BATCH_SIZE=1e2": "RunConfig.batch_size is 100.0 (float), expected int; write 100",
+    "BATCH_SIZE=1,5": "RunConfig.batch_size is (1, 5) (tuple), expected int",
+    "MIXTURE_OR_TASK_NAME=5": 'expected str; write "5" (in a shell',
     "--gin_fil=x": "unknown argument '--gin_fil=x'. Did you mean '--gin_file'? Try tlm",
     "--gin_file=nowhere.gin": "no gin file 'nowhere.gin' in the current folder",
 }
@@ -87,6 +97,12 @@ def test_faulty_binding(load, binding, message):
         load(binding)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_texts_of_settings_may_begin_as_other_values_do(load):
+    """What looks like a dict or list is a text where a text is wanted."""
+    for text in ("{question} = ?", "[question]", "{question}", "'a' and 'b'", "b'x'"):
+        assert load(f"MODEL_DIR={text}", model_dir=False)[0].model_dir == text
 
 
 DISTILLED = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+import shlex
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -153,7 +154,11 @@ def parse_settings(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namesp
 
 
 def _as_binding(argument: str) -> str:
-    """Returns `NAME=VALUE` as a gin flag; what is no Python literal is text. Others stay."""
+    """Returns `NAME=VALUE` as a gin flag; what is no Python literal is text. Others stay.
+
+    Raises:
+      UserError: the value is in quotes, and no Python literal for what is between them.
+    """
     found = _SETTING.fullmatch(argument)
     if found is None:
         return argument
@@ -161,7 +166,23 @@ def _as_binding(argument: str) -> str:
     if value.startswith(("@", "%")):
         return f"--gin.{name}={value}"
     try:
-        ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+        read = ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        _refuse_quotes(name, value)
+        read = value
+    # Gin has no sets and bytes, and a tuple only in brackets.
+    if isinstance(read, tuple):
+        value = repr(read)
+    elif read is value or not isinstance(read, (str, int, float, list, dict, type(None))):
         value = repr(value)
     return f"--gin.{name}={value}"
+
+
+def _refuse_quotes(name: str, value: str) -> None:
+    """Refuses quotes around a text that make it no Python text: they would become part of it."""
+    quote, within = value[:1], value[1:-1]
+    if quote in ("'", '"') and value[-1:] == quote and within and quote not in within:
+        raise UserError(
+            f"{name}={value}: what is in quotes is read as Python does, where a backslash is "
+            f"written twice; leave out the inner quotes: {shlex.quote(f'{name}={within}')}"
+        )

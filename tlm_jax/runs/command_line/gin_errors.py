@@ -5,10 +5,8 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
-import json
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,12 +16,10 @@ import gin
 from gin import config as gin_config
 
 from tlm_jax.errors import UserError, nearest
-from tlm_jax.runs.command_line import t5x_names
+from tlm_jax.runs.command_line import remedies, t5x_names
 from tlm_jax.system.text_files import read_text
 
 _MACRO = "gin.macro"
-_OTHER_NAMES = {"true": "True", "false": "False", "null": "None", "none": "None"}
-"""How other languages write Python's constants."""
 _REQUIRED = "gin.REQUIRED"
 
 
@@ -64,54 +60,11 @@ def parse_binding(binding: str, texts: Iterable[str]) -> None:
         except (ValueError, SyntaxError):
             if not re.search(r"[@%]", value):
                 raise UserError(
-                    f"--gin.{name}={value}: {value!r} is no Python value{_remedy(name, value)}"
+                    f"--gin.{name}={value}: {value!r} is no Python value"
+                    f"{remedies.for_binding(name, value)}"
                 ) from None
     imports = [line for text in texts for line in re.findall(r"^(?:from|import) .*", text, re.M)]
     gin.parse_config("\n".join([*dict.fromkeys(imports), binding]))
-
-
-def _remedy(name: str, value: str) -> str:
-    """Returns what to write instead, if anything near the value is right; it has been tried."""
-    if value in _OTHER_NAMES:
-        return f"; write --gin.{name}={_OTHER_NAMES[value]}"
-    if value[:1] in ("'", '"'):
-        meant = _escaped(value)
-        why = "a backslash in a text is written twice"
-    elif value[:1] in ("[", "(", "{"):
-        meant = _with_quotes(value)
-        why = "texts within it keep their quotes"
-    else:
-        plain = (f'"{value}"', f'"{_escaped(value)}"', repr(value))
-        meant, why = next(filter(_is_literal, plain)), "a string keeps its quotes"
-    if not _is_literal(meant):
-        return "; texts are in quotes, lists in [], and a dict is {'name': value}"
-    quoted = f"'{meant}'" if "'" not in meant else shlex.quote(meant)
-    return f"; {why}: --gin.{name}={quoted}"
-
-
-def _is_literal(text: str) -> bool:
-    try:
-        ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return False
-    return True
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\")
-
-
-def _with_quotes(value: str) -> str:
-    """Returns a list or dict with quotes around words that are no Python values."""
-
-    def quoted(match: re.Match[str]) -> str:
-        found = match[0].strip()
-        if found[0] in "'\"" or _is_literal(found):
-            return match[0]
-        text = _OTHER_NAMES.get(found) or json.dumps(found, ensure_ascii=False)
-        return match[0].replace(found, text, 1)
-
-    return re.sub(r"'[^']*'|\"[^\"]*\"|[^\[\](){},:'\"]*[^\[\](){},:'\"\s]", quoted, value)
 
 
 def check_macros(texts: Iterable[str], bindings: Sequence[str]) -> None:
@@ -238,7 +191,7 @@ def _message(error: Exception) -> str:
             "of --gin_search_paths"
         )
     if match := re.search(r"Failed to parse token '([^']+)'", text):
-        constant = _OTHER_NAMES.get(match[1])
+        constant = remedies.OTHER_NAMES.get(match[1])
         hint = f"write {constant}" if constant else "if it is a string, put it in quotes"
         return f"{where}{match[1]!r} is no Python value; {hint}"
     if isinstance(error, ImportError):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tlm_jax.errors import UserError
+from tlm_jax.runs.command_line import remedies
 
 
 def check_types(config: Any, where: str) -> None:
@@ -21,9 +22,11 @@ def check_types(config: Any, where: str) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         path = f"{where}.{field.name}"
-        if not _matches(value, hints[field.name]):
+        hint = hints[field.name]
+        if not _matches(value, hint):
+            remedy = remedies.for_value(value, lambda other, hint=hint: _matches(other, hint))
             raise UserError(
-                f"{path} is {value!r} ({type(value).__name__}), expected {_name(hints[field.name])}"
+                f"{path} is {value!r} ({type(value).__name__}), expected {_name(hint)}{remedy}"
             )
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             check_types(value, path)
