@@ -27,6 +27,12 @@ from tlm_jax.evaluation.answer_regions import regions
         ("#### 4\nHow many then?\n#### 5", ["#### 4", "How many then?\n#### 5"]),
         ("#### 4\nThat is all.", ["#### 4\nThat is all."]),
         ("The problem: none", ["The problem: none"]),
+        ("<scratchpad>a</scratchpad>b", ["b"]),
+        ('<think mode="deep">a</think>b', ["b"]),
+        ("< think >a</ think >b", ["b"]),
+        ("<|think|>a<|/think|>b", ["b"]),
+        ("<think>marks: <think> <reasoning></think>b", ["b"]),
+        ("<think>a</thinking>b", ["b"]),
     ],
 )
 def test_regions(text, parts):

@@ -15,7 +15,7 @@ def regions(text: str) -> list[str]:
       part with an answer holds that to the question that was asked. Parts of a question that are
       numbered from 1 are the model's own steps, and cut nothing.
     """
-    spoken = without_thoughts(text)
+    spoken = "".join(_spoken(text))
     starts = list(_NEW_QUESTION.finditer(spoken))
     numbers = [match["number"] for match in starts if match["number"]]
     if numbers and int(numbers[0]) == 1:
@@ -30,41 +30,57 @@ def regions(text: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def without_thoughts(text: str) -> str:
-    """Returns a text without the parts between marks of thinking."""
+def _spoken(text: str) -> list[str]:
+    """Returns the pieces of a text outside of thoughts.
+
+    An end closes every beginning since the first of its name, for a thought may talk about marks
+    of thinking. One of a name that was not begun closes what was begun last.
+    """
     kept: list[str] = []
     place = 0
-    depth = 0
+    begun: list[str] = []
     for match in _THOUGHT.finditer(text):
-        if match["open"]:
-            if depth == 0:
+        name = _AROUND_NAME.sub("", _ATTRIBUTES.sub("", match[0].lower()))
+        if not match["end"]:
+            if not begun:
                 kept.append(text[place : match.start()])
-            depth += 1
-        elif depth > 0:
-            depth -= 1
-        else:
+            begun += [] if name in begun else [name]
+        elif not begun:
             kept.clear()  # it began in the prompt
+        else:
+            del begun[begun.index(name) if name in begun else -1 :]
         place = match.end()
-    if depth == 0:
+    if not begun:
         kept.append(text[place:])
-    return "".join(kept)
+    return kept
 
 
-_TAGS = "think|thinking|thought|thoughts|reasoning|reflection|seed:think|inner_thoughts"
+_TAGS = (
+    "think|thinking|thoughts?|reason|reasoning|reasoning_process|reflection|seed:think"
+    "|inner_thoughts|scratch_?pad|analysis|cot|chain_of_thought|inner_monologue"
+)
 _THOUGHT = re.compile(
-    rf"(?P<open><(?:{_TAGS})>|\[THINK\]|◁think▷|<\|begin_of_thought\|>"
-    r"|<\|channel\|>analysis<\|message\|>)"
-    rf"|</(?:{_TAGS})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
-    r"|<\|channel\|>final<\|message\|>",
+    rf"(?P<end></[ ]?(?:{_TAGS})[ ]?>|\[/THINK\]|◁/think▷|<\|(?:end_of_|/)(?:think|thought)\|>"
+    r"|<\|channel\|>final<\|message\|>)"
+    rf"|<[ ]?(?:{_TAGS})(?:[ ][^<>\n]{{0,80}})?>|\[THINK\]|◁think▷"
+    r"|<\|(?:begin_of_)?(?:think|thought)\|>|<\|channel\|>analysis<\|message\|>",
     re.IGNORECASE,
 )
-_LABELS = "question|problem|exercise|instruction|human|user|follow-up|student"
+_AROUND_NAME = re.compile(r"[^a-z_]|begin_of_|end_of_")
+_ATTRIBUTES = re.compile(r"(?<=[a-z])[ ].*|(?<=channel)\|>.*")
+_LABELS = (
+    "question|problem|exercise|instruction|human|user|follow-up|student|frage|aufgabe|pregunta"
+    "|pergunta|domanda|вопрос|задача|问题|題目|题目|問題|질문|문제"
+)
 # GSM8K's answer line ends a solution; where a question follows, it is another one.
 _AFTER_HASHES = re.compile(r"(?<=####)[^\n]{0,80}[0-9][^\n]{0,80}(?P<cut>\n)(?=[^?#]{1,2000}\?)")
 _NEW_QUESTION = re.compile(
     r"(?:^|\n)[ \t]{0,8}(?:[#>*_\-]{1,6}[ \t]{0,4})?(?:(?:new|next|another)[ \t])?"
-    rf"(?:(?:q|{_LABELS})(?:[ \t]{{0,2}}#?(?P<number>\d{{1,9}}))?[ \t]{{0,2}}[*_]{{0,3}}[:.)](?=\D)"
+    rf"(?:(?:q|{_LABELS})(?:[ \t]{{0,2}}#?(?P<number>\d{{1,9}}))?[ \t]{{0,2}}[*_]{{0,3}}"
+    r"(?:[:.)](?=\D)|：)"
+    r"|\[(?:question|problem|instruction|human|user)\]"
     r"|#{2,6}[ \t]{0,4}(?:question|problem|exercise|instruction|human|user|input)\b)"
+    r"|(?<=[.!?])[ \t]{1,4}(?-i:Question|Q)(?:[ ]\d{1,4})?:(?=[^?\n]{1,500}\?)"
     r"|<\|im_start\|>user|<\|user\|>|<\|start_header_id\|>user|<start_of_turn>user|\[INST\]"
     r"|<\|endoftext\|>|<\|end_of_text\|>|<\|im_end\|>|<\|eot_id\|>|<end_of_turn>|</s>|<eos>",
     re.IGNORECASE,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import deque
 from collections.abc import Sequence
 
 from tlm_jax.data.records import LETTERS
 from tlm_jax.evaluation.answer_regions import regions
-from tlm_jax.evaluation.declarations import declarations
+from tlm_jax.evaluation.declarations import Declaration, declarations
 
 
 def extract_choice(text: str, options: Sequence[str]) -> str | None:
@@ -26,8 +28,7 @@ def extract_choice(text: str, options: Sequence[str]) -> str | None:
         region = _without_lists(region, options)
         found = declarations(region)
         for declared in found:
-            line = declared.tail if declared.kind in ("box", "tag") else declared.line
-            letter = _named(line[:_LONGEST_LINE], options, first=True)
+            letter = _declared(declared, options)
             if letter is not None:
                 return letter if letter in letters else None
         if any(declared.kind in ("marker", "hashes") for declared in found):
@@ -38,25 +39,45 @@ def extract_choice(text: str, options: Sequence[str]) -> str | None:
     return None
 
 
+def _declared(declared: Declaration, options: Sequence[str]) -> str | None:
+    line = declared.tail if declared.kind in ("box", "tag") else declared.line
+    if declared.kind == "tag":
+        inner = declarations(declared.tail)
+        letter = next((x for d in inner if (x := _declared(d, options)) is not None), None)
+        if letter is not None:
+            return letter
+    return _named(line[:_LONGEST_LINE], options)
+
+
 def _undeclared(region: str, options: Sequence[str]) -> str | None:
-    in_parentheses = re.findall(r"\(([A-Za-z])\)", region)
+    lines = [line for line in region.split("\n") if re.search(r"\w", line)]
+    if not lines:
+        return None
+    last = _set_plainly(lines[-1][:_LONGEST_LINE]).strip()
+    for line in (last, _set_plainly(lines[0][:_LONGEST_LINE]).strip()):
+        alone = _ALONE.fullmatch(line)
+        if alone:
+            return alone["letter"].upper()
+    end = _NEGATED.sub(" it is ", _set_plainly(region[-_LONGEST_END:]))
+    called = deque(_CALLED_RIGHT.finditer(end), maxlen=1)
+    if called:
+        return (called[0]["before"] or called[0]["behind"]).upper()
+    several = deque(_SEVERAL_IN_PARENTHESES.finditer(end), maxlen=1)
+    refused = {match.start("letter") for match in _REFUSED.finditer(end)}
+    in_parentheses = [m for m in _IN_PARENTHESES.finditer(end) if m.start("letter") not in refused]
     if in_parentheses:
-        return in_parentheses[-1].upper()
-    lines = [line for line in region.split("\n") if line.strip()]
-    letter = _named(lines[-1][:_LONGEST_LINE], options, first=False) if lines else None
-    if letter is None:
-        called = [*_CALLED_RIGHT.finditer(region[-_LONGEST_LINE:])]
-        letter = (called[-1]["before"] or called[-1]["behind"]).upper() if called else None
-    return letter
+        chosen = in_parentheses[-1]
+        return None if several and several[0].end() == chosen.end() else chosen["letter"].upper()
+    return None if _DENIED.search(last) else _named(last, options)
 
 
-def _named(line: str, options: Sequence[str], *, first: bool) -> str | None:
+def _named(line: str, options: Sequence[str]) -> str | None:
     """Returns the letter that a line names; it may be beyond the options."""
-    line = _set_plainly(line).strip()
-    in_parentheses = re.findall(r"\(([A-Za-z])\)", line)
+    line = _NEGATED.sub(" it is ", _set_plainly(line)).strip()
+    in_parentheses = _IN_PARENTHESES.search(line)
     if in_parentheses:
-        several = _SEVERAL_IN_PARENTHESES.search(line) if first else None
-        return None if several else in_parentheses[0 if first else -1].upper()
+        several = _SEVERAL_IN_PARENTHESES.search(line)
+        return None if several else in_parentheses["letter"].upper()
     if _SEVERAL.match(line):
         return None
     bare = _BARE_LETTER.match(line)
@@ -112,10 +133,11 @@ def _listed_end(
 
 def _set_plainly(line: str) -> str:
     """Returns a line without LaTeX's and Markdown's marks of type."""
-    line = line.translate(_FULL_WIDTH)
+    line = _FULL_WIDTH.sub(lambda match: unicodedata.normalize("NFKC", match[0]), line)
+    line = _TAG.sub(" ", line.replace("。", "."))
     for _ in range(2):
         line = _COMMAND.sub(r" \1 ", line)
-    return re.sub(r"\\[()\[\] ,;!]|\\quad|[$*`]", " ", line)
+    return re.sub(r"\\[()\[\] ,;!]|\\quad|[$*`\"“”]", " ", line)
 
 
 def _plain(text: str) -> str:
@@ -123,7 +145,26 @@ def _plain(text: str) -> str:
 
 
 _LONGEST_LINE = 2_000
-_FULL_WIDTH = str.maketrans("（）：。", "():.")
+_TAG = re.compile(r"</[a-z_]{2,20}>")
+_LONGEST_END = 20_000
+_FULL_WIDTH = re.compile(r"[\uff01-\uff5e]")
+_IN_PARENTHESES = re.compile(r"\((?P<letter>[A-Za-z])\)")
+# `not B but C` is C. The letter A alone may be an article.
+_NEGATED = re.compile(
+    r"(?:\bnot|\b(?:is|are|was)n't|\brather\sthan|\binstead\sof|\bcannot\sbe|\bcan't\sbe)\s+"
+    r"(?:(?:option|choice|answer)\s+)?(?:\([A-Za-z]\)|(?-i:[A-Z])(?=\s*(?:$|[,.;:]|but\b)))"
+    r"\s*[,;]?\s*(?:but\b|(?:so\s)?(?:it\s+is|it's|it\smust\sbe)\b)?",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"\((?P<letter>[A-Za-z])\)[^().]{0,40}?\b(?:is|are|was|isn't|can't|cannot)\b[^().]{0,20}?"
+    r"(?:\bnot\b|n't\b|\bcannot\b|\bwrong|\bincorrect|\bfalse|\bout\b|\bimpossible|\beliminated)",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"^\W*(?:(?:option|choice|answer)\s)?[A-Z]\W{1,2}(?:(?:is|was|are)\s|isn't|cannot|can't|wrong|no\b)",
+    re.IGNORECASE,
+)
 _BETWEEN_OPTIONS = " \t\n,;.|/*-"
 _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|f?box(?:ed)?|operatorname)\s*\{([^{}]{0,400})\}"
@@ -138,15 +179,23 @@ _SEVERAL = re.compile(
     r"\W*(?:(?:either|both|neither)\W+)?[A-Z]\W{1,3}(?:or|and|nor|&)\W{1,3}[A-Z]\b"
     r"|\W*[A-Z][,/]\s?[A-Z]\b"
 )
+_SAID = (
+    r"(?:(?:therefore|thus|hence|so|clearly|(?:most\W)?likely|probably|indeed|definitely|obviously"
+    r"|simply|just|certainly|actually|i\Wthink|i'd\Wsay|it\Wis|it's|it\Wmust\Wbe|that\Wis)\W+){0,4}"
+    r"(?:(?:the\W+|my\W+)?(?:option|choice|answer|letter|选项?)\W*\b(?:is\W+)?)?"
+)
+_ALONE = re.compile(rf"\W*{_SAID}(?P<letter>[A-Za-z])(?:\W*|\.\W*note\b.*)", re.IGNORECASE)
 _BARE_LETTER = re.compile(
-    r"\W*(?:(?:the\W+)?(?:option|choice|answer|letter)\W+(?:is\W+)?)?"
+    rf"\W*{_SAID}"
     r"(?:(?P<alone>[A-Za-z])\W*$|(?P<large>[A-Z])(?:[).:]|$)"
-    r"|(?P<followed>(?-i:[A-Z]))(?:,|\s+[-–—(]|\s+(?:because|since|as|which|and\s+not|not|is)\b))",
+    r"|(?P<followed>(?-i:[A-Z]))(?:\s?,|\s+[-–—(]|\s+(?:because|since|as|which|and\s+not|not|is)\b))",
     re.IGNORECASE,
 )
 _CALLED_RIGHT = re.compile(
-    r"\b(?:option|choice|answer)?\s?\W?(?P<before>(?-i:[B-Z]|(?<=ption\s)A|(?<=nswer\s)A))\W?\s"
-    r"(?:is|must\sbe)\s(?:the\s)?(?:correct|right|best)\b"
-    r"|\b(?:choose|pick|select|go\swith)\s(?:option\s|answer\s)?(?P<behind>(?-i:[A-Z]))\b(?![\w'])",
+    r"(?<![A-Za-z0-9'])(?P<before>(?-i:[A-Z])|(?<=\()[A-Za-z](?=\)))\W?\s"
+    r"(?:(?:is|must\sbe)\s(?:the\s)?(?:only\s)?(?:correct|right|best|answer|true)\b|remains\b)"
+    r"|(?:\b(?:choose|pick|select|go\swith|(?:choice|option|it)\sis|it's|it\smust\sbe|so|hence"
+    r"|therefore|thus),?\s(?:option\s|answer\s)?|故?选[:：]?\s?)"
+    r"\(?(?P<behind>(?-i:[A-Z]))\)?(?=\W{0,3}(?:$|\n|[.,;!](?:\s|$)|[—–]|\s(?:because|since|as)\b))",
     re.IGNORECASE,
 )

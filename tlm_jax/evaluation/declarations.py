@@ -28,7 +28,7 @@ class Declaration(NamedTuple):
     @property
     def line(self) -> str:
         """The first line of the tail that says anything."""
-        return next((line for line in self.tail.split("\n") if line.strip(" \t:*$_[]\\#>-.")), "")
+        return next((line for line in self.tail.split("\n") if line.strip(" \t:*$_[]\\#>-.`")), "")
 
 
 def declarations(text: str) -> list[Declaration]:
@@ -44,11 +44,15 @@ def declarations(text: str) -> list[Declaration]:
     for match in reversed([*_DECLARED.finditer(text)][-_MOST:]):
         kind = match.lastgroup or ""
         if kind == "box":
-            content = last_boxed(text[match.start() : later][:_LONGEST_BOX])
+            content = _boxed(text[match.start() : later][:_LONGEST_BOX])
             if content is not None:
-                found.append(Declaration("box", match.start(), content))
+                behind = match.end() + text[match.end() : later].find(content) + len(content)
+                joined = _listed(content, text[behind:later], found)
+                if joined != content:
+                    found.pop()
+                found.append(Declaration("box", match.start(), joined))
         elif kind == "tag":
-            content = text[match.end() : end].split("</answer>")[0]
+            content = _END_TAG.split(text[match.end() : end], maxsplit=1)[0]
             found.append(Declaration("tag", match.start(), content))
             end = match.start()
         else:
@@ -60,27 +64,55 @@ def declarations(text: str) -> list[Declaration]:
     return found
 
 
+def _boxed(text: str) -> str | None:
+    """Returns the content of the box that a text begins with."""
+    unbraced = _UNBRACED.match(text)
+    return unbraced[1] if unbraced else last_boxed(text)
+
+
+def _listed(content: str, behind: str, found: list[Declaration]) -> str:
+    """Returns a box's content, and that of the next box where both are members of a list."""
+    if not found or found[-1].kind != "box" or not _BETWEEN_BOXES.fullmatch(behind):
+        return content
+    if found[-1].tail.strip() in (content.strip(), ""):
+        return content
+    return f"{content}, {found[-1].tail}"
+
+
+_UNBRACED = re.compile(r"\\f?box(?:ed)?([0-9]+)")
+_BETWEEN_BOXES = re.compile(
+    r"\}{0,3}[\s$]*(?:,|;|,?[ ]?(?:\\text\{)?[ ]*(?:and|or|&)[ ]*\}?)[\s$]*"
+)
 _FOREIGN = r"antwort|réponse|respuesta|risposta|resposta|antwoord|odpowiedź|ответ|答案|答え|答|정답"
 _CUES = (
     *("answer", "####", "box", "ans", "option", "choice", "result", "value"),
     *_FOREIGN.split("|"),
-    *("respuesta es", "réponse est"),
+    *("respuesta", "réponse", "resposta", "risposta", "故选"),
 )
 _FINAL = re.compile("final|correct", re.IGNORECASE)
 _LONGEST_BOX = 20_000
+_END_TAG = re.compile("</(?:final_?)?answer>", re.IGNORECASE)
+_FOREIGN_MARKERS = (
+    r"la\s+respuesta(?:\s+(?:correcta|final))?\s+es|la\s+(?:bonne\s+)?réponse(?:\s+\w+)?\s+est"
+    r"|die\s+(?:richtige\s+|korrekte\s+)?antwort\s+(?:ist|lautet)|a\s+resposta(?:\s+\w+)?\s+é"
+    r"|la\s+risposta(?:\s+\w+)?\s+è"
+)
 _QUALITY = r"(?:(?:final|correct|right|best|overall|total|exact|numerical|simplified)\s{1,2})"
-_IS = r"(?:is|would\s+be|will\s+be|should\s+be|must\s+be|equals|comes\s+out\s+to(?:\s+be)?)\b"
+_IS = (
+    r"(?:is|would\s+be|will\s+be|should\s+be|must\s+be|equals|comes\s+(?:out\s+)?to(?:\s+be)?"
+    r"|(?:seems|appears|turns\s+out)\s+to\s+be)\b"
+)
 _DECLARED = re.compile(
     rf"(?P<marker>\b(?:{_QUALITY}{{0,3}}answer|{_QUALITY}{{1,3}}(?:option|choice|result|value))"
     r"(?:\s+(?:choice|option))?(?:\s+(?:to|for)\s+(?:the|this|that|your)\s+\w{1,20})?"
     rf"\s+{_IS}[ \t]*:?"
-    r"|\b(?:la\s+respuesta\s+es|la\s+réponse\s+est|die\s+antwort\s+(?:ist|lautet))\b[ \t]*:?"
-    r"|答案(?:是|为))"
+    rf"|\b(?:{_FOREIGN_MARKERS})(?!\w)[ \t]*:?|(?:答案(?:应该)?(?:是|为)|答えは|정답은|故选)[:：]?)"
     r"|(?P<hashes>####)"
-    rf"|(?P<label>\b{_QUALITY}{{0,2}}(?:answer|ans)(?:[ \t]choice)?[*_ \t]{{0,4}}[:=：][*_]{{0,3}}"
+    rf"|(?P<label>\b{_QUALITY}{{0,2}}(?:answer|ans)(?:[ \t]choice)?"
+    r"[*_ \t\"']{0,4}[:=：][*_]{0,3}"
     rf"|(?:^|(?<=\n))[ \t#>*_]{{0,8}}(?:{_FOREIGN})[*_ \t]{{0,4}}[:：][*_]{{0,3}}"
     rf"|(?:^|(?<=\n))[ \t#>*_]{{0,8}}(?:the[ \t])?{_QUALITY}answer[*_ \t]{{0,4}}(?=\n))"
-    r"|(?P<box>\\f?box(?:ed)?(?=\s*\{|\s+[^\s$.]))"
-    r"|(?P<tag><answer>)",
+    r"|(?P<box>\\f?box(?:ed)?(?=\s*\{|\s+[^\s$.]|[0-9]))"
+    r"|(?P<tag><(?:final_?)?answer>)",
     re.IGNORECASE,
 )

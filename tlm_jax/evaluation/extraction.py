@@ -19,12 +19,12 @@ def extract_boolean(text: str) -> str | None:
     for region in regions(text):
         found = declarations(region)
         for declared in found:
-            match = _TRUTH.search(_set_plainly(declared.tail[:_LONGEST_TAIL]))
+            match = _TRUTH.search(_BOTH.sub(" ", _set_plainly(declared.tail[:_LONGEST_TAIL])))
             if match is not None:
                 return _said(match)
         if any(declared.kind in ("marker", "hashes") for declared in found):
             return None
-        match = _first_or_last_truth(region.strip())
+        match = _first_or_last_truth(_BOTH.sub(" ... ", region).strip())
         if match is not None:
             return _said(match)
     return None
@@ -51,6 +51,9 @@ def extract_text(text: str) -> str | None:
             label = next((d for d in found if d.kind == "label"), None)
             lines = [line for line in region.split("\n") if line.strip()]
             answer = label.line if label is not None else lines[-1]
+            answer = answer.removesuffix("**") if answer.count("**") == 1 else answer
+        whole = _WHOLE_TEXT.fullmatch(answer.strip())
+        answer = whole[1] if whole else answer
         return answer.strip().removesuffix(".").strip() or None
     return None
 
@@ -83,10 +86,18 @@ def _set_plainly(text: str) -> str:
 
 _LONGEST_TAIL = 2_000
 _MARKER = re.compile(r"the answer is[ \t]*:?|####", re.IGNORECASE)
+_WHOLE_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{([^{}]*)\}")
 _BOLD = re.compile(r"^\*\*(.+?)\*\*\.?$")
 _WORD_CHARACTER = re.compile(r"\w")
 _LATEX_END = re.compile(r"[{}$\\]")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|boxed)\s*\{([^{}]{0,200})\}")
+_BOTH = re.compile(
+    r"\b(?:(?:yes|true|correct)\W{1,3}(?:or|and|nor)\W{1,3}(?:no|false|incorrect)"
+    r"|(?:no|false|incorrect)\W{1,3}(?:or|and|nor)\W{1,3}(?:yes|true|correct))\b",
+    re.IGNORECASE,
+)
 _TRUTH = re.compile(
-    r"\b(?P<negated>not\s+)?(?P<word>yes|no|true|false|correct|incorrect|untrue)\b", re.IGNORECASE
+    r"(?P<negated>(?:\bnot|\b(?:is|are|was|were|ca|could|wo|would|does)n['’]t|\bcannot|\bnever)\s+"
+    r"(?:(?:be|necessarily|really|always|quite|entirely)\s+)?)?\b(?P<word>yes|no|true|false|correct|incorrect|untrue)\b",
+    re.IGNORECASE,
 )

@@ -47,6 +47,10 @@ def read_number(line: str) -> float | None:
     clause = _negations_out(clause)
     if _ASSIGNMENTS.search(clause):
         return None
+    described = _DESCRIBED.search(clause)
+    if described and "=" not in clause:  # `the sum of 9 and 9, which is 18`
+        said = _NAMED_AT_LAST.search(clause, described.end())
+        return _of_clause(clause[said.end() :]) if said else None
     first = next(quantities(clause), None)
     if first is not None:
         cut = _EXPLANATION.search(clause, first.end)
@@ -69,6 +73,8 @@ def whole_number(text: str) -> float | None:
 
 def _declared(declared: Declaration) -> float | None:
     line = declared.tail if declared.kind in ("box", "tag") else declared.line
+    if declared.kind == "box" and _FACTORIAL.search(line):
+        return None
     if declared.kind == "hashes" and not _NUMBER_FIRST.match(plain(line[:LONGEST_LINE])):
         return None  # a heading
     if declared.kind == "label":
@@ -237,6 +243,13 @@ def _negations_out(clause: str) -> str:
 
 _DIGIT = re.compile(r"[0-9\uff10-\uff19¼-¾⅐-⅞]")
 _SPACED_SIGN = re.compile(r"^-[ ]+(?=[$£€]?[0-9.])")
+_FACTORIAL = re.compile(r"[0-9)]\s*!")
+_DESCRIBED = re.compile(
+    r"\b(?:sum|difference|product|quotient|ratio|average|mean)[ ](?:of|between)[ ][$£€]?[0-9]"
+    r"|\b(?:twice|double|triple|half(?:[ ]of)?)[ ][$£€]?[0-9]",
+    re.IGNORECASE,
+)
+_NAMED_AT_LAST = re.compile(r"\b(?:which|that)[ ](?:is|equals|makes|gives)\b|,[ ]or\b|≈", re.I)
 _BULLET = re.compile(r"^[ \t]*[-*][ \t]+")
 _REMARK = re.compile(r"[A-Za-z]{2}|=")
 _NEGATED = re.compile(
@@ -273,9 +286,9 @@ _UNIT_INSIDE = re.compile(r"[ ]?(?:[A-Za-z]{1,15}|%)[ ]?(?=[-+*/×÷][ ]?[$£€
 _UNREAD_BEFORE = re.compile(r"(?:sqrt|√|±|\\pm|\\?log|\\ln|\\sin|\\cos|\\tan)[ ]?[({]{0,2}[ ]?$")
 _UNREAD_BEHIND = re.compile(
     r"[ ]?(?:\\(?:sqrt|pi|pm|log|ln|sin|cos|tan|infty|theta)|π|√|∞|±|(?:pi|sqrt)\b)"
-    r"|[ ]?\^|[xyzn]\b|[ ]?[*]?[ ]?[xyz](?![A-Za-z])|\("
+    r"|[ ]?\^|[xyzn]\b|[ ]?[*]?[ ]?[xyz](?![A-Za-z])|\)?\("
 )
-_LIST = re.compile(r"(?:,|and|or|to|&|,[ ]?and|,[ ]?or|and/or|-|–|;|/|±)", re.IGNORECASE)
+_LIST = re.compile(r"(?:,|and|or|to|&|,[ ]?and|,[ ]?or|and/or|-|–|;|/|±|~)", re.IGNORECASE)
 _DOLLARS = re.compile(r"(?:dollars?|euros?)?[ ]?(?:,|and)?", re.IGNORECASE)
 _LARGE_UNIT = re.compile(
     r"(?:hours?|hrs?|h|minutes?|mins?|feet|foot|ft|pounds?|lbs?|weeks?|years?|days?|months?)"

@@ -59,6 +59,8 @@ _SIGNS = {ord(sign): "-" for sign in "−–‐‑‒﹣－⁻˗"} | {
     ord("⋅"): "·",
     ord("’"): "'",
     ord("＝"): "=",
+    ord("٬"): ",",
+    ord("٫"): ".",
     ord("。"): ". ",
 }
 _GROUPING_SPACE = re.compile(r"(?<=[0-9])[\u00a0\u2007\u2009\u200a\u202f](?=[0-9]{3}(?![0-9]))")
@@ -94,10 +96,13 @@ _LATEX_COMMANDS = [
     (re.compile(r"\\[dtc]?frac\s*\{\s*([0-9.]+)\s*\}\s*\{\s*([0-9.]+)\s*\}"), r"\1/\2"),
     (re.compile(rf"\\[dtc]?frac\s*{_INNER}\s*{_INNER}"), r"((\1)/(\2))"),
     (re.compile(r"\\[dtc]?frac\s*([0-9])\s*([0-9])"), r"\1/\2"),
+    (re.compile(r"\\[dtc]?frac\s*\{\s*([0-9.]+)\s*\}\s*([0-9])"), r"\1/\2"),
+    (re.compile(r"\\[dtc]?frac\s*([0-9])\s*\{\s*([0-9.]+)\s*\}"), r"\1/\2"),
     (re.compile(rf"\\f?box(?:ed)?\s*{_INNER}"), r" \1 "),
     (re.compile(r"\^\{\s*(-?[0-9]{1,4})\s*\}"), r"^\1"),
 ]
 _MARKDOWN = [
+    (re.compile(r"(?:^|(?<=[=:$])|(?<=[=:$a-z]\s))-\(([0-9][0-9.,]{0,30})\)"), r"-\1"),
     (re.compile(r"(?<=[0-9])\s?\*\*\s?(?=-?[0-9])"), "^"),
     (re.compile(r"\*\*|__|`"), ""),
     (re.compile(r"(?<![0-9)\s])\*(?=\S)|(?<=\S)\*(?![\s0-9(])"), ""),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tlm_jax.evaluation.choice_answers import extract_choice
 from tlm_jax.evaluation.extraction import after_marker, extract_boolean, extract_text
 from tlm_jax.evaluation.number_answers import extract_number, whole_number
@@ -42,13 +44,22 @@ def _same_word(extracted: str, gold: str) -> bool:
 
 
 def _same_text(extracted: str, gold: str) -> bool:
-    return squeezed(extracted) == squeezed(gold)
+    one, other = squeezed(extracted), squeezed(gold)
+    return one == other or _unquoted(one) == _unquoted(other)
+
+
+def _unquoted(text: str) -> str:
+    """Returns a text without marks of quotation or emphasis around the whole of it."""
+    quoted = _QUOTED.fullmatch(text)
+    return squeezed(quoted["inner"]) if quoted else text
 
 
 def squeezed(text: str) -> str:
     """Returns a text with single spaces, without white space at its ends and one full stop."""
     return " ".join(text.strip().removesuffix(".").split())
 
+
+_QUOTED = re.compile(r"([\"'`*_“])(?P<inner>[^\"'`*_“”]+)(?:\1|”)")
 
 NUMERIC = Rule(
     name="numeric",
