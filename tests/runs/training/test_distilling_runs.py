@@ -280,7 +280,8 @@ def test_caches_that_the_loss_cannot_use_are_refused(tiny_run, tmp_path):
 def test_a_teachers_padding_rows_beyond_the_students_are_left_out(tiny_run, teachers, capsys):
     narrower = dataclasses.replace(STUDENT, vocab_size=260)
     teacher, objective = LiveTeacher(teachers["same"]), DistillationObjective()
-    run_training(tiny_run(loss=objective, teacher=teacher, model=narrower, train_steps=1), "")
+    fields = {"loss": objective, "teacher": teacher, "model": narrower, "log_period_steps": 1}
+    run_training(tiny_run(**fields, train_steps=1), "")
     assert "264 entries for tokens, cut to 260" in capsys.readouterr().out
 
 
