@@ -188,7 +188,7 @@ def test_tasks_load_and_feed_a_run_without_tensorflow():
     code = (
         "import sys\n"
         "from tlm_jax.data import tasks\n"
-        "from tlm_jax.data.pipeline.pipeline.pipeline import Pipeline, PipelineConfig\n"
+        "from tlm_jax.data.pipeline.pipeline import Pipeline, PipelineConfig\n"
         "tasks.load_tasks()\n"
         "lengths = {'inputs': 64, 'targets': 64}\n"
         "config = PipelineConfig('addition_scratchpad', lengths, 4, packing_window=8)\n"

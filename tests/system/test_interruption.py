@@ -27,7 +27,7 @@ LINE = "stopped by {}; what was finished is safe, and the same command goes on\n
 WITHIN_SECONDS = 5
 MAIN = """
 import gc, hashlib, sys, time
-from tlm_jax.runs.command_line import run_main
+from tlm_jax.runs.command_line.configuration import run_main
 
 def main(argv):
     {body}

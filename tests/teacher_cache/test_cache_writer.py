@@ -214,7 +214,7 @@ KILLED = """
     import sys
     sys.path.insert(0, {tests!r})
     from conftest import VOCABULARY, make_row
-    from tlm_jax.data.teacher_cache import CacheWriter, Header, TopK
+    from tlm_jax.teacher_cache import CacheWriter, Header, TopK
     header = Header("a teacher", "parameters-1", "tokens-1", VOCABULARY, source_task="task_a")
     with CacheWriter({directory!r}, header, encoding=TopK(4), rows_per_shard=20) as writer:
         for number in range(4000):

@@ -11,7 +11,7 @@ from tlm_jax.runs.opened.temporary_folder import TemporaryFolder
 
 _OTHER = """
 import sys, time
-from tlm_jax.runs.temporary_folder import TemporaryFolder
+from tlm_jax.runs.opened.temporary_folder import TemporaryFolder
 print(TemporaryFolder("tlm_jax_test_").path, flush=True)
 time.sleep(600)
 """
