@@ -279,7 +279,10 @@ def test_without_a_teacher_it_is_cross_entropy_or_nothing():
     assert float(output.loss.total) == pytest.approx(float(expected.loss.total), rel=1e-6)
     none = distillation_loss(*arrays, sparse(said), Distillation(alpha=0.0, **options))
     assert float(none.loss.total) == pytest.approx(float(expected.loss.total), rel=1e-6)
-    skip = Distillation(without_teacher="skip", **options)
+    # Where nothing is left to cross entropy, label smoothing would do nothing, and is refused.
+    with pytest.raises(UserError, match="LABEL_SMOOTHING"):
+        Distillation(without_teacher="skip", **options)
+    skip = Distillation(without_teacher="skip", z_loss=1e-2)
     output = distillation_loss(*arrays, nobody, skip)
     assert float(output.loss.total) == 0
     assert float(output.loss.weight) == 0
