@@ -110,7 +110,7 @@ def test_bad_input_is_one_line(tmp_path, content, flags, message):
 
 
 def test_what_must_be_given(tmp_path):
-    with pytest.raises(UserError, match=r"missing: FILE, --gold=FIELD\. Try --help"):
+    with pytest.raises(UserError, match=r"missing: FILE, --gold=FIELD\. Try tlm grade --help"):
         main(["--prediction=p"])
 
 

@@ -10,6 +10,7 @@ from tlm_jax.checkpoints.conversion import convert
 from tlm_jax.checkpoints.formats import native
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.checkpoints.token_ids import end_ids
+from tlm_jax.data.reading import task_reading
 from tlm_jax.errors import UserError
 from tlm_jax.models import layouts
 from tlm_jax.runs.opened.trained_vocabulary import trained_vocabulary_text
@@ -48,7 +49,9 @@ def _exported(directory, tmp_path):
 
 def test_a_decoder_trained_from_scratch_names_its_tokens(student, tmp_path):
     """Unsaid, transformers takes 1 and 2 for LLaMA, and the student never stops."""
-    directory = student(decoder_only(512), vocabulary=trained_vocabulary_text(PIECES))
+    directory = student(
+        decoder_only(512), vocabulary=trained_vocabulary_text(PIECES, task_reading(PIECES))
+    )
     notes, config, generation = _exported(directory, tmp_path)
     assert notes == ()
     assert config["model_type"] == "llama"  # pyright: ignore[reportOptionalSubscript]
@@ -134,7 +137,7 @@ def test_a_model_that_was_given_other_tokens_forgets_the_old_ones(student, llama
     """The numbers stand for other tokens now: 2 may be in the middle of any text."""
     origin = llama_json | {"eos_token_id": 2, "bos_token_id": 1}
     config = decoder_only(512, head_dim=8)
-    directory = student(config, origin, trained_vocabulary_text(PIECES))
+    directory = student(config, origin, trained_vocabulary_text(PIECES, task_reading(PIECES)))
     own = {"eos_token_id": [2, 7], "temperature": 0.6, "suppress_tokens": [3], "pad_token_id": 2}
     (directory / "generation_config.json").write_text(json.dumps(own))
     assert end_ids(open_pretrained(directory)) == (1,)

@@ -11,11 +11,13 @@ def plain(text: str) -> str:
 
     Full-width signs, the minus signs and dashes of Unicode, ½ and 10⁵, the spaces that group
     digits, LaTeX's `7{,}250`, `\\frac{3}{4}`, `3 \\times 10^{5}`, `\\text{...}` and `\\$`, and
-    Markdown's stars become what a keyboard writes: `-3`, `1/2`, `10^5`, `7,250`, `3 × 10^5`. Other
-    characters stay as they are.
+    Markdown's stars become what a keyboard writes: `-3`, `1/2`, `10^5`, `7,250`, `3 × 10^5`. A
+    terminal's escape sequences go. Other characters stay as they are.
     """
     if not text.isascii():
         text = _unicode(text)
+    if "\x1b" in text:
+        text = _TERMINAL.sub("", text)
     if "\\" in text or "{" in text:
         text = _latex(text)
     for pattern, replacement in _MARKDOWN:
@@ -101,6 +103,7 @@ _LATEX_COMMANDS = [
     (re.compile(rf"\\f?box(?:ed)?\s*{_INNER}"), r" \1 "),
     (re.compile(r"\^\{\s*(-?[0-9]{1,4})\s*\}"), r"^\1"),
 ]
+_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48, control sequences
 _MARKDOWN = [
     (re.compile(r"(?:^|(?<=[=:$])|(?<=[=:$a-z]\s))-\(([0-9][0-9.,]{0,30})\)"), r"-\1"),
     (re.compile(r"(?<=[0-9])\s?\*\*\s?(?=-?[0-9])"), "^"),

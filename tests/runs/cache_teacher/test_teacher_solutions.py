@@ -7,6 +7,7 @@ import numpy as np
 from tlm_jax.data import tasks
 from tlm_jax.data.formatted import register_formats
 from tlm_jax.data.pipeline.store import open_readers
+from tlm_jax.data.reading import task_reading
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record
 from tlm_jax.data.teacher_imports.examples import ExampleFile, solution_record
@@ -33,7 +34,7 @@ def test_solutions_of_a_task_are_told_apart_by_options_which_the_teacher_reads()
     made = register_formats("sense_test", LoadedRecords("s", {"train": lambda _: asked}))
     try:
         config = SolutionsConfig(mixture_or_task_name="sense_test_answer_zero_shot")
-        found = load_solutions(config, ASK, BYTES)
+        found = load_solutions(config, ASK, BYTES, task_reading(BYTES))
         _, readers = open_readers("sense_test_answer_zero_shot", "train", feature_lengths={})
         examples = next(iter(readers.values())).read(np.arange(3)).records
     finally:
@@ -56,7 +57,7 @@ def test_solutions_of_a_file_are_told_apart_and_become_a_record_each(tmp_path):
     ]
     text = "The answer is (A)"
     path.write_text("".join(json.dumps({**row, "solution": text}) + "\n" for row in rows))
-    found = load_solutions(SolutionsConfig(file=str(path)), ASK, BYTES)
+    found = load_solutions(SolutionsConfig(file=str(path)), ASK, BYTES, task_reading(BYTES))
     assert len({one.key for one in found}) == 2
     examples = ExampleFile(tmp_path)
     for one in found:

@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tlm_jax.checkpoints.pretrained import open_pretrained
+from tlm_jax.data.reading import task_reading
 from tlm_jax.data.teacher_imports.examples import Solution
 from tlm_jax.runs.cache_teacher.config import ScoreConfig, SolutionsConfig, TeacherPromptConfig
 from tlm_jax.runs.cache_teacher.solutions import Scored
@@ -13,6 +14,7 @@ from tlm_jax.runs.inference.tokens import TokenizerFiles
 from tlm_jax.vocabularies import ByteVocabulary
 
 LLAMA = Path(__file__).parents[2] / "golden" / "hf" / "llama_tied_linear_rope"
+BYTES = ByteVocabulary()
 WINDOW = 64  # its max_position_embeddings
 
 
@@ -29,7 +31,7 @@ def test_how_much_of_a_prompt_is_kept_does_not_depend_on_the_other_solutions():
 
     def contexts(*texts: str) -> dict[str, list[int]]:
         with closing(TokenizerFiles(source)) as files:
-            encoder = SolutionEncoder(source, ByteVocabulary(), files, config)
+            encoder = SolutionEncoder(source, BYTES, files, config, task_reading(BYTES))
             found = encoder.encode([scored(text) for text in texts])
         return {s.key: list(one.request.context) for one in found for s in one.solutions}
 

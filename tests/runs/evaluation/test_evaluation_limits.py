@@ -13,7 +13,7 @@ MODES = ["greedy", "self_consistency"]
 def data(tmp_path_factory, write_records):
     """Two prompts whose last 24 tokens are the same, one of them too long; answers in words."""
     folder = tmp_path_factory.mktemp("data")
-    end = "fly dogs can fly well " * 4 + "sing"  # with "Q:", "A:" and the end token, 24
+    end = "fly dogs can fly well " * 4 + "sing well"  # with "Q:" and "A:", 24
     long = "sing swim fly " * 12 + f"Q: {end}"
     rows = [(end, "42"), (long, "3,000"), ("cats can bark", "forty")]
     write_records(

@@ -8,6 +8,7 @@ import pytest
 
 from tlm_jax.errors import UserError
 from tlm_jax.runs.command_line import configuration as command_line
+from tlm_jax.runs.command_line.arguments import configured_parser
 from tlm_jax.runs.training import session
 from tlm_jax.runs.training.config import EvaluationConfig, RunConfig
 
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_stop_texts_reach_the_evaluator(monkeypatch):
-    known = command_line.parser("train", "").parse_args([])
+    known = configured_parser("train", "").parse([])
     known.gin_file = [str(ROOT / "tests" / "tiny_run.gin")]
     settings = ["MODEL_DIR='x'", "EVAL_STOP=['Q:', 'x']", "EVAL_EXAMPLES_SEED=3"]
     run, _ = command_line.load(RunConfig, known, settings)

@@ -214,4 +214,4 @@ def test_impossible_matchings_are_refused_in_one_line(tiny_run, teachers):
     with pytest.raises(UserError, match="which no cache holds: set TEACHER_PATH"):
         build(HiddenStates(), teacher=TeacherJoin(["cache"]))
     with pytest.raises(UserError, match="projections of MATCHING: leave out one of the two"):
-        build(HiddenStates(), restore_optimizer=True)
+        build(HiddenStates(), restore_optimizer=True, initial_checkpoint_path="model")

@@ -15,6 +15,7 @@ from tlm_jax.checkpoints.conversion import convert
 from tlm_jax.checkpoints.formats import hugging_face
 from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
+from tlm_jax.data.reading import task_reading
 from tlm_jax.errors import UserError
 from tlm_jax.lazy import in_memory
 from tlm_jax.models import layouts
@@ -97,10 +98,12 @@ def test_a_model_that_was_continued_still_says_where_it_came_from(tiny_run, hf_m
 def test_going_on_as_another_model_of_the_same_shapes_is_said(tiny_run, tmp_path, capsys):
     """Its checkpoints fit, and would be described as what they were not trained as."""
     run = tiny_run(model=decoder_only(64))
-    pretrained.describe_model(tmp_path, run, None, ByteVocabulary())
+    pretrained.describe_model(tmp_path, run, None, ByteVocabulary(), task_reading(ByteVocabulary()))
     assert capsys.readouterr().out == ""
     other = dataclasses.replace(run, model=dataclasses.replace(run.model, prefix_lm=True))
-    pretrained.describe_model(tmp_path, other, None, ByteVocabulary())
+    pretrained.describe_model(
+        tmp_path, other, None, ByteVocabulary(), task_reading(ByteVocabulary())
+    )
     said = capsys.readouterr().out
     assert f"note: {tmp_path} and the model of this run differ in prefix_lm: False and True" in said
 
