@@ -8,7 +8,7 @@ from pathlib import Path
 from tlm_jax.evaluation.statistics import Comparison
 from tlm_jax.reports.chart import Series, interval_bar, line_chart
 from tlm_jax.reports.comparison import RunResult, TaskComparison
-from tlm_jax.reports.templating import render, write_page
+from tlm_jax.reports.templating import render_page, write_page
 
 _BAR_WIDTH = 40
 
@@ -20,7 +20,7 @@ def write_comparison(tasks: Sequence[TaskComparison], path: Path) -> Path:
       UserError: it cannot be written.
     """
     names = " and ".join(result.name for result in tasks[0].results)
-    page = render(
+    page = render_page(
         "comparison.html",
         title="Runs side by side",
         subtitle=f"{names}. Shares with 95 % Wilson intervals; differences by a paired bootstrap "

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from tlm_jax.reports.heat_map import HeatMap, StepView
 from tlm_jax.reports.heat_map_terminal import percentage
-from tlm_jax.reports.templating import printable, render
+from tlm_jax.reports.templating import printable, render, render_page
 
 _MEASURES = (
     ("surprise", "surprise", "how improbable the token is: 1 less its probability"),
@@ -23,7 +23,7 @@ def document(
     maps: Sequence[HeatMap], title: str, subtitle: str, facts: Sequence[tuple[str, object, str]]
 ) -> str:
     """Returns the page: facts of the cache, then a card for each text."""
-    return render(
+    return render_page(
         "heat_map.html",
         title=title,
         subtitle=subtitle,

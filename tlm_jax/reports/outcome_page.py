@@ -10,8 +10,7 @@ from markupsafe import Markup
 from tlm_jax.evaluation.outcomes import Outcome, Question, hardest
 from tlm_jax.reports.chart import Series, colours, interval_bar, line_chart
 from tlm_jax.reports.question_blocks import Answers, Block, question_block, size_of
-from tlm_jax.reports.templating import printable
-from tlm_jax.reports.templating import render as render_template
+from tlm_jax.reports.templating import printable, render_page
 
 _HARDEST = 20
 _MOST_CHARACTERS = 50_000_000
@@ -61,7 +60,7 @@ def render(
     for part in parts:
         shown, room = part.readable(show_questions, room)
         lists.append(shown)
-    return render_template(
+    return render_page(
         "evaluation.html",
         title="Evaluation",
         subtitle="Intervals hold 95 %: Wilson's for accuracies, bootstrap over questions for "

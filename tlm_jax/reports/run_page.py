@@ -14,8 +14,7 @@ from tlm_jax.errors import UserError
 from tlm_jax.reports.chart import Number, Point, Series, interval_bar, line_chart
 from tlm_jax.reports.marks import marked_answer
 from tlm_jax.reports.run_record import RunRecord, TaskRecord, read_run
-from tlm_jax.reports.templating import render as render_template
-from tlm_jax.reports.templating import write_page
+from tlm_jax.reports.templating import render_page, write_page
 
 FILE_NAME = "report.html"
 _SAMPLES = 3
@@ -53,7 +52,7 @@ def write_report(model_dir: Path | str, path: Path | str | None = None) -> Path:
 def render(run: RunRecord) -> str:
     """Returns the page as HTML; whatever a model wrote is shown as text."""
     files = (("config.gin", run.configuration), ("model-info.txt", run.model_info))
-    return render_template(
+    return render_page(
         "run.html",
         title=run.name,
         subtitle="Training report. Steps are optimizer steps; point at a curve for its values.",

@@ -8,7 +8,7 @@ import numpy as np
 
 from tlm_jax.data.shown_examples import ShownExample, Token
 from tlm_jax.data.survey import LengthSummary, PackedRow, Survey
-from tlm_jax.reports.templating import render
+from tlm_jax.reports.templating import render_page
 
 _ROWS_DRAWN = 24
 _BINS = 32
@@ -17,7 +17,7 @@ _BINS = 32
 def document(survey: Survey, *, packing: bool = True) -> str:
     """Returns the page."""
     sample = len(next(iter(survey.lengths.values())).lengths)
-    return render(
+    return render_page(
         "task.html",
         title=survey.name,
         subtitle=f"{survey.description} · split {survey.split} · {survey.vocabulary!r}",

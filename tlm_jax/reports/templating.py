@@ -19,8 +19,16 @@ from tlm_jax.errors import UserError, system_reason
 
 
 def render(template: str, **values: object) -> Markup:
-    """Returns the template of that name filled with values, as markup."""
-    return Markup(_environment().get_template(template).render(values))
+    """Returns the template of that name filled with values, as markup for another template."""
+    return Markup(render_page(template, **values))
+
+
+def render_page(template: str, **values: object) -> str:
+    """Returns the template of a whole page filled with values.
+
+    It is plain text, since methods of markup, such as `replace`, escape what they are given.
+    """
+    return _environment().get_template(template).render(values)
 
 
 def printable(value: object) -> object:

@@ -130,7 +130,9 @@ def test_gold_solutions_are_right(shared_dir):
         "math-train-number_theory-242",
         "math-train-number_theory-608",
     ]
-    assert grades.total.correct == 4587
+    # Of algebra-1564, algebra-1625 and number_theory-516 the data's gold answer is the last of
+    # several boxes, which together are the solution's answer.
+    assert grades.total.correct == 4584
 
 
 @pytest.mark.parametrize(
@@ -163,6 +165,11 @@ def test_what_is_read_in_part_is_not_equal(answer, gold, same):
         ("<think>\\boxed{2}", None),
         ("\\boxed{1}\n\nQuestion: And?\n\\boxed{2}", "1"),
         ("Final Answer: **73**", "73"),
+        ("\\boxed{64} This matches, so our answer is correct.", "64"),
+        ("$\\boxed{64}$: our answer is then \\[ 289 - 225 = 64, \\]as before.", "64"),
+        ("So the answer is $3003$; divided by 1000, we get the answer: $\\boxed{3}$.", "3"),
+        ("\\boxed{24} Is it a coincidence that the answer is 24?", "24"),
+        ("\\boxed{9} This answer equals $\\binom{9}{1}.$ Is it always?", "\\binom{9}{1}"),
     ],
 )
 def test_where_the_answer_is_found(text, answer):

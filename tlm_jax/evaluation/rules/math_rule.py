@@ -27,18 +27,24 @@ def _math(text: str, options: Options = None) -> str | None:
 
 def _in_region(text: str) -> str | None:
     found = declarations(text)
-    marked = next((d.tail for d in found if d.kind in ("marker", "hashes", "tag")), None)
+    marked = next((d for d in found if d.kind in ("marker", "hashes", "tag")), None)
     if marked is None and found and found[0].kind == "label":
-        marked = found[0].tail
-    found = _boxes(text if marked is None else marked)
-    if found is None:
-        found = extract_text(text)
-        if found is not None and marked is None:
-            found = _end_of_sentence(found)
-        elif found is None or _PROSE.fullmatch(found):
+        marked = found[0]
+    if marked is None:
+        behind = text
+    else:  # `the answer is ..., so that we get the answer: \\boxed{3}` is one declaration
+        behind = text[marked.start :] if marked.kind == "marker" else marked.tail
+    answer = _boxes(behind)
+    if answer is None:
+        answer = extract_text(text)
+        if answer is not None and marked is None:
+            answer = _end_of_sentence(answer)
+        elif answer is None or not _BEGINS_AN_ANSWER.match(answer):
             # Such as `Checking the answer is necessary, because ...`.
-            found = last_boxed(text) or found
-    return None if found is None else _undressed(found) or None
+            answer = last_boxed(text) or answer
+        else:
+            answer = _BEFORE_PROSE.sub(r"\1", answer).removesuffix("?")
+    return None if answer is None else _undressed(answer) or None
 
 
 def _boxes(text: str) -> str | None:
@@ -59,7 +65,7 @@ def _boxes(text: str) -> str | None:
 
 def _undressed(answer: str) -> str:
     """Returns an answer without the marks that only set it, such as `$`, `**` or `\\[`."""
-    answer = answer.strip().strip("$").strip()
+    answer = answer.strip().strip("$").strip().removesuffix(".")
     for before, behind in (("**", "**"), ("\\[", "\\]"), ("\\(", "\\)"), ("\\text{$", "$}")):
         if answer.startswith(before) and answer.endswith(behind):
             answer = answer[len(before) : len(answer) - len(behind)].strip()
@@ -98,7 +104,7 @@ def _end_of_sentence(line: str) -> str:
 
 
 def _gold(gold: str, options: Options) -> str | None:
-    return _math(gold) if after_marker(gold) or last_boxed(gold) else gold.strip() or None
+    return _math(gold) if after_marker(gold) or last_boxed(gold) else _undressed(gold) or None
 
 
 def _same_mathematics(extracted: str, gold: str) -> bool:
@@ -138,7 +144,8 @@ _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{([^{}]*)\}
 _WORDS = re.compile(r"(?=.*[a-z]{3})[a-z][a-z' -]*")
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,300}(?:\.[0-9]{1,300})?")
 _BEFORE_AN_ANSWER = re.compile(r"[:=]|\b(?:is|are)\b")
-_PROSE = re.compile(r"[^0-9$\\\s]+(?:\s+[^0-9$\\\s]+){2,}")
+_BEGINS_AN_ANSWER = re.compile(r"[^A-Za-z]|[A-Za-z](?=[^A-Za-z\s]|\s*(?:$|[-+*/^=<>]))")
+_BEFORE_PROSE = re.compile(r"^(\$[^$]+\$)[^$0-9\\]*$")
 _MOST_BOXES = 20
 _BETWEEN_BOXES = re.compile(r"[\s$,.;]*(?:and|or)?[\s$,;]*")
 _DOTS = re.compile(r"\\[lcd]?dots|\.\.\.|…")
