@@ -23,8 +23,9 @@ from tlm_jax import models
 from tlm_jax.losses.distillation import Distillation
 from tlm_jax.optim.optimizers import Adafactor, make_optimizer
 from tlm_jax.optim.schedules import InverseSquareRoot
-from tlm_jax.training import distillation, objectives
+from tlm_jax.training import distillation
 from tlm_jax.training.host_memory import keep_freed_memory
+from tlm_jax.training.objectives import CrossEntropy, ObjectiveContext
 from tlm_jax.training.state import initial_state
 from tlm_jax.training.step import make_train_step
 
@@ -47,13 +48,10 @@ def main(arguments: list[str]) -> int:
     keep_freed_memory()
 
     batch = make_batch(options.batch, options.inputs, options.targets)
-    plain = objectives.cross_entropy(CONFIG, objectives.CrossEntropy(z_loss=0.0))
-    taught = distillation.distillation(
-        CONFIG,
-        distillation.DistillationObjective(
-            Distillation(divergence=options.divergence, alpha=options.alpha)
-        ),
-    )
+    context = ObjectiveContext(CONFIG)
+    plain = CrossEntropy(z_loss=0.0).objective(context)
+    settings = Distillation(divergence=options.divergence, alpha=options.alpha)
+    taught = distillation.DistillationObjective(settings).objective(context)
     steps = {
         "cross-entropy": _Step(plain, batch, lambda frozen, params: params),
         "distillation": _Step(

@@ -10,8 +10,8 @@ from tiny_models import decoder_only, encoder_decoder
 
 from tlm_jax import models
 from tlm_jax.losses.matching import Attention, HiddenStates
-from tlm_jax.training.distillation import LiveArrays, LiveModel, live_teacher
 from tlm_jax.training.matching import InnerMatching
+from tlm_jax.training.step_teacher import LiveArrays, LiveModel, live_teacher
 
 SIZES = {"embed_dim": 8, "head_dim": 4, "mlp_dim": 8}
 PAIR = encoder_decoder(32, num_decoder_layers=2, **SIZES)

@@ -9,14 +9,9 @@ from tiny_models import decoder_only
 from tlm_jax import models
 from tlm_jax.losses.distillation import Distillation
 from tlm_jax.losses.teachers import SparseTeacher
-from tlm_jax.training.distillation import (
-    DistillationObjective,
-    LiveArrays,
-    LiveModel,
-    StudentAndTeacher,
-    distillation,
-    mapped_candidates,
-)
+from tlm_jax.training.distillation import DistillationObjective, StudentAndTeacher
+from tlm_jax.training.objectives import ObjectiveContext
+from tlm_jax.training.step_teacher import LiveArrays, LiveModel, mapped_candidates
 
 V, ROWS, LENGTH = 24, 2, 6
 CONFIG = decoder_only(V)
@@ -42,7 +37,8 @@ def batch_for_both() -> dict[str, jax.Array]:
 def test_both_paths_soften_the_teacher_alike(temperature):
     student, teacher = (models.init(jax.random.key(seed), CONFIG) for seed in (0, 1))
     settings = DistillationObjective(Distillation(temperature=temperature))
-    objective = jax.jit(distillation(CONFIG, settings, live=LiveModel(CONFIG, V)), static_argnums=2)
+    context = ObjectiveContext(CONFIG, live=LiveModel(CONFIG, V))
+    objective = jax.jit(settings.objective(context), static_argnums=2)
     batch, same = batch_for_both(), jnp.arange(V)
 
     def apart(teacher_params, student_ids):

@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Int
 
 from tlm_jax import models
 from tlm_jax.losses import fused
 from tlm_jax.losses.distillation import Distillation, effective_weights
 from tlm_jax.losses.matching import Attention, HiddenStates
-from tlm_jax.losses.reduction import (
-    AUTO,
-    LossOutput,
-    WeightedSum,
-    loss_weights_and_normalizer,
-)
-from tlm_jax.losses.teachers import DenseTeacher, SparseTeacher, Teacher, teacher_of
-from tlm_jax.losses.top_candidates import top_candidates
-from tlm_jax.training.matching import InnerMatching
-from tlm_jax.training.prompt_borders import with_border
+from tlm_jax.losses.reduction import LossOutput, WeightedSum, loss_weights_and_normalizer
+from tlm_jax.training.objectives import LossConfig, ObjectiveContext
 from tlm_jax.training.step import Objective
-from tlm_jax.training.teacher_batch import teacher_batch
-from tlm_jax.types import Batch, Params, Unembedding
-
-
-@dataclass(frozen=True)
-class DistillationObjective:
-    """What a student is trained by, beside a teacher.
-
-    Attributes:
-      distillation: the divergence, on what part of the vocabulary, and its share of the loss.
-      normalization: what divides the batch's sum, by T5X's names; see
-        `losses.reduction.loss_weights_and_normalizer`. AUTO: a run takes what the state of its
-        optimizer was made with (`runs.normalization`).
-      chunk_tokens: how many tokens' logits exist at a time on a device.
-      matching: inner states of a live teacher that the student's are to resemble, too; each adds
-        its weight times its own mean.
-    """
-
-    distillation: Distillation = field(default_factory=Distillation)
-    normalization: str | float | None = AUTO
-    chunk_tokens: int = 256
-    matching: Sequence[HiddenStates | Attention] = ()
+from tlm_jax.training.step_teacher import live_teacher, teacher_of_batch
+from tlm_jax.types import Batch, Params
 
 
 class StudentAndTeacher(NamedTuple):
@@ -65,222 +35,74 @@ class StudentAndTeacher(NamedTuple):
     projections: Any = None
 
 
-class LiveArrays(NamedTuple):
-    """A live teacher's arrays.
-
-    Attributes:
-      params: its parameters.
-      student_ids: the student's id for each of the teacher's, -1 where it has none; None where both
-        share a vocabulary.
-    """
-
-    params: Params
-    student_ids: Int[Array, " V"] | None = None
-
-
 @dataclass(frozen=True)
-class LiveModel:
-    """A live teacher's model.
+class DistillationObjective(LossConfig):
+    """What a student is trained by, beside a teacher; logits never exist as [B, T, V].
+
+    Another loss that learns from a teacher extends this one: a run opens the teacher of any of
+    them, and refuses settings of `distillation` that the teacher cannot honour.
 
     Attributes:
-      config: its architecture.
-      num_candidates: how many of its most probable tokens are mapped to another vocabulary.
-      border: what ends the student's prompts, and what ends the teacher's; None where it is the
-        same, or the teacher has tokens of its own.
-    """
-
-    config: models.ModelConfig
-    num_candidates: int = 64
-    border: tuple[int, int] | None = None
-
-
-class Said(NamedTuple):
-    """What a teacher says about a batch.
-
-    Attributes:
-      teacher: of the next tokens.
-      inner: a live teacher's inner states at the student's places, as far as they are matched.
-    """
-
-    teacher: Teacher
-    inner: models.InnerStates | None = None
-
-
-AskTeacher = Callable[[Any, Batch], Said]
-"""`ask(arrays, batch)`."""
-
-
-def distillation(
-    config: models.ModelConfig,
-    loss: DistillationObjective,
-    *,
-    live: LiveModel | None = None,
-    matching: InnerMatching | None = None,
-    batch_rows: int | None = None,
-) -> Objective:
-    """Returns the objective of a student and its teacher; logits never exist as [B, T, V].
-
-    Its parameters are a `StudentAndTeacher`. The teacher's part takes no gradient and no dropout.
-
-    Args:
-      config: the student.
-      loss: the settings.
-      live: the teacher's model where it runs in the step; None where its rows are cached, in the
-        batch.
-      matching: `loss.matching` for the two models; batches then have been through its `weigh`.
-      batch_rows: rows of the whole batch, where the objective sees micro-batches of it.
-    """
-    assert live is not None or matching is None, "cached teachers have no inner states"
-    ask = teacher_of_batch
-    if live is not None:
-        ask = live_teacher(
-            config,
-            live,
-            chunk_tokens=loss.chunk_tokens,
-            temperature=loss.distillation.temperature,
-            matching=matching,
-        )
-    keeps = models.Keeps() if matching is None else matching.student_keeps()
-
-    def objective(
-        params: StudentAndTeacher, batch: Batch, dropout_rng: jax.Array | None
-    ) -> LossOutput:
-        said, theirs = ask(jax.lax.stop_gradient(params.teacher), batch)
-        inner = models.layer_states(params.student, batch, config, keeps, dropout_rng=dropout_rng)
-        weights, _ = loss_weights_and_normalizer(None, batch)
-        counted = {
-            **batch,
-            "decoder_loss_weights": effective_weights(weights, said, loss.distillation),
-        }
-        weights, normalizer = loss_weights_and_normalizer(
-            loss.normalization, counted, batch_rows=batch_rows
-        )
-        output = fused.distillation_from_hidden(
-            inner.last,
-            models.unembedding(params.student, config),
-            batch["decoder_target_tokens"],
-            weights,
-            said,
-            loss.distillation,
-            chunk_tokens=loss.chunk_tokens,
-        )
-        output = output.with_normalizer(normalizer)
-        if matching is None or theirs is None:
-            return output
-        apart = matching.loss(params.projections, inner, theirs, batch)
-        # The weights of `weigh` make the normalizer of both the same.
-        return LossOutput(
-            WeightedSum(output.loss.total + apart.loss.total, normalizer),
-            output.metrics | apart.metrics,
-        )
-
-    return objective
-
-
-def teacher_of_batch(unembedding: Unembedding | None, batch: Batch) -> Said:
-    """Returns the cached teacher whose features the batch carries."""
-    return Said(teacher_of(batch, unembedding))
-
-
-def live_teacher(
-    student: models.ModelConfig,
-    live: LiveModel,
-    *,
-    chunk_tokens: int,
-    temperature: float = 1.0,
-    matching: InnerMatching | None = None,
-) -> AskTeacher:
-    """Returns the teacher that runs in the step.
-
-    With the student's vocabulary it reads the student's batch, prompts ended in its own way, and
-    its full distributions count. With another one it reads the batch's `teacher/...` features, its
-    own tokens of the same examples; `teacher_steps` [B, T] says at which of its positions it
-    predicts each of the student's targets, -1 for none; and its `num_candidates` most probable
-    tokens are mapped, the mass of the others and of what the student has no token for being the
-    tail. Inner states are matched with the student's vocabulary only.
-
-    Args:
-      student: its model.
-      live: the teacher's.
+      distillation: the divergence, on what part of the vocabulary, and its share of the loss.
       chunk_tokens: how many tokens' logits exist at a time on a device.
-      temperature: divides the teacher's logits where its candidates are taken here; whole
-        distributions are divided by it where they are compared.
-      matching: of inner states.
+      matching: inner states of a live teacher that the student's are to resemble, too; each adds
+        its weight times its own mean.
     """
-    keeps = models.Keeps() if matching is None else matching.teacher_keeps()
 
-    def same_vocabulary(arrays: LiveArrays, batch: Batch) -> Said:
-        length = batch["decoder_target_tokens"].shape[1]
-        own = teacher_batch(with_border(batch, student, live.border), student, live.config)
-        inner = models.layer_states(arrays.params, own.batch, live.config, keeps)
-        places = slice(own.start, own.start + length)
-        weights = (batch["decoder_loss_weights"] != 0).astype(jnp.float32)
-        head = models.unembedding(arrays.params, live.config)
-        said = DenseTeacher(inner.last[:, places], head, weights)
-        if inner.decoder.hidden is not None:
-            decoder = inner.decoder._replace(hidden=inner.decoder.hidden[:, :, places])
-            inner = inner._replace(decoder=decoder)
-        return Said(said, inner)
+    distillation: Distillation = field(default_factory=Distillation)
+    chunk_tokens: int = 256
+    matching: Sequence[HiddenStates | Attention] = ()
 
-    def other_vocabulary(arrays: LiveArrays, batch: Batch) -> Said:
-        hidden = models.hidden_states(arrays.params, own_features(batch), live.config)
-        steps = batch["teacher_steps"]
-        hidden = jnp.take_along_axis(hidden, jnp.maximum(steps, 0)[:, :, None], axis=1)
-        found = top_candidates(
-            hidden,
-            models.unembedding(arrays.params, live.config),
-            (steps >= 0).astype(jnp.float32),
-            live.num_candidates,
-            temperature=temperature,
-            chunk_tokens=chunk_tokens,
-        )
-        assert arrays.student_ids is not None
-        return Said(mapped_candidates(found, arrays.student_ids))
+    def objective(self, context: ObjectiveContext) -> Objective:
+        """Returns the objective of a `StudentAndTeacher`.
 
-    def ask(arrays: LiveArrays, batch: Batch) -> Said:
-        one = same_vocabulary if arrays.student_ids is None else other_vocabulary
-        return jax.lax.stop_gradient(one(arrays, batch))
+        The teacher's part takes no gradient and no dropout.
+        """
+        config, live, matching = context.model, context.live, context.matching
+        assert live is not None or matching is None, "cached teachers have no inner states"
+        ask = teacher_of_batch
+        if live is not None:
+            ask = live_teacher(
+                config,
+                live,
+                chunk_tokens=self.chunk_tokens,
+                temperature=self.distillation.temperature,
+                matching=matching,
+            )
+        keeps = models.Keeps() if matching is None else matching.student_keeps()
 
-    return ask
+        def objective(
+            params: StudentAndTeacher, batch: Batch, dropout_rng: jax.Array | None
+        ) -> LossOutput:
+            teacher, teacher_inner = ask(jax.lax.stop_gradient(params.teacher), batch)
+            inner = models.layer_states(
+                params.student, batch, config, keeps, dropout_rng=dropout_rng
+            )
+            weights, _ = loss_weights_and_normalizer(None, batch)
+            counted = {
+                **batch,
+                "decoder_loss_weights": effective_weights(weights, teacher, self.distillation),
+            }
+            weights, normalizer = loss_weights_and_normalizer(
+                self.normalization, counted, batch_rows=context.batch_rows
+            )
+            output = fused.distillation_from_hidden(
+                inner.last,
+                models.unembedding(params.student, config),
+                batch["decoder_target_tokens"],
+                weights,
+                teacher,
+                self.distillation,
+                chunk_tokens=self.chunk_tokens,
+            )
+            output = output.with_normalizer(normalizer)
+            if matching is None or teacher_inner is None:
+                return output
+            matched = matching.loss(params.projections, inner, teacher_inner, batch)
+            # The weights of `weigh` make the normalizer of both the same.
+            return LossOutput(
+                WeightedSum(output.loss.total + matched.loss.total, normalizer),
+                output.metrics | matched.metrics,
+            )
 
-
-PREFIX = "teacher/"
-"""Begins the names of a live teacher's own features in a batch."""
-
-
-def own_features(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a live teacher of another vocabulary reads of a batch, by a batch's names."""
-    return {
-        name.removeprefix(PREFIX): array for name, array in batch.items() if name.startswith(PREFIX)
-    }
-
-
-def mapped_candidates(teacher: SparseTeacher, student_ids: Int[Array, " V"]) -> SparseTeacher:
-    """Returns candidates by the student's ids.
-
-    Those of one student token (a teacher may have a piece and a byte of the same text) add up; what
-    the student has no token for joins the tail.
-
-    Args:
-      teacher: candidates by the teacher's ids.
-      student_ids: the student's id for each of the teacher's, -1 where it has none.
-    """
-    ids = student_ids[teacher.token_ids]
-    order = jnp.argsort(ids, axis=-1)
-    ids, logprobs = (jnp.take_along_axis(x, order, axis=-1) for x in (ids, teacher.logprobs))
-    edge = jnp.full_like(ids[..., :1], -2)
-    begins = ids != jnp.concatenate([edge, ids[..., :-1]], axis=-1)
-    ends = ids != jnp.concatenate([ids[..., 1:], edge], axis=-1)
-    _, sums = jax.lax.associative_scan(_added_within_runs, (begins, logprobs), axis=-1)
-    outside = jnp.where(ends & (ids < 0), sums, -jnp.inf)
-    kept = ends & (ids >= 0)
-    return teacher._replace(
-        token_ids=jnp.where(kept, ids, 0),
-        logprobs=jnp.where(kept, sums, -jnp.inf),
-        tail_logprobs=jnp.logaddexp(teacher.tail_logprobs, jax.nn.logsumexp(outside, axis=-1)),
-    )
-
-
-def _added_within_runs(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Adds probabilities from where a run begins; an associative operation."""
-    return a[0] | b[0], jnp.where(b[0], b[1], jnp.logaddexp(a[1], b[1]))
+        return objective

@@ -12,8 +12,8 @@ import numpy as np
 from tlm_jax import models
 from tlm_jax.optim.optimizers import Adafactor, make_optimizer
 from tlm_jax.optim.schedules import InverseSquareRoot
-from tlm_jax.training import objectives
 from tlm_jax.training.host_memory import keep_freed_memory
+from tlm_jax.training.objectives import CrossEntropy, ObjectiveContext
 from tlm_jax.training.state import initial_state
 from tlm_jax.training.step import make_train_step
 
@@ -38,7 +38,7 @@ def main(rows: int, inputs: int, targets: int) -> None:
     state = jax.jit(
         lambda: initial_state(lambda rng: models.init(rng, CONFIG), optimizer, seed=0)
     )()
-    objective = objectives.cross_entropy(CONFIG, objectives.CrossEntropy())
+    objective = CrossEntropy().objective(ObjectiveContext(CONFIG))
     step = make_train_step(objective, optimizer, optimizer_config.learning_rate)
     compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     facts = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -71,4 +72,6 @@ def _name(hint: Any) -> str:
     if typing.get_args(hint):
         inner = ", ".join(_name(argument) for argument in typing.get_args(hint))
         return f"{hint.__name__}[{inner}]"
+    if inspect.isabstract(hint):
+        return " or ".join([*(kind.__name__ for kind in hint.__subclasses__()), hint.__name__])
     return getattr(hint, "__name__", str(hint)).replace("NoneType", "None")

@@ -17,7 +17,7 @@ from tlm_jax.optim.optimizers import OptimizerConfig
 from tlm_jax.runs.training.live_teacher import LiveTeacher
 from tlm_jax.sharding.mesh import MeshShape
 from tlm_jax.training.distillation import DistillationObjective
-from tlm_jax.training.objectives import CrossEntropy
+from tlm_jax.training.objectives import CrossEntropy, LossConfig
 from tlm_jax.training.on_policy import OnPolicy
 from tlm_jax.vocabularies import Vocabulary
 
@@ -109,7 +109,7 @@ class RunConfig:
       batch_size: rows of the global batch.
       train_steps: steps in all, those of earlier runs in `model_dir` included.
       optimizer: with its learning-rate schedule.
-      loss: the objective's settings: cross-entropy, or distillation, which needs a teacher.
+      loss: the objective's settings; those of distillation need a teacher.
       teacher: caches that `TASK_with_teacher` tasks are joined with, or a model that runs in the
         step.
       on_policy: with what probability a step trains on the student's own samples; with a live
@@ -137,7 +137,7 @@ class RunConfig:
     batch_size: int
     train_steps: int
     optimizer: OptimizerConfig
-    loss: CrossEntropy | DistillationObjective = field(default_factory=CrossEntropy)
+    loss: LossConfig = field(default_factory=CrossEntropy)
     teacher: TeacherJoin | LiveTeacher | None = None
     on_policy: OnPolicy | None = None
     initial_checkpoint_path: str | None = None
@@ -193,7 +193,7 @@ class RunConfig:
                 f"SAMPLE_TOKENS is {tokens}, but a row has room for {room} tokens of the "
                 "student's: raise TASK_FEATURE_LENGTHS, or sample fewer"
             )
-        if isinstance(self.loss, CrossEntropy):
+        if not isinstance(self.loss, DistillationObjective):
             return  # refused where the teacher is opened
         if self.loss.distillation.alpha != 1.0:
             raise UserError(

@@ -22,9 +22,10 @@ from tlm_jax.runs.training.teacher import RunTeacher, inner_matching, open_teach
 from tlm_jax.runs.training.trainable import Trainable, trainable, with_auxiliary, with_shardings
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules
-from tlm_jax.training import distillation, objectives
+from tlm_jax.training import distillation
 from tlm_jax.training.batches import check_batch_size
 from tlm_jax.training.matching import InnerMatching
+from tlm_jax.training.objectives import ObjectiveContext
 from tlm_jax.training.state import TrainState, initial_state
 from tlm_jax.training.step import jit_train_step, make_train_step
 from tlm_jax.types import Batch, Params
@@ -126,19 +127,20 @@ def _objective(
     matching: InnerMatching | None,
 ) -> dict[str, Any]:
     """Returns the arguments of the step that depend on what is learned from."""
-    if isinstance(run.loss, objectives.CrossEntropy):
-        objective = objectives.cross_entropy(run.model, run.loss, batch_rows=run.batch_size)
-        return {"objective": objective, "whole": trained.whole}
-    assert teacher is not None
-    objective = distillation.distillation(
-        run.model, run.loss, live=teacher.live, matching=matching, batch_rows=run.batch_size
+    context = ObjectiveContext(
+        run.model,
+        run.batch_size,
+        live=teacher.live if teacher is not None else None,
+        matching=matching,
     )
+    arguments: dict[str, Any] = {"objective": run.loss.objective(context), "whole": trained.whole}
+    if teacher is not None:
 
-    def whole(beside: Beside, params: Params) -> distillation.StudentAndTeacher:
-        student = trained.whole(beside.base, params)
-        return distillation.StudentAndTeacher(student, beside.teacher, params.get(AUXILIARY))
+        def whole(beside: Beside, params: Params) -> distillation.StudentAndTeacher:
+            student = trained.whole(beside.base, params)
+            return distillation.StudentAndTeacher(student, beside.teacher, params.get(AUXILIARY))
 
-    arguments = {"objective": objective, "whole": whole}
+        arguments["whole"] = whole
     if matching is not None:
         normalization = run.loss.normalization
         arguments["prepare"] = functools.partial(matching.weigh, normalization=normalization)

@@ -36,13 +36,9 @@ from tlm_jax.runs.training.teacher_settings import check_cached, check_live, wit
 from tlm_jax.runs.training.trainable import with_shardings
 from tlm_jax.sharding import rules
 from tlm_jax.teacher_cache import StoredUnembedding
-from tlm_jax.training.distillation import (
-    DistillationObjective,
-    LiveArrays,
-    LiveModel,
-    own_features,
-)
+from tlm_jax.training.distillation import DistillationObjective
 from tlm_jax.training.matching import InnerMatching
+from tlm_jax.training.step_teacher import LiveArrays, LiveModel, own_features
 from tlm_jax.training.teacher_batch import teacher_batch
 from tlm_jax.types import Unembedding
 from tlm_jax.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
