@@ -97,6 +97,7 @@ def test_mixtures_reach_seqio_whatever_the_order(registered):
     registered("registry_a", ListSource({"train": examples(3, "a")}))
     registered("registry_b", ListSource({"train": examples(3, "b")}))
     found = seqio_bridge.find("registry_mixture")
+    assert isinstance(found, seqio.Mixture)
     assert {task.name for task in found.tasks} == {"registry_b", "registry_a"}
     assert seqio_bridge.task_rates("registry_mixture") == {"registry_b": 0.75, "registry_a": 0.25}
 
@@ -154,6 +155,42 @@ def test_modules_are_loaded_by_name(tmp_path, monkeypatch):
         sys.modules.pop("my_registry_tasks", None)
     with pytest.raises(UserError, match="cannot import module 'my_registry_task'"):
         tasks.load_tasks(["my_registry_task"])
+
+
+def test_a_run_has_the_tasks_of_its_own_modules_only(tmp_path, monkeypatch):
+    """Two modules give one name, and a third imports the first."""
+    for module, text in (("one", "first"), ("two", "second")):
+        (tmp_path / f"registry_module_{module}.py").write_text(
+            "from tlm_jax.data import sources, tasks\n"
+            f"example = {{'id': '1', 'inputs': '', 'targets': {text!r}}}\n"
+            "source = sources.ListSource({'train': [example]})\n"
+            "tasks.register_task('registry_shared', source)\n"
+        )
+    (tmp_path / "registry_module_three.py").write_text("import registry_module_one\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def read(*modules: str) -> str:
+        tasks.load_tasks([f"registry_module_{module}" for module in modules])
+        example = tasks.get_task("registry_shared").source.example("train", 0)
+        assert "registry_shared" in seqio.TaskRegistry.names()
+        return str(example["targets"])
+
+    try:
+        assert read("three") == "first"
+        assert read("two") == "second"
+        assert read("one") == "first"
+        tasks.load_tasks()
+        assert read("three") == "first"
+        tasks.load_tasks([])
+        assert "registry_shared" not in seqio.TaskRegistry.names()
+        with pytest.raises(UserError, match="no task or mixture named 'registry_shared'"):
+            tasks.get("registry_shared")
+        with pytest.raises(UserError, match="'registry_shared' is registered already"):
+            read("two", "one")
+    finally:
+        tasks.unregister("registry_shared")
+        for module in ("one", "two", "three"):
+            sys.modules.pop(f"registry_module_{module}", None)
 
 
 def test_a_wrong_split_is_named():

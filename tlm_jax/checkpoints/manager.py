@@ -21,6 +21,7 @@ from tlm_jax.checkpoints.base_model import BaseModel, check_same_base
 from tlm_jax.checkpoints.choice import check_files, newest_whole, print_line, read_manifest
 from tlm_jax.checkpoints.directory import CheckpointDirectory
 from tlm_jax.checkpoints.keep import KeepPolicy
+from tlm_jax.checkpoints.live_teacher import TeacherModel, check_same_teacher
 from tlm_jax.checkpoints.lock import lock_directory
 from tlm_jax.checkpoints.processes import gather, is_primary
 from tlm_jax.checkpoints.structure import array_specs, check_same
@@ -63,6 +64,7 @@ class CheckpointManager:
         checksums: bool = True,
         base: BaseModel | None = None,
         loss_normalization: str | float | None = None,
+        teacher: TeacherModel | None = None,
         announce: Callable[[str], None] = print_line,
     ):
         """Opens `directory` for writing, and clears what an interrupted run left half done.
@@ -74,6 +76,7 @@ class CheckpointManager:
             to compare it when restoring. Sizes are recorded and compared always.
           base: the frozen model that the saved parameters are adapters of, if they are.
           loss_normalization: what divides the loss of the run, for those who go on from its state.
+          teacher: the live teacher that the run learns from, if it has one.
           announce: is given one line when a checkpoint had to be passed over.
 
         Raises:
@@ -90,6 +93,7 @@ class CheckpointManager:
         self._checksums = checksums
         self._base = base
         self._loss_normalization = loss_normalization
+        self._teacher = teacher
         self._announce = announce
         self._writer: Any = None
         self._thread: threading.Thread | None = None
@@ -159,8 +163,8 @@ class CheckpointManager:
           step: restore this one or fail.
 
         Raises:
-          UserError: the checkpoint is from a different model; or `step` is not there or damaged;
-            or there are checkpoints and all are damaged. Never starts over in silence.
+          UserError: the checkpoint is from a different model or teacher; or `step` is not there or
+            damaged; or there are checkpoints and all are damaged. Never starts over in silence.
         """
         self.wait()
         steps = gather(self._disk.steps())[0]
@@ -198,6 +202,12 @@ class CheckpointManager:
     def close(self) -> None:
         """Waits, releases Orbax's threads, and lets other processes use the directory."""
         self.wait()
+        self.release()
+
+    def release(self) -> None:
+        """As `close`, but waits for nobody; what is still being saved keeps the directory."""
+        if self._thread is not None and self._thread.is_alive():
+            return
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -219,6 +229,7 @@ class CheckpointManager:
                     checksums=self._checksums,
                     base=None if self._base is None else dataclasses.asdict(self._base),
                     loss_normalization=self._loss_normalization,
+                    teacher=None if self._teacher is None else dataclasses.asdict(self._teacher),
                 )
                 self._disk.complete(step)
                 self._disk.delete_superseded(self._keep)
@@ -240,6 +251,8 @@ class CheckpointManager:
         found = read_manifest(path)
         saved_base = None if found.base is None else BaseModel(**found.base)
         check_same_base(saved_base, self._base, where=f"checkpoint {path}")
+        saved_teacher = None if found.teacher is None else TeacherModel(**found.teacher)
+        check_same_teacher(saved_teacher, self._teacher, where=f"checkpoint {path}")
         check_same(
             found.arrays,
             array_specs(abstract),

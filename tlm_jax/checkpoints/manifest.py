@@ -55,6 +55,8 @@ class Manifest:
       base: fields of the `BaseModel` whose adapters these are; None: the parameters are a model's.
       loss_normalization: what the loss was divided by whose gradients the optimizer's state sums
         up, as `losses.reduction.canonical_normalization` spells it; None: not told.
+      teacher: fields of the `TeacherModel` that the run learnt from; None: none was live, or it is
+        not told.
     """
 
     step: int
@@ -64,6 +66,7 @@ class Manifest:
     score: float | None
     base: Mapping[str, Any] | None = None
     loss_normalization: str | float | None = None
+    teacher: Mapping[str, Any] | None = None
 
 
 def seal(
@@ -75,6 +78,7 @@ def seal(
     checksums: bool,
     base: Mapping[str, Any] | None = None,
     loss_normalization: str | float | None = None,
+    teacher: Mapping[str, Any] | None = None,
 ) -> None:
     """Reads back every file under `directory` and writes the manifest, durably.
 
@@ -86,6 +90,7 @@ def seal(
       checksums: whether to read the files for their CRC-32, not only their sizes.
       base: see `Manifest`.
       loss_normalization: see `Manifest`.
+      teacher: see `Manifest`.
     """
     names = sorted(
         path.relative_to(directory).as_posix()
@@ -102,6 +107,7 @@ def seal(
         "files": {name: [spec.size_bytes, spec.crc32] for name, spec in zip(names, specs)},
         **({} if base is None else {"base": dict(base)}),
         **({} if loss_normalization is None else {"loss_normalization": loss_normalization}),
+        **({} if teacher is None else {"teacher": dict(teacher)}),
     }
     partial = directory / (FILE_NAME + ".partial")
     with partial.open("w", encoding="utf-8") as file:
@@ -139,6 +145,7 @@ def read(directory: Path) -> Manifest:
         score=content["score"],
         base=content.get("base"),
         loss_normalization=content.get("loss_normalization"),
+        teacher=content.get("teacher"),
     )
 
 

@@ -45,6 +45,7 @@ class Pretrained:
         empty where there are none.
       loss_normalization: what the loss was divided by whose gradients those slots sum up, as
         `losses.reduction.canonical_normalization` spells it; None: not told.
+      checksums: of those files whose content has been compared with them; sizes included.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Pretrained:
     step: int = 0
     optimizer: Mapping[str, LazyArray] = dataclasses.field(default_factory=dict)
     loss_normalization: str | float | None = None
+    checksums: Mapping[Path, str] = dataclasses.field(default_factory=dict)
 
 
 def open_pretrained(path: Path | str, source_format: str | None = None) -> Pretrained:
@@ -175,11 +177,13 @@ def _open_t5x(path: Path) -> Pretrained:
 def _open_native(path: Path) -> Pretrained:
     opened = native.open_native(path)
     files = tuple(opened.files)
+    checksums = dict(opened.checksums)
     if opened.base is not None:
         identity = BaseModel(**opened.base)
         base = open_pretrained(_base_path(path, identity))
         arrays = merged_arrays(base.arrays, opened.arrays, opened.config, identity, where=str(path))
         files += base.files
+        checksums |= base.checksums
     else:
         arrays = layouts.unrolled(opened.arrays)
         _check_fits(arrays, opened.config, path, f"the model in {native.MODEL_FILE}")
@@ -195,6 +199,7 @@ def _open_native(path: Path) -> Pretrained:
         # Those of adapters are of no use to the merged model.
         optimizer={} if opened.base else {PREFIX + k: array for k, array in opened.slots.items()},
         loss_normalization=opened.loss_normalization,
+        checksums=checksums,
     )
 
 

@@ -54,6 +54,17 @@ class Mixture:
 
 _registry: dict[str, Task | Mixture] = {}
 
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """What the import of a module named by a run brought: other modules, and entries by name."""
+
+    modules: frozenset[str]
+    entries: dict[str, Task | Mixture]
+
+
+_loaded: dict[str, _Loaded] = {}
+
 WITH_TEACHER = "_with_teacher"
 """Ends the name of a task or mixture whose examples are joined with a teacher's rows."""
 
@@ -161,6 +172,12 @@ def registered() -> dict[str, Task | Mixture]:
 
 def unregister(name: str) -> None:
     """Forgets a task or mixture (tests, and notebooks that define one again)."""
+    for loaded in _loaded.values():
+        loaded.entries.pop(name, None)
+    _withdraw(name)
+
+
+def _withdraw(name: str) -> None:
     _registry.pop(name, None)
     if "seqio" in sys.modules:
         from tlm_jax.data import seqio_bridge
@@ -168,26 +185,53 @@ def unregister(name: str) -> None:
         seqio_bridge.withdraw(name)
 
 
-def load_tasks(modules: Sequence[str] = ()) -> dict[str, Task | Mixture]:
+def load_tasks(modules: Sequence[str] | None = None) -> dict[str, Task | Mixture]:
     """Imports every module of the top-level `tasks` package and those named; returns the registry.
 
+    What a module registered that an earlier run in this process named, and this one does not, is
+    put aside until a run names that module again: a name means what the run's own modules say, or
+    nothing. A module is imported once, as ever in Python, also where its file changes.
+
+    Args:
+      modules: those of a run; None leaves aside nothing.
+
     Raises:
-      UserError: a named module cannot be found.
+      UserError: a named module cannot be found, or registers a name that is taken.
     """
     package = importlib.import_module("tasks")
     for found in pkgutil.walk_packages(package.__path__, "tasks."):
         importlib.import_module(found.name)
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (module + ".").startswith(error.name + "."):
-                raise
-            raise UserError(
-                f"cannot import module {module!r} (no module {error.name!r}): name a module on "
-                "PYTHONPATH or in the current directory."
-            ) from error
+    for module, loaded in list(_loaded.items()):
+        if module not in sys.modules:
+            del _loaded[module]
+        elif modules is not None and loaded.modules.isdisjoint(modules):
+            for name in loaded.entries:
+                _withdraw(name)
+    for module in modules or ():
+        _load_module(module)
     return registered()
+
+
+def _load_module(module: str) -> None:
+    """Imports a module, or brings back what was put aside of it."""
+    for loaded in _loaded.values():
+        if module in loaded.modules:
+            for name, entry in loaded.entries.items():
+                if _registry.get(name) is not entry:
+                    _add(entry)
+    entries, imported = set(_registry), set(sys.modules)
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module + ".").startswith(error.name + "."):
+            raise
+        raise UserError(
+            f"cannot import module {module!r} (no module {error.name!r}): name a module on "
+            "PYTHONPATH or in the current directory."
+        ) from error
+    found = {name: entry for name, entry in _registry.items() if name not in entries}
+    if found:
+        _loaded[module] = _Loaded(frozenset({module, *sys.modules} - imported), found)
 
 
 def task_rates(name: str) -> dict[str, float]:

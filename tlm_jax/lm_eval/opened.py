@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import weakref
@@ -103,20 +104,24 @@ def open_model(
         meshes.MeshShape(fsdp=arguments.fsdp, tensor=arguments.tensor),
         jax.local_devices() if devices is None else devices,
     )
-    vocabulary, directory, read_template = _tokenizer(arguments, source)
-    check_vocabulary_fits(vocabulary, config.vocab_size, "tokenizer")
-    window = _window(arguments, source, directory)
-    return OpenedModel(
-        source,
-        config,
-        params_on_mesh(source, config, mesh, console.say),
-        mesh,
-        vocabulary,
-        tuple(dict.fromkeys([vocabulary.eos_id, *end_ids(source)])),
-        reading_of(config, vocabulary, source, _settings(arguments)),
-        window,
-        read_template,
-    )
+    with contextlib.ExitStack() as files:
+        vocabulary, directory, read_template = _tokenizer(arguments, source, files)
+        check_vocabulary_fits(vocabulary, config.vocab_size, "tokenizer")
+        window = _window(arguments, source, directory)
+        opened = OpenedModel(
+            source,
+            config,
+            params_on_mesh(source, config, mesh, console.say),
+            mesh,
+            vocabulary,
+            tuple(dict.fromkeys([vocabulary.eos_id, *end_ids(source)])),
+            reading_of(config, vocabulary, source, _settings(arguments)),
+            window,
+            read_template,
+        )
+        # The template is read when first needed, if at all.
+        weakref.finalize(source, files.pop_all().close)
+    return opened
 
 
 def _settings(arguments: ModelArguments) -> ReadingSettings:
@@ -125,17 +130,18 @@ def _settings(arguments: ModelArguments) -> ReadingSettings:
 
 
 def _tokenizer(
-    arguments: ModelArguments, source: Pretrained
+    arguments: ModelArguments, source: Pretrained, opened: contextlib.ExitStack
 ) -> tuple[Vocabulary, Path, Callable[[], ChatTemplate]]:
-    """Returns the vocabulary, the directory with its files, and what reads its template."""
+    """Returns the vocabulary, the directory with its files, and what reads its template.
+
+    Those within the model lie there until `opened` is closed.
+    """
     if arguments.tokenizer is not None:
         path = expanded(arguments.tokenizer)
         directory = path if path.is_dir() else path.parent
         template = functools.partial(read_chat_template, directory)
         return vocabulary_from_name(arguments.tokenizer), directory, template
-    files = TokenizerFiles(source)
-    # Its files are read when first needed, until the process ends.
-    weakref.finalize(source, files.close)
+    files = opened.enter_context(TokenizerFiles(source))
     if not files.hold_tokenizer:
         raise UserError(
             f"no tokenizer lies beside the model {arguments.pretrained}: add tokenizer=PATH to "

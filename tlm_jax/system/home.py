@@ -1,4 +1,4 @@
-"""Paths that begin with `~`."""
+"""Paths that begin with `~`, and the folder of what can be made again."""
 
 from __future__ import annotations
 
@@ -21,3 +21,14 @@ def expanded(path: str | os.PathLike[str]) -> Path:
             f"{path}: the home directory of {Path(path).parts[0]!r} is not known; write the path "
             "without it, or set HOME"
         ) from None
+
+
+def cache_folder(name: str) -> Path | None:
+    """Returns the folder for what can be made again; None where the user has none.
+
+    Args:
+      name: of the folder, below `$XDG_CACHE_HOME/tlm_jax`, by default `~/.cache/tlm_jax`.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # Without a home the "~" stays.
+    return None if base.startswith("~") else Path(base, "tlm_jax", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,8 +22,16 @@ class Vocabulary(abc.ABC):
     """Encodes text as token ids and back.
 
     Subclasses are frozen dataclasses of plain values, so gin can build them and two equal ones
-    compare equal; files are read on first use and shared by equal instances.
+    compare equal. Files are read once, on first use: what they hold later is for an instance made
+    later. What is made of one content is shared by the instances that read it.
     """
+
+    def fresh(self) -> Vocabulary:
+        """Returns an equal vocabulary that has not read its files yet.
+
+        For one that outlives a run, such as a registered task's: each run reads what is there.
+        """
+        return dataclasses.replace(self) if dataclasses.is_dataclass(self) else self
 
     @property
     @abc.abstractmethod

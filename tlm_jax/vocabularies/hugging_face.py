@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,12 +38,12 @@ class HuggingFaceVocabulary(Vocabulary):
     @property
     def tokenizer(self) -> Any:
         """The `tokenizers.Tokenizer`, without truncation and padding."""
-        return _load_tokenizer(self.path)[0]
+        return self._read.tokenizer
 
     @property
     def size(self) -> int:
         # Not the count of pieces: ids may have gaps, and an embedding must hold the largest.
-        return _load_tokenizer(self.path)[1]
+        return self._read.size
 
     @property
     def eos_id(self) -> int:
@@ -82,9 +82,7 @@ class HuggingFaceVocabulary(Vocabulary):
 
     @property
     def fingerprint(self) -> str:
-        bos_id = self.bos_id if self.has_bos else PAD_ID
-        ids = f"{self.eos_id} {bos_id} {self.unk_id}"
-        return digest(b"huggingface", read_vocabulary_file(self.path), ids.encode())
+        return self._fingerprint
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -95,6 +93,25 @@ class HuggingFaceVocabulary(Vocabulary):
 
     def piece(self, token_id: int) -> str:
         return self.tokenizer.id_to_token(token_id) or f"<{token_id}?>"
+
+    @functools.cached_property
+    def _read(self) -> _Read:
+        content = read_vocabulary_file(self.path)
+        try:
+            return _Read(content, *_parsed(content))
+        except Exception as error:
+            raise UserError(f"{self.path} is not a Hugging Face tokenizer.json: {error}") from error
+
+    @functools.cached_property
+    def _settings(self) -> Mapping[str, Any]:
+        config = expanded(self.path).with_name("tokenizer_config.json")
+        return read_json_object(config) if config.is_file() else {}
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        bos_id = self.bos_id if self.has_bos else PAD_ID
+        ids = f"{self.eos_id} {bos_id} {self.unk_id}"
+        return digest(b"huggingface", self._read.content, ids.encode())
 
     def _special(self, role: str, given: str | None) -> int | None:
         """Returns the id of the token that plays `role`: as given, configured, or customary."""
@@ -115,7 +132,7 @@ class HuggingFaceVocabulary(Vocabulary):
 
     def _configured(self, role: str) -> str | None:
         """Returns what `tokenizer_config.json` says of a role, which need not be a token."""
-        configured = _read_tokenizer_config(self.path).get(f"{role}_token")
+        configured = self._settings.get(f"{role}_token")
         if isinstance(configured, dict):
             configured = configured.get("content")
         if not isinstance(configured, str | None):
@@ -134,22 +151,19 @@ _CUSTOMARY_TOKENS = {
 }
 
 
+class _Read(NamedTuple):
+    """A tokenizer.json and what is made of it."""
+
+    content: bytes
+    tokenizer: Any
+    size: int
+
+
 @functools.lru_cache(maxsize=16)
-def _load_tokenizer(path: str) -> tuple[Any, int]:
+def _parsed(content: bytes) -> tuple[Any, int]:
     import tokenizers
 
-    try:
-        tokenizer = tokenizers.Tokenizer.from_str(read_vocabulary_file(path).decode("utf-8"))
-    except Exception as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is not a Hugging Face tokenizer.json: {error}") from error
+    tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
-
-
-@functools.lru_cache(maxsize=16)
-def _read_tokenizer_config(path: str) -> dict[str, Any]:
-    config = expanded(path).with_name("tokenizer_config.json")
-    return read_json_object(config) if config.is_file() else {}

@@ -29,12 +29,12 @@ class SentencePieceVocabulary(Vocabulary):
     @property
     def processor(self) -> Any:
         """The `sentencepiece.SentencePieceProcessor`, extra ids added."""
-        return _load_sentencepiece(self.path, self.extra_ids)[0]
+        return self._read[0]
 
     @property
     def model_bytes(self) -> bytes:
         """The serialized model, extra ids added."""
-        return _load_sentencepiece(self.path, self.extra_ids)[1]
+        return self._read[1]
 
     @property
     def size(self) -> int:
@@ -65,7 +65,7 @@ class SentencePieceVocabulary(Vocabulary):
 
     @property
     def fingerprint(self) -> str:
-        return digest(b"sentencepiece", self.model_bytes)
+        return self._fingerprint
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         # One thread: the pipeline tokenizes in its own thread beside the training step.
@@ -80,23 +80,31 @@ class SentencePieceVocabulary(Vocabulary):
             return f"<{token_id}?>"
         return self.processor.id_to_piece(token_id)
 
+    @functools.cached_property
+    def _read(self) -> tuple[Any, bytes]:
+        content = read_vocabulary_file(self.path)
+        try:
+            return _parsed(content, self.extra_ids)
+        except Exception as error:
+            raise UserError(f"{self.path} is not a SentencePiece model: {error}") from error
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        return digest(b"sentencepiece", self.model_bytes)
+
 
 @functools.lru_cache(maxsize=16)
-def _load_sentencepiece(path: str, extra_ids: int) -> tuple[Any, bytes]:
+def _parsed(model_bytes: bytes, extra_ids: int) -> tuple[Any, bytes]:
     import sentencepiece
     from sentencepiece import sentencepiece_model_pb2 as proto
 
-    model_bytes = read_vocabulary_file(path)
     processor = sentencepiece.SentencePieceProcessor()
-    try:
-        if extra_ids:
-            model_proto: Any = vars(proto)["ModelProto"]  # made at run time, unknown to checkers
-            model = model_proto.FromString(model_bytes)
-            piece_type = model_proto.SentencePiece.USER_DEFINED
-            for i in reversed(range(extra_ids)):
-                model.pieces.add(piece=f"▁<extra_id_{i}>", score=0.0, type=piece_type)
-            model_bytes = model.SerializeToString()
-        processor.LoadFromSerializedProto(model_bytes)
-    except Exception as error:
-        raise UserError(f"{path} is not a SentencePiece model: {error}") from error
+    if extra_ids:
+        model_proto: Any = vars(proto)["ModelProto"]  # made at run time, unknown to checkers
+        model = model_proto.FromString(model_bytes)
+        piece_type = model_proto.SentencePiece.USER_DEFINED
+        for i in reversed(range(extra_ids)):
+            model.pieces.add(piece=f"▁<extra_id_{i}>", score=0.0, type=piece_type)
+        model_bytes = model.SerializeToString()
+    processor.LoadFromSerializedProto(model_bytes)
     return processor, model_bytes

@@ -55,7 +55,6 @@ class TokenTable:
         return tuple(piece.decode("utf-8", errors="backslashreplace") for piece in self.pieces)
 
 
-@functools.lru_cache(maxsize=16)
 def token_table(vocabulary: Vocabulary) -> TokenTable:
     """Returns the bytes of every token of `vocabulary`.
 
@@ -66,23 +65,34 @@ def token_table(vocabulary: Vocabulary) -> TokenTable:
     Raises:
       UserError: the pieces of such a vocabulary do not tell their text.
     """
+    if not isinstance(vocabulary, _KINDS):
+        raise UserError(
+            f"cannot tell the bytes of the tokens of {vocabulary!r}: expected a byte, "
+            "SentencePiece or Hugging Face vocabulary (`tlm_jax.vocabularies`)."
+        )
+    return _token_table(vocabulary, vocabulary.fingerprint)
+
+
+_KINDS = (ByteVocabulary, SentencePieceVocabulary, HuggingFaceVocabulary)
+
+
+@functools.lru_cache(maxsize=16)
+def _token_table(
+    vocabulary: ByteVocabulary | SentencePieceVocabulary | HuggingFaceVocabulary, fingerprint: str
+) -> TokenTable:
+    """Makes the table; vocabularies of one path are equal, so the fingerprint tells the content."""
     if isinstance(vocabulary, ByteVocabulary):
         pieces = [b""] * 3 + [bytes([b]) for b in range(256)] + [b""] * vocabulary.extra_ids
         special = {i for i, piece in enumerate(pieces) if not piece}
     elif isinstance(vocabulary, SentencePieceVocabulary):
         pieces, special = _of_sentencepiece(vocabulary.processor)
-    elif isinstance(vocabulary, HuggingFaceVocabulary):
-        pieces, special = _of_hugging_face(vocabulary)
     else:
-        raise UserError(
-            f"cannot tell the bytes of the tokens of {vocabulary!r}: expected a byte, "
-            "SentencePiece or Hugging Face vocabulary (`tlm_jax.vocabularies`)."
-        )
+        pieces, special = _of_hugging_face(vocabulary)
     return TokenTable(
         pieces=tuple(pieces),
         special=frozenset(special),
         eos_id=vocabulary.eos_id,
-        fingerprint=vocabulary.fingerprint,
+        fingerprint=fingerprint,
     )
 
 

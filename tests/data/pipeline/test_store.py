@@ -16,12 +16,19 @@ from tlm_jax.vocabularies import ByteVocabulary
 from tlm_jax.vocabularies.token_bytes import token_table
 
 RUNS = []
+PREPROCESSED = []
+TEXTS = [f"text number {i}" for i in range(6)]
 
 
 def make_dataset(split, shuffle_files, seed=None):
     RUNS.append(split)
-    texts = [f"text number {i}" for i in range(6)]
+    texts = list(TEXTS)
     return tf.data.Dataset.from_tensor_slices({"inputs": texts, "targets": texts})
+
+
+def preprocess(dataset):
+    PREPROCESSED.append(dataset)
+    return dataset
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,7 +41,11 @@ def seqio_tasks():
                 "inputs": seqio.Feature(seqio.ByteVocabulary()),
                 "targets": seqio.Feature(seqio.ByteVocabulary()),
             },
-            preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos],
+            preprocessors=[
+                preprocess,
+                seqio.preprocessors.tokenize,
+                seqio.preprocessors.append_eos,
+            ],
         )
     seqio.MixtureRegistry.add("store_mixture", [("store_plain", 1), ("store_upper", 3)])
     yield
@@ -57,16 +68,24 @@ def test_the_file_cache_is_read_instead_of_the_task(tmp_path):
     task = seqio.TaskRegistry.get("store_plain")
     lengths = {"inputs": 16, "targets": 16}
     first = MaterializedReader(task, "train", lengths, cache_dir=str(tmp_path))
-    runs = len(RUNS)
+    runs = len(PREPROCESSED)
     second = MaterializedReader(task, "train", lengths, cache_dir=str(tmp_path))
-    assert len(RUNS) == runs
+    assert len(PREPROCESSED) == runs
     for name in ("inputs", "targets"):
         a, b = (r.read(np.arange(6)).features[name] for r in (first, second))
         np.testing.assert_array_equal(a.values, b.values)
         np.testing.assert_array_equal(a.lengths, b.lengths)
     # Other lengths may change what the task's preprocessors do.
     MaterializedReader(task, "train", {"inputs": 8, "targets": 8}, cache_dir=str(tmp_path))
-    assert len(RUNS) == runs + 1
+    assert len(PREPROCESSED) == runs + 1
+
+
+def test_the_file_cache_of_other_data_is_not_read(tmp_path, monkeypatch):
+    task = seqio.TaskRegistry.get("store_plain")
+    MaterializedReader(task, "train", {}, cache_dir=str(tmp_path))
+    monkeypatch.setitem(globals(), "TEXTS", [*TEXTS[:5], "text nUmber 5"])
+    reader = MaterializedReader(task, "train", {}, cache_dir=str(tmp_path))
+    assert reader.read(np.array([5])).records[0]["targets"] == "text nUmber 5"
 
 
 def test_an_unfinished_cache_is_not_read(tmp_path):

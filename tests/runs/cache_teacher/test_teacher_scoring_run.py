@@ -130,6 +130,18 @@ def test_only_right_ones_and_again(llama, solutions, tmp_path, capsys):
     assert "3, of which 2 are there" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("encoding", ["topk", "hidden"])
+def test_a_run_killed_between_its_last_row_and_its_examples_is_finished(
+    llama, solutions, tmp_path, encoding
+):
+    settings = [f"SOLUTIONS={solutions}", f"PROMPT={PROMPT}", f"ENCODING={encoding}"]
+    run(llama, tmp_path / "c", *settings)
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
+    (tmp_path / "c" / "examples.jsonl").unlink()
+    run(llama, tmp_path / "c", *settings)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()} == whole
+
+
 def test_two_hosts_are_one(llama, solutions, tmp_path):
     settings = [f"SOLUTIONS={solutions}", f"PROMPT={PROMPT}"]
     alone = run(llama, tmp_path / "alone", *settings)

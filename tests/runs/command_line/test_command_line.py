@@ -45,6 +45,21 @@ def test_bindings_override_files(load):
     assert "TRAIN_STEPS = 7" in text
 
 
+def test_a_place_to_look_for_files_is_for_its_own_command(tmp_path):
+    """Two runs in one process: the second does not find what only the first named."""
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "only_there.gin").write_text(textwrap.dedent(RUN))
+
+    def load(*arguments: str) -> RunConfig:
+        argv = ["--gin_file=only_there.gin", '--gin.MODEL_DIR="somewhere"', *arguments]
+        known, rest = parse_settings(configured_parser("train", ""), argv)
+        return command_line.load(RunConfig, known, rest)[0]
+
+    assert load(f"--gin_search_paths={tmp_path / 'place'}").train_steps == 20
+    with pytest.raises(UserError, match=r"only_there\.gin"):
+        load()
+
+
 def test_operative_configuration_loads_to_the_same_run(load):
     run, text = load("--gin.BATCH_SIZE=16")
     assert load(text=text, model_dir=False)[0] == run

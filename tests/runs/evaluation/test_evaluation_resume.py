@@ -55,6 +55,21 @@ def test_what_is_there_is_not_asked_again(evaluate, asked, tmp_path, capsys):
     assert asked == ["greedy", "rank"]
 
 
+def test_an_evaluation_killed_between_its_last_outcome_and_its_results_is_finished(
+    evaluate, asked, tmp_path
+):
+    whole = evaluate(tmp_path, MODES=MODES)
+    asked.clear()
+    written = {}
+    for name in ("results.json", "report.html"):
+        written[name] = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+    assert evaluate(tmp_path, MODES=MODES) == whole
+    assert asked == []
+    for name, content in written.items():
+        assert (tmp_path / name).read_bytes() == content
+
+
 @pytest.mark.parametrize(
     "change",
     [

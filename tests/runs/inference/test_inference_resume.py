@@ -46,6 +46,21 @@ def test_a_finished_run_draws_nothing(drawn, run, samples, llama, prompts, tmp_p
     assert "12 samples, of which 12 are there" in capsys.readouterr().out
 
 
+def test_a_run_killed_between_its_last_sample_and_its_summary_is_finished(
+    drawn, run, llama, prompts, tmp_path
+):
+    out = tmp_path / "out"
+    shutil.copytree(drawn.output, out)
+    written = (out / "samples.jsonl").read_bytes()
+    # What a kill while the samples are put together leaves.
+    (out / "samples.jsonl").rename(out / ".samples.jsonl.12345")
+    (out / "summary-host-00000.json").unlink()
+    assert run(llama, prompts, out, *drawn.settings) == 0
+    assert (out / "samples.jsonl").read_bytes() == written
+    summary = json.loads((out / "summary-host-00000.json").read_text())
+    assert (summary["graded"], summary["new_samples"]) == (6, 0)
+
+
 def kill_within(command: list[str], part: Path, least: int) -> list[dict[str, Any]]:
     """Kills a run once so many samples are on disk; returns those that are whole there.
 

@@ -12,7 +12,8 @@ from tlm_jax.runs.opened.temporary_folder import TemporaryFolder
 _OTHER = """
 import sys, time
 from tlm_jax.runs.opened.temporary_folder import TemporaryFolder
-print(TemporaryFolder("tlm_jax_test_").path, flush=True)
+folder = TemporaryFolder("tlm_jax_test_")
+print(folder.path, flush=True)
 time.sleep(600)
 """
 

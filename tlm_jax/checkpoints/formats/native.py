@@ -44,7 +44,8 @@ _SLOT = re.compile(r"opt_state/(?:.*/)?slots/(.+)$")
 class OpenedNative(NamedTuple):
     """A checkpoint of ours; the arrays are in the layout that they were saved in.
 
-    Where `base` is not None, they are adapters: fields of their `BaseModel`. `slots` are those of
+    Where `base` is not None, they are adapters: fields of their `BaseModel`. `checksums` are of
+    `files`, sizes included, where the manifest has them. `slots` are those of
     Adafactor, by names such as "decoder/decoder_norm/scale/v"; other optimizers are not read.
     """
 
@@ -52,6 +53,7 @@ class OpenedNative(NamedTuple):
     config: ModelConfig
     arrays: dict[str, LazyArray]
     files: list[Path]
+    checksums: Mapping[Path, str]
     hugging_face: Mapping[str, Any] | None
     base: Mapping[str, Any] | None
     slots: dict[str, LazyArray]
@@ -88,12 +90,19 @@ def open_native(path: Path) -> OpenedNative:
                 f"checkpoint {step} of {model_dir} is damaged: {problem}; using checkpoint "
                 f"{chosen.step}"
             )
-    arrays, slots, files, sealed = chosen.value
+    arrays, slots, sealed = chosen.value
+    checkpoint = directory / str(chosen.step)
+    files = {checkpoint / name: spec for name, spec in sorted(sealed.files.items())}
     return OpenedNative(
         model_dir,
         described[0],
         arrays,
-        files,
+        list(files),
+        {
+            file: f"{spec.size_bytes} bytes, CRC-32 {spec.crc32:08x}"
+            for file, spec in files.items()
+            if spec.crc32 is not None
+        },
         described[1],
         sealed.base,
         slots,
@@ -177,7 +186,7 @@ def write(
 
 def _open_checkpoint(
     path: Path,
-) -> tuple[dict[str, LazyArray], dict[str, LazyArray], list[Path], manifest.Manifest]:
+) -> tuple[dict[str, LazyArray], dict[str, LazyArray], manifest.Manifest]:
     found = read_manifest(path)
     check_files(path, found, contents=True)
     prefix = PARAMETERS + "/"
@@ -192,7 +201,7 @@ def _open_checkpoint(
         for name, array in items.items()
         if (match := _SLOT.match(name)) and not match[1].startswith(f"{AUXILIARY}/")
     }
-    return arrays, slots, [path / name for name in sorted(found.files)], found
+    return arrays, slots, found
 
 
 def _chunks(array: LazyArray) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import seqio
+import tensorflow as tf
 from jaxtyping import Integer
 
 from tlm_jax.data.pipeline.store import Reader
@@ -41,8 +42,9 @@ class MaterializedReader(Reader):
           split: of the task.
           feature_lengths: handed to the task, whose preprocessors may depend on them.
           cache_dir: where token arrays are kept as `.npy` files and memory-mapped; None keeps them
-            in memory. The files are found again by the task's name, split, vocabularies and
-            feature lengths; remove them when the task's data change.
+            in memory. The files are found again by the task's name, split, vocabularies, feature
+            lengths and the examples of its source, which are read for that; what is saved is the
+            preprocessing. Remove them when the task's preprocessors change.
 
         Raises:
           UserError: no such split, no targets, or far too many examples (an endless data set).
@@ -55,15 +57,18 @@ class MaterializedReader(Reader):
         vocabularies = vocabularies_of(task)
         self.features = tuple(vocabularies)
         self.vocabulary = vocabularies["targets"]
-        key = {
-            "task": task.name,
-            "split": split,
-            "lengths": dict(feature_lengths),
-            "vocabularies": {
-                name: vocabulary.fingerprint for name, vocabulary in vocabularies.items()
-            },
-        }
-        directory = None if cache_dir is None else _cache_folder(Path(cache_dir), key)
+        directory, key = None, {}
+        if cache_dir is not None:
+            key = {
+                "task": task.name,
+                "split": split,
+                "lengths": dict(feature_lengths),
+                "vocabularies": {
+                    name: vocabulary.fingerprint for name, vocabulary in vocabularies.items()
+                },
+                "source": _source_digest(task, split),
+            }
+            directory = _cache_folder(Path(cache_dir), key)
         if directory is not None and (directory / "done.json").is_file():
             self._features = _load_features(directory)
         else:
@@ -104,6 +109,22 @@ class _DecodedRecord(Mapping[str, str]):
 
     def __len__(self) -> int:
         return 1 + len(self._tokens)
+
+
+def _source_digest(task: seqio.Task, split: str) -> str:
+    """Returns a hash of the examples that a task's source gives, before any preprocessing.
+
+    Their files tell nothing where a source is a function, and it is the content that counts.
+    """
+    dataset = task.source.get_dataset(split=split, shuffle=False)
+    hashed = hashlib.sha256(repr(dataset.element_spec).encode())
+    examples = itertools.islice(dataset.as_numpy_iterator(), _MAX_MATERIALIZED_EXAMPLES + 1)
+    for example in examples:
+        for value in tf.nest.flatten(example):
+            array = np.asarray(value)
+            written = array.tolist() if array.dtype == object else array.tobytes()
+            hashed.update(repr((array.shape, written)).encode())
+    return hashed.hexdigest()
 
 
 def _run_through_seqio(

@@ -59,7 +59,7 @@ class RecordReader(Reader):
         source.check_split(split)
         self.name = task.name
         self.features = task.features
-        self.vocabulary = vocabulary or task.vocabulary
+        self.vocabulary = vocabulary or task.vocabulary.fresh()
         self.num_examples = source.num_examples(split)
         self._task = task
         self._source = source
@@ -173,7 +173,7 @@ def task_vocabulary(mixture_or_task: str) -> Vocabulary:
       UserError: no such task, or it has no targets.
     """
     if _is_ours(mixture_or_task):
-        return tasks.get_task(next(iter(tasks.task_rates(mixture_or_task)))).vocabulary
+        return tasks.get_task(next(iter(tasks.task_rates(mixture_or_task)))).vocabulary.fresh()
     from tlm_jax.data import seqio_bridge
 
     base = mixture_or_task.removesuffix(tasks.WITH_TEACHER)

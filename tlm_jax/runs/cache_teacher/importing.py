@@ -175,7 +175,6 @@ def example_of(captured: Captured, config: ImportConfig) -> Record:
         raise Unusable("with a gold answer or options that are none of their kind") from None
 
 
-@functools.lru_cache(maxsize=4)
 def samples_table(config: ImportConfig) -> TokenTable:
     """Returns the token table of our own samples."""
     assert config.vocabulary is not None

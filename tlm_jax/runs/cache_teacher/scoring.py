@@ -46,8 +46,7 @@ def run_scoring(config: ScoreConfig) -> None:
     """
     source = open_pretrained(config.model)
     model = with_run_choices(source.config, dtype=config.dtype)
-    files = TokenizerFiles(source)
-    try:
+    with TokenizerFiles(source) as files:
         vocabulary = model_vocabulary(
             config.vocabulary,
             files,
@@ -88,8 +87,6 @@ def run_scoring(config: ScoreConfig) -> None:
                     progress.advance(len(row.token_ids))
                 rates = progress.rates()
             print(f"scored    {sum(len(t.solutions) for t in tokenized):,} solutions, {rates}")
-    finally:
-        files.close()
     if examples is not None:
         write_examples(examples)
     print(f"cache     {config.output_dir}", flush=True)

@@ -44,8 +44,8 @@ def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> t
     if not known.gin_file:
         raise UserError("no configuration: give --gin_file=FILE (gin_configs/quickstart.gin, say)")
     gin.clear_config()
-    for path in [".", *filter(None, known.gin_search_paths.split(",")), str(_REPOSITORY)]:
-        gin.add_config_file_search_path(path)
+    searched = [".", *filter(None, known.gin_search_paths.split(",")), str(_REPOSITORY)]
+    gin_errors.look_for_files_in(searched)
     gin_errors.read_files_as_utf8()
     with gin_errors.one_line(), _quiet_logging():
         texts: list[str] = []

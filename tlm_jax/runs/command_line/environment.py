@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-from pathlib import Path
 
 from tlm_jax.errors import UserError
 from tlm_jax.runs.command_line import peers
 from tlm_jax.sharding.tpu_topology import quiet_libtpu
+from tlm_jax.system.home import cache_folder
 from tlm_jax.training.host_memory import keep_freed_memory
 
 _TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")
@@ -39,9 +39,8 @@ def prepare(*, together: bool = True) -> None:
     import jax
 
     if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        if not base.startswith("~"):  # a user who has no home has no cache
-            cache = Path(base, "tlm_jax", "compilation")
+        cache = cache_folder("compilation")
+        if cache is not None:
             jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -29,6 +29,11 @@ def read_files_as_utf8() -> None:
     readers[:] = [(_open_utf8, os.path.isfile)]
 
 
+def look_for_files_in(directories: Sequence[str]) -> None:
+    """Lets gin look for its files in these, in order, and no longer in those of an earlier call."""
+    gin_config._LOCATION_PREFIXES[:] = ["", *directories]
+
+
 def _open_utf8(path: str) -> TextIO:
     read_text(Path(path))  # for its errors; gin takes the name of what is opened for its own
     return open(path, encoding="utf-8")

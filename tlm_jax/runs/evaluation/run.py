@@ -94,8 +94,7 @@ def _evaluate(
     store: OutcomeStore,
 ) -> list[Outcome]:
     source = open_pretrained(path)
-    tokenizer = TokenizerFiles(source)
-    try:
+    with TokenizerFiles(source) as tokenizer:
         eval_sets = _open_sets(config, data, source, _vocabulary(config, tokenizer), known)
         for eval_set in eval_sets:
             check_vocabulary_fits(eval_set.vocabulary, source.config.vocab_size, "VOCABULARY")
@@ -122,8 +121,6 @@ def _evaluate(
                     console.say(note)
                 found.append(outcome)
         return found
-    finally:
-        tokenizer.close()
 
 
 def _load(name: str, source: Pretrained, config: EvalConfig) -> Subject:

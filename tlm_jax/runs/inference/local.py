@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -43,24 +44,24 @@ class LocalBackend(Backend):
         self._config = config
         self._source = open_pretrained(config.model)
         self._model = with_run_choices(self._source.config, dtype=config.dtype)
-        self._files = TokenizerFiles(self._source)
-        self._vocabulary = model_vocabulary(
-            config.vocabulary,
-            self._files,
-            config.prompts.mixture_or_task_name,
-            config.prompts.modules,
-        )
-        check_vocabulary_fits(self._vocabulary, self._model.vocab_size, "VOCABULARY")
-        settings = ReadingSettings(config.prompts.add_bos, config.prompts.add_eos)
-        self._reading = reading_of(self._model, self._vocabulary, self._source, settings)
-        self._encoder = PromptEncoder(
-            self._vocabulary,
-            self._files,
-            config.prompts,
-            reading=self._reading,
-            longest=_longest_prompt(config, self._source),
-        )
         self._tokens: dict[str, list[int]] = {}
+        with contextlib.ExitStack() as opened:
+            files = opened.enter_context(TokenizerFiles(self._source))
+            prompts = config.prompts
+            self._vocabulary = model_vocabulary(
+                config.vocabulary, files, prompts.mixture_or_task_name, prompts.modules
+            )
+            check_vocabulary_fits(self._vocabulary, self._model.vocab_size, "VOCABULARY")
+            settings = ReadingSettings(prompts.add_bos, prompts.add_eos)
+            self._reading = reading_of(self._model, self._vocabulary, self._source, settings)
+            self._encoder = PromptEncoder(
+                self._vocabulary,
+                files,
+                prompts,
+                reading=self._reading,
+                longest=_longest_prompt(config, self._source),
+            )
+            self._opened = opened.pop_all()
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -73,7 +74,7 @@ class LocalBackend(Backend):
         return self._reading
 
     def __exit__(self, *unused: object) -> None:
-        self._files.close()
+        self._opened.close()
 
     def identity(self) -> Mapping[str, Any]:
         """Returns what model it is: where, its training step, its content."""

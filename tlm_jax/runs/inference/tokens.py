@@ -25,7 +25,10 @@ from tlm_jax.vocabularies import Vocabulary, vocabulary_from_name
 
 
 class TokenizerFiles:
-    """A model's tokenizer and chat template in one directory, wherever they come from."""
+    """A model's tokenizer and chat template in one directory, wherever they come from.
+
+    A context manager: what it had to write lies there until it is closed.
+    """
 
     def __init__(self, source: Pretrained):
         """Finds them beside the model; those within a GGUF file go into a temporary folder."""
@@ -43,6 +46,12 @@ class TokenizerFiles:
         self.model = source.path
         self._template: ChatTemplate | None = None
 
+    def __enter__(self) -> TokenizerFiles:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Deletes the temporary folder, if there is one."""
         if self._temporary is not None:
@@ -59,9 +68,8 @@ class TokenizerFiles:
         """
         with self._named_by_model():
             vocabulary = vocabulary_from_name(str(self.directory))
-            _ = (
-                vocabulary.fingerprint
-            )  # reads it now, and not where its place tells nobody anything
+            # Reads it now, and not where its place tells nobody anything.
+            _ = vocabulary.fingerprint
         # A student may have been trained with another than that of the model it began as.
         self.check(vocabulary, "set VOCABULARY to the one of its training")
         return vocabulary

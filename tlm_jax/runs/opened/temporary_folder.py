@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 _LOCK = ".in_use"
@@ -15,8 +16,9 @@ _LOCK = ".in_use"
 class TemporaryFolder:
     """A folder of this process alone, below the system's directory for such files.
 
-    A lock, which the system frees however the process ends, tells the folders in use from those
-    of processes that were killed.
+    It is deleted by `close`, else with this object, at the latest when the process ends. A lock,
+    which the system frees however the process ends, tells the folders in use from those of
+    processes that were killed.
     """
 
     def __init__(self, prefix: str):
@@ -24,19 +26,23 @@ class TemporaryFolder:
         for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
             _delete_unused(left)
         self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        self._lock: int | None = _locked(self.path)
+        # Before anything else can fail; a second call does nothing.
+        self._delete = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self._unlock = weakref.finalize(self, os.close, _locked(self.path))
 
     def close(self) -> None:
         """Deletes it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._delete()
+        self._unlock()
 
 
 def _locked(folder: Path) -> int:
     descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

@@ -8,7 +8,6 @@ from tlm_jax.data.pipeline.pipeline import Pipeline
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.parts import Beside, Parts
-from tlm_jax.runs.training.teacher import RunTeacher
 from tlm_jax.training.on_policy import OnPolicySampler
 from tlm_jax.vocabularies import Vocabulary
 
@@ -34,8 +33,8 @@ def on_policy_sampler(
     return OnPolicySampler(run.model, run.on_policy, eos_ids, student, parts.mesh)
 
 
-def finish(teacher: RunTeacher | None, pipeline: Pipeline, sampler: OnPolicySampler | None) -> None:
-    """Says how many rows were joined and how many steps were on-policy; closes the teacher."""
+def say_joined(pipeline: Pipeline, sampler: OnPolicySampler | None) -> None:
+    """Says how many rows were joined and how many steps were on-policy."""
     if pipeline.teacher is not None:
         for line in pipeline.teacher.counts.lines():
             console.say(line)
@@ -44,5 +43,3 @@ def finish(teacher: RunTeacher | None, pipeline: Pipeline, sampler: OnPolicySamp
             console.say(f"note: {lost:,} damaged rows of the cache were left out")
     if sampler is not None:
         console.say(f"{sampler.steps:,} steps trained on the student's own samples")
-    if teacher is not None:
-        teacher.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,72 +51,85 @@ def run_training(run: RunConfig, configuration: str) -> int:
       Stopped: a signal ended the run; everything is saved.
     """
     started = time.perf_counter()
-    session = _Session(run, configuration)
-    if session.first_step >= run.train_steps:
-        console.say(
-            f"{session.model_dir} has had {session.first_step} of {run.train_steps} steps: "
-            "nothing to do. Raise TRAIN_STEPS to go on."
+    with _Session(run, configuration) as session:
+        if session.first_step >= run.train_steps:
+            console.say(
+                f"{session.model_dir} has had {session.first_step} of {run.train_steps} steps: "
+                "nothing to do. Raise TRAIN_STEPS to go on."
+            )
+            # A run that was killed after its last step has not come to these.
+            session.hand_over(session.state)
+            return session.first_step
+        stop = StopRequest()
+        state, step = session.train(stop)
+        session.hand_over(state)
+        console.finish(
+            session.model_dir,
+            session.results,
+            show_examples=run.evaluation.show_examples,
+            seconds=time.perf_counter() - started,
         )
-        session.close()
-        # A run that was killed after its last step has not come to these.
-        session.hand_over(session.state)
-        return session.first_step
-    stop = StopRequest()
-    state, step = session.train(stop)
-    session.hand_over(state)
-    console.finish(
-        session.model_dir,
-        session.results,
-        show_examples=run.evaluation.show_examples,
-        seconds=time.perf_counter() - started,
-    )
     if stop.number is not None:
         raise Stopped(stop.number, after=f"after step {step} of {run.train_steps}")
     return step
 
 
 class _Session:
-    """The parts of one run, made in the order in which they depend on each other."""
+    """The parts of one run, made in the order in which they depend on each other.
+
+    A context manager: checkpoints and data are let go of on every way out, also of `__init__`.
+    """
 
     def __init__(self, run: RunConfig, configuration: str):
-        self.model_dir: Path = files.open_model_dir(run.model_dir)
-        self.run = run = with_settled_normalization(run)
-        self.parts = parts.build_parts(run)
-        self.rows = batches.host_rows(run.batch_size, self.parts.batch_sharding)
-        read = run_data(run.data)
-        self.reading = student_reading(run, student_vocabulary(run))
-        self.pipeline: Pipeline = data.open_pipeline(
-            run, self.rows, self.parts.teacher, read, self.reading
-        )
-        self.eval_sets = data.open_eval_sets(run, read, self.reading)
-        self.base = load_base(run, self.parts)
-        self.manager = CheckpointManager(
-            self.model_dir / "checkpoints",
-            keep=run.checkpoints.keep,
-            base=self.base.identity if self.base else None,
-            loss_normalization=canonical_normalization(run.loss.normalization),
-            announce=console.say,
-        )
-        self.results: list[EvalResult] = []
-        self.frozen = self.base.params if self.base else None
-        self.beside = distilling.load_beside(self.parts, self.frozen)
-        self.sampler = distilling.on_policy_sampler(run, self.parts, self.pipeline.vocabulary)
-        self.source: Pretrained | None = self.base.source if self.base else None
-        self.first_step, self.state, self._metrics_state, origin = self._starting_point()
-        self.pipeline.start()  # makes the first batch while the step compiles
-        files.write_configuration(self.model_dir, configuration)
-        info = models.model_info(run.model, self.parts.mesh)
-        files.write_text(self.model_dir / "model-info.txt", info)
-        pretrained.describe_model(
-            self.model_dir, run, self.source, self.pipeline.vocabulary, self.reading
-        )
-        console.start(run, self.parts.mesh, origin)
-        if self.base is not None:
-            console.say(adapters.summary(run, self.base, self.state))
-        if self.parts.teacher is not None:
-            console.say(f"teacher {self.parts.teacher.describe()}")
-        if self.parts.matching is not None:
-            console.say(f"matching {self.parts.matching.describe()}")
+        with contextlib.ExitStack() as opened:
+            self.model_dir: Path = files.open_model_dir(run.model_dir)
+            self.run = run = with_settled_normalization(run)
+            self.parts = parts.build_parts(run)
+            self.rows = batches.host_rows(run.batch_size, self.parts.batch_sharding)
+            read = run_data(run.data)
+            self.reading = student_reading(run, student_vocabulary(run))
+            self.pipeline: Pipeline = data.open_pipeline(
+                run, self.rows, self.parts.teacher, read, self.reading
+            )
+            opened.callback(self.pipeline.close)
+            self.eval_sets = data.open_eval_sets(run, read, self.reading)
+            self.base = load_base(run, self.parts)
+            self.manager = CheckpointManager(
+                self.model_dir / "checkpoints",
+                keep=run.checkpoints.keep,
+                base=self.base.identity if self.base else None,
+                loss_normalization=canonical_normalization(run.loss.normalization),
+                teacher=self.parts.teacher.identity() if self.parts.teacher else None,
+                announce=console.say,
+            )
+            opened.callback(self.manager.release)
+            self.results: list[EvalResult] = []
+            self.frozen = self.base.params if self.base else None
+            self.beside = distilling.load_beside(self.parts, self.frozen)
+            self.sampler = distilling.on_policy_sampler(run, self.parts, self.pipeline.vocabulary)
+            self.source: Pretrained | None = self.base.source if self.base else None
+            self.first_step, self.state, self._metrics_state, origin = self._starting_point()
+            self.pipeline.start()  # makes the first batch while the step compiles
+            files.write_configuration(self.model_dir, configuration)
+            info = models.model_info(run.model, self.parts.mesh)
+            files.write_text(self.model_dir / "model-info.txt", info)
+            pretrained.describe_model(
+                self.model_dir, run, self.source, self.pipeline.vocabulary, self.reading
+            )
+            console.start(run, self.parts.mesh, origin)
+            if self.base is not None:
+                console.say(adapters.summary(run, self.base, self.state))
+            if self.parts.teacher is not None:
+                console.say(f"teacher {self.parts.teacher.describe()}")
+            if self.parts.matching is not None:
+                console.say(f"matching {self.parts.matching.describe()}")
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> _Session:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._opened.close()
 
     def train(self, stop: StopRequest) -> tuple[TrainState, int]:
         """Runs the loop; returns the last state and the number of steps taken in all."""
@@ -125,6 +139,7 @@ class _Session:
         self.writer = MetricsWriter(
             self.model_dir, resumed_step=self.first_step if self.first_step else None
         )
+        self._opened.callback(self.writer.close)
         throughput = Throughput(peak_flops_per_second=_peak_flops_per_second())
         metrics = hooks.MetricsHook(
             writer=self.writer,
@@ -161,7 +176,7 @@ class _Session:
             self.pipeline.close()
         tokens = self.parts.teacher.tokens if self.parts.teacher is not None else None
         console.say_truncation(self.pipeline.statistics, run.feature_lengths, tokens)
-        distilling.finish(self.parts.teacher, self.pipeline, self.sampler)
+        distilling.say_joined(self.pipeline, self.sampler)
         return state, step
 
     def hand_over(self, state: TrainState) -> None:
@@ -170,13 +185,6 @@ class _Session:
             adapters.export(self.run, self.base, state.params)
         if jax.process_index() == 0:
             write_report(self.model_dir)
-
-    def close(self) -> None:
-        """Lets go of what was opened, when there is nothing to train."""
-        self.manager.close()
-        self.pipeline.close()
-        if self.parts.teacher is not None:
-            self.parts.teacher.close()
 
     def _starting_point(self) -> tuple[int, TrainState, dict[str, Any], str]:
         """Returns the step, state, metrics in flight and a phrase for where they come from.

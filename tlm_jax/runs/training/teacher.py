@@ -13,8 +13,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tlm_jax import models
 from tlm_jax.alignment.vocabulary_map import SAME, VocabularyMap
+from tlm_jax.checkpoints.fingerprint import model_fingerprint
+from tlm_jax.checkpoints.live_teacher import TeacherModel
 from tlm_jax.checkpoints.loading import load_params, with_run_choices
 from tlm_jax.checkpoints.pretrained import open_pretrained
+from tlm_jax.checkpoints.processes import gather, is_primary
 from tlm_jax.data.teachers.join import OpenTeacher, TeacherJoin
 from tlm_jax.data.teachers.tokens import STEPS, TeacherTokens
 from tlm_jax.errors import UserError
@@ -74,6 +77,13 @@ class RunTeacher(abc.ABC):
     def describe(self) -> str:
         """Returns a phrase for the terminal."""
 
+    def identity(self) -> TeacherModel | None:
+        """Returns what tells a live one from others; all processes call it together.
+
+        The position of the data tells cached ones apart (`Pipeline.restore`).
+        """
+        return None
+
     @abc.abstractmethod
     def forward_flops(self, student: models.ModelConfig, batch: Mapping[str, Any]) -> float:
         """Returns the FLOPs that the step spends on what it says about a batch.
@@ -82,9 +92,6 @@ class RunTeacher(abc.ABC):
           student: who learns.
           batch: the student's; arrays or shapes.
         """
-
-    def close(self) -> None:  # noqa: B027 (cached ones have nothing to close)
-        """Lets go of its files."""
 
 
 def open_teacher(run: RunConfig) -> RunTeacher | None:
@@ -191,15 +198,14 @@ class _LiveTeacher(RunTeacher):
     def __init__(self, settings: LiveTeacher, run: RunConfig):
         self._settings = settings
         self._source = open_pretrained(settings.path)
-        # Kept until the run ends: a tokenizer reads its files when it is first used.
-        self._files = TokenizerFiles(self._source)
         config = with_run_choices(self._source.config, dtype=settings.dtype, dropout_rate=0.0)
         self.live = LiveModel(config, settings.num_candidates or _NUM_CANDIDATES)
         student = student_vocabulary(run)
-        vocabulary = self._vocabulary()
-        if vocabulary is None:
-            vocabulary = student
-            self._files.check(student, "set TEACHER_VOCABULARY to the one of its training")
+        with TokenizerFiles(self._source) as files:
+            vocabulary = self._vocabulary(files)
+            if vocabulary is None:
+                vocabulary = student
+                files.check(student, "set TEACHER_VOCABULARY to the one of its training")
         check_vocabulary_fits(vocabulary, config.vocab_size, "TEACHER_VOCABULARY")
         self._student_ids: np.ndarray | None = None
         same = vocabulary.fingerprint == student.fingerprint
@@ -270,17 +276,19 @@ class _LiveTeacher(RunTeacher):
         predictions = int(np.prod(batch["decoder_target_tokens"].shape))
         return models.forward_flops(config, own, predictions)
 
-    def close(self) -> None:
-        self._files.close()
+    def identity(self) -> TeacherModel:
+        step = f", step {self._source.step}" if self._source.step else ""
+        found = model_fingerprint(self._source) if is_primary() else None
+        return TeacherModel(self._settings.path + step, gather(found)[0])
 
-    def _vocabulary(self) -> Vocabulary | None:
+    def _vocabulary(self, files: TokenizerFiles) -> Vocabulary | None:
         named = self._settings.vocabulary
         if isinstance(named, Vocabulary):
             return named
         if named is not None:
             return vocabulary_from_name(named)
-        if self._files.hold_tokenizer:
-            return self._files.vocabulary("TEACHER_VOCABULARY")
+        if files.hold_tokenizer:
+            return files.vocabulary("TEACHER_VOCABULARY")
         return None
 
     def _as_the_students(self, run: RunConfig) -> None:
