@@ -127,7 +127,14 @@ def _tell_others(error: Exception) -> None:
     others = peers.current()
     if others is None:
         return
-    if type(error).__module__.partition(".")[0] in ("jax", "jaxlib"):
+    if _is_of_jax(error):
         # Most likely another process has broken a collective: then that one is told instead.
         others.wait_for_news()
     others.tell(str(error).strip().partition("\n")[0] or type(error).__name__)
+
+
+def _is_of_jax(error: Exception) -> bool:
+    """Whether JAX raised it: an exception of its own, or a ValueError of a broken collective."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    names = (type(error).__module__, frame.f_globals.get("__name__", ""))
+    return any(name.partition(".")[0] in ("jax", "jaxlib") for name in names)
