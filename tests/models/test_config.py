@@ -129,3 +129,22 @@ def test_named_sizes(name, request):
         assert count < 10_000_000
     else:
         assert 120_000_000 < count < 130_000_000
+
+
+def test_a_model_says_what_is_asked_of_it_whichever_it_is():
+    sizes = _SIZES | {"num_encoder_layers": 2, "num_decoder_layers": 3}
+    pair = models.EncoderDecoderConfig(**sizes)
+    windows = {"attention_window": 4, "windowed_layers": (True, False)}
+    decoder = models.DecoderOnlyConfig(num_layers=2, **_SIZES, **windows)
+    learned = models.DecoderOnlyConfig(
+        num_layers=1, **_SIZES, position="learned", max_positions=9, logits_soft_cap=30.0
+    )
+    prefix = models.DecoderOnlyConfig(num_layers=1, **_SIZES, prefix_lm=True)
+    every = (pair, decoder, learned, prefix)
+    assert [c.is_encoder_decoder for c in every] == [True, False, False, False]
+    assert [c.is_prefix_lm for c in every] == [False, False, False, True]
+    assert [c.position_limit for c in every] == [None, None, 9, None]
+    assert [c.unembedding_soft_cap for c in every] == [None, None, 30.0, None]
+    layers = [{name: s.num_layers for name, s in c.stack_specs().items()} for c in every]
+    assert layers[:2] == [{"decoder": 3, "encoder": 2}, {"decoder": 2}]
+    assert decoder.stack_specs()["decoder"].windowed_layers == (True, False)

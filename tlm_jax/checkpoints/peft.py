@@ -24,7 +24,7 @@ from tlm_jax.checkpoints.formats.safetensors_files import SafetensorsWriter
 from tlm_jax.checkpoints.peft_tensors import PREFIX, WEIGHTS, Pair, read_pairs
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import in_memory
-from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.config import ModelConfig
 from tlm_jax.models.layouts import stack_layers, unstack_layers
 from tlm_jax.models.lora import LoraConfig, projections
 from tlm_jax.types import Params
@@ -78,7 +78,7 @@ def write_adapters(
         {module: pair.a.shape[1] for module, pair in theirs.items()},
         lora,
         modules=places.keys(),
-        task_type="SEQ_2_SEQ_LM" if isinstance(config, EncoderDecoderConfig) else "CAUSAL_LM",
+        task_type="SEQ_2_SEQ_LM" if config.is_encoder_decoder else "CAUSAL_LM",
         fan_in_fan_out=not family.kernels_transposed,
         base_path=base_path,
     )
@@ -229,9 +229,7 @@ def _in_layout(
 
 
 def _most_layers(config: ModelConfig) -> int:
-    if isinstance(config, EncoderDecoderConfig):
-        return max(config.num_encoder_layers, config.num_decoder_layers)
-    return config.num_layers
+    return max(stack.num_layers for stack in config.stack_specs().values())
 
 
 def _pattern(adapters: Params, config: ModelConfig) -> str:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from tlm_jax.checkpoints.formats import hugging_face, native
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.errors import UserError
-from tlm_jax.models.config import EncoderDecoderConfig
 from tlm_jax.system.text_files import json_object
 
 BOS, EOS, PAD, START = "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"
@@ -68,12 +67,12 @@ def describe(source: Pretrained, config: Mapping[str, Any]) -> Described:
     """
     trained, named = _trained_ids(source), _named_ids(source)
     if trained is None:
-        if isinstance(source.config, EncoderDecoderConfig) or source.hugging_face is not None:
+        if source.config.is_encoder_decoder or source.hugging_face is not None:
             return Described(dict(config), None)
         return Described({**config, BOS: None, EOS: None, PAD: None}, None, (_UNKNOWN,))
     if source.hugging_face is not None and _agree(named, trained):
         return Described(dict(config), None)
-    if isinstance(source.config, EncoderDecoderConfig):
+    if source.config.is_encoder_decoder:
         ids = {EOS: trained[EOS], PAD: trained[PAD], START: trained[BOS] or 0}
     else:
         # Without a token of its own, a text begins with padding.

@@ -57,7 +57,7 @@ def check_directory(directory: Path, *, beams: bool = True) -> Report:
     """
     recording = Recording.load(directory)
     comparisons = [*_hub_config(recording)]
-    if isinstance(recording.config, models.EncoderDecoderConfig):
+    if recording.config.is_encoder_decoder:
         comparisons += _encoder_decoder(recording)
         comparisons += _beams(recording) if beams else ()
     else:

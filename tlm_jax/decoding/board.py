@@ -53,9 +53,7 @@ class Board:
     ):
         self._programs, self._params, self._step_params = programs, params, step_params
         self.rows = programs.rows
-        self._window = None
-        if isinstance(config, models.DecoderOnlyConfig):
-            self._window = config.attention_window
+        self._window = config.decoder_spec().attention_window
         self._ledgers = {
             name: Ledger(window=self._window if name == WINDOW else None)
             for name in sorted(set(programs.slots))

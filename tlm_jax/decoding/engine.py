@@ -89,9 +89,8 @@ class Engine:
         if _tiles_pay(self._params, config, rows, mesh):
             self._step_params = models.tile_kernels(self._params, config)
         self._config = config = dataclasses.replace(config, scan_layers=False)
-        self._encodes = isinstance(config, models.EncoderDecoderConfig)
-        learned = isinstance(config, models.DecoderOnlyConfig)
-        self._max_positions = config.max_positions if learned else None
+        self._encodes = config.is_encoder_decoder
+        self._max_positions = config.position_limit
         self.max_prompt_tokens = min(max_prompt_tokens, self._max_positions or _LONGEST)
         self._counts = EngineStats()
         self._shards, self._eos_ids = divisor, frozenset(eos_ids)

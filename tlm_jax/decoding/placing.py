@@ -84,7 +84,7 @@ def read_prompts(params: Params, batch: Batch, config: models.ModelConfig) -> Pr
     """Runs prompts, once for all their samples."""
     cache, logits = models.prefill(params, batch, config, max_decode_steps=0)
     seen = jnp.zeros(logits.shape, bool)
-    if not isinstance(config, models.EncoderDecoderConfig):
+    if not config.is_encoder_decoder:
         tokens = batch["decoder_input_tokens"]
         # Padding goes beyond the vocabulary, where a scatter drops it.
         places = jnp.where(batch["decoder_causal_attention"] > 0, tokens, logits.shape[-1])

@@ -70,9 +70,8 @@ def count_truncated_prompts(eval_set: EvalSet) -> int:
 
 
 def _converter(eval_set: EvalSet, config: models.ModelConfig) -> Converter:
-    encoder_decoder = isinstance(config, models.EncoderDecoderConfig)
     converter = make_converter(
-        "encoder_decoder" if encoder_decoder else "decoder_only",
+        config.architecture,
         feature_lengths=eval_set.feature_lengths,
         bos_id=eval_set.start_id,
         mark_padding=not eval_set.vocabulary.zero_is_padding,

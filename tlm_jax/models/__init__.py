@@ -21,7 +21,6 @@ from tlm_jax.models.config import (
     DecoderOnlyConfig,
     EncoderDecoderConfig,
     ModelConfig,
-    stack_specs,
 )
 from tlm_jax.models.flops import forward_flops, train_flops
 from tlm_jax.models.info import model_info, num_params
@@ -57,7 +56,6 @@ __all__ = [
     "prefill",
     "repeat_rows",
     "select_rows",
-    "stack_specs",
     "tile_kernels",
     "to_layout",
     "train_flops",

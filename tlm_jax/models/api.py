@@ -14,10 +14,8 @@ from jaxtyping import Array, Float, Int
 from tlm_jax.models import cache as caches
 from tlm_jax.models.cache import Cache
 from tlm_jax.models.config import (
-    DecoderOnlyConfig,
     EncoderDecoderConfig,
     ModelConfig,
-    stack_specs,
 )
 from tlm_jax.models.decoder_only import DecoderOnly
 from tlm_jax.models.encoder_decoder import EncoderDecoder
@@ -95,7 +93,7 @@ def layer_states(
     Raises:
       UserError: the model has no such layer, or no such attention.
     """
-    keeps.require_in(stack_specs(config))
+    keeps.require_in(config.stack_specs())
     module = _module(config, deterministic=dropout_rng is None, keeps=keeps)
     rngs = None if dropout_rng is None else {"dropout": dropout_rng}
     result: Any = module.apply({"params": params}, batch, rngs=rngs, mutable=[STATES])
@@ -139,12 +137,11 @@ def unembedding(params: Params, config: ModelConfig) -> Unembedding:
     decoder = params["decoder"]
     dense = decoder.get("logits_dense", {})
     if config.tie_embeddings:
-        owner = params if isinstance(config, EncoderDecoderConfig) else decoder
+        owner = params if config.is_encoder_decoder else decoder
         matrix = owner["token_embedder"]["embedding"].T
     else:
         matrix = dense["kernel"]
-    soft_cap = config.logits_soft_cap if isinstance(config, DecoderOnlyConfig) else None
-    return Unembedding(matrix, config.logits_scale, soft_cap, dense.get("bias"))
+    return Unembedding(matrix, config.logits_scale, config.unembedding_soft_cap, dense.get("bias"))
 
 
 def logits(
@@ -178,7 +175,7 @@ def prefill(
       max_decode_steps: how many times `decode_step` may be called on the cache. Calling it more
         often overwrites the last slot.
     """
-    if isinstance(config, EncoderDecoderConfig):
+    if config.architecture == "encoder_decoder":
         hidden, made, segments = _apply(config, params, batch, method="prefill")
         valid = jnp.ones(hidden.shape[:2], bool)
         names = caches.layer_slots(config)
@@ -273,7 +270,7 @@ def _module(
     emit_cache: bool = False,
     keeps: Keeps = NO_STATES,
 ) -> EncoderDecoder | DecoderOnly:
-    if isinstance(config, EncoderDecoderConfig):
+    if config.architecture == "encoder_decoder":
         return EncoderDecoder(config, deterministic, emit_cache, keeps)
     return DecoderOnly(config, deterministic, emit_cache, keeps.decoder)
 

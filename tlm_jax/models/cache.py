@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from tlm_jax.models.block import BlockContext, LayerCache, LayersMade
-from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.config import ModelConfig
 
 EVERY, WINDOW = "every", "window"
 """Names of `Cache.slots`: of layers that see every token, and of those with a window."""
@@ -58,9 +58,8 @@ class Cache(NamedTuple):
 
 def layer_slots(config: ModelConfig) -> tuple[str, ...]:
     """Returns the name of each decoder layer's slots."""
-    if isinstance(config, EncoderDecoderConfig):
-        return (EVERY,) * config.num_decoder_layers
-    flags = config.layer_windows or (False,) * config.num_layers
+    spec = config.decoder_spec()
+    flags = spec.windowed_layers or (False,) * spec.num_layers
     return tuple(WINDOW if windowed else EVERY for windowed in flags)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar, Literal
 
 from tlm_jax.models.decoder_only_config import DecoderOnlyConfig
 from tlm_jax.models.specs import (
@@ -27,6 +28,8 @@ class EncoderDecoderConfig(TransformerConfig):
       num_decoder_layers: layers of the decoder.
     """
 
+    architecture: ClassVar[Literal["encoder_decoder"]] = "encoder_decoder"
+
     num_encoder_layers: int
     num_decoder_layers: int
 
@@ -49,6 +52,9 @@ class EncoderDecoderConfig(TransformerConfig):
     def norm_spec(self) -> NormSpec:
         """Returns the norm used everywhere."""
         return NormSpec(kind="rms", epsilon=self.norm_epsilon)
+
+    def stack_specs(self) -> dict[str, StackSpec]:
+        return {"decoder": self.decoder_spec(), "encoder": self.encoder_spec()}
 
     def encoder_spec(self) -> StackSpec:
         """Returns the encoder."""
@@ -83,11 +89,3 @@ class EncoderDecoderConfig(TransformerConfig):
 
 
 ModelConfig = EncoderDecoderConfig | DecoderOnlyConfig
-
-
-def stack_specs(config: ModelConfig) -> dict[str, StackSpec]:
-    """Returns the stacks of a model by name: `decoder`, and `encoder` where there is one."""
-    stacks = {"decoder": config.decoder_spec()}
-    if isinstance(config, EncoderDecoderConfig):
-        stacks["encoder"] = config.encoder_spec()
-    return stacks

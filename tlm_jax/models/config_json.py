@@ -13,15 +13,13 @@ from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, Model
 from tlm_jax.models.specs import RotaryScaling
 
 _FAMILIES: dict[str, type[ModelConfig]] = {
-    "encoder_decoder": EncoderDecoderConfig,
-    "decoder_only": DecoderOnlyConfig,
+    family.architecture: family for family in (EncoderDecoderConfig, DecoderOnlyConfig)
 }
 
 
 def config_to_json(config: ModelConfig) -> dict[str, Any]:
     """Returns all fields of a configuration as what `json` can write, and `family`."""
-    family = next(name for name, cls in _FAMILIES.items() if type(config) is cls)
-    return {"family": family, **dataclasses.asdict(config)}
+    return {"family": config.architecture, **dataclasses.asdict(config)}
 
 
 def config_from_json(content: Mapping[str, Any]) -> ModelConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 from tlm_jax.models.specs import (
     AttentionSpec,
@@ -63,6 +64,8 @@ class DecoderOnlyConfig(TransformerConfig):
       logits_soft_cap: caps logits by tanh.
       prefix_lm: whether positions with `decoder_causal_attention` 1 see each other both ways.
     """
+
+    architecture: ClassVar[Literal["decoder_only"]] = "decoder_only"
 
     num_layers: int
     mlp_activations: Sequence[str] = ("silu", "linear")
@@ -142,6 +145,31 @@ class DecoderOnlyConfig(TransformerConfig):
     def token_width(self) -> int:
         """E, of the token table and of what the logits matrix multiplies; D by default."""
         return self.embed_dim if self.word_embed_dim is None else self.word_embed_dim
+
+    @property
+    def is_prefix_lm(self) -> bool:
+        return self.prefix_lm
+
+    @property
+    def position_limit(self) -> int | None:
+        return self.max_positions
+
+    @property
+    def unembedding_soft_cap(self) -> float | None:
+        return self.logits_soft_cap
+
+    def resolved_fields(self) -> dict[str, Any]:
+        fields = super().resolved_fields()
+        rotary = self.position == "rotary"
+        fields["attention_scale"] = self.attention_scale or self.head_dim**-0.5
+        fields["rotary_dim"] = (self.rotary_dim or self.head_dim) if rotary else None
+        if not rotary:
+            fields |= {"rotary_base": None, "rotary_scaling": None}
+        fields["windowed_layers"] = self.layer_windows
+        if self.position != "relative":
+            idle = ("relpos_buckets", "relpos_max_distance", "relpos_per_layer")
+            fields |= dict.fromkeys(idle)
+        return fields
 
     @property
     def layer_windows(self) -> tuple[bool, ...] | None:

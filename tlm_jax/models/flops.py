@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tlm_jax.models.config import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.config import DecoderOnlyConfig, ModelConfig
 
 
 def train_flops(config: ModelConfig, batch: Mapping[str, Any]) -> float:
@@ -22,7 +22,7 @@ def train_flops(config: ModelConfig, batch: Mapping[str, Any]) -> float:
     """
     rows, target_length = batch["decoder_target_tokens"].shape
     targets = rows * target_length
-    if isinstance(config, EncoderDecoderConfig):
+    if config.architecture == "encoder_decoder":
         source_length = batch["encoder_input_tokens"].shape[1]
         sources = rows * source_length
         encoder = sources * (_self_attention(config, source_length) + _mlp(config))

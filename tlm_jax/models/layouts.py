@@ -15,7 +15,7 @@ from tlm_jax import trees
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray, in_memory, joined_axes, layer_of, split_axis, stacked
 from tlm_jax.models.api import abstract_params
-from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.config import ModelConfig
 from tlm_jax.models.stack import LAYERS_AXIS
 from tlm_jax.types import Params
 
@@ -63,7 +63,7 @@ def arrange(arrays: Arrays, config: ModelConfig) -> dict[str, LazyArray]:
     Raises:
       UserError: layers have relative biases of their own, and the configuration shares one.
     """
-    num_layers = _num_layers(config)
+    num_layers = {name: spec.num_layers for name, spec in config.stack_specs().items()}
     if config.relpos_per_layer:
         arranged = _repeat_relative_bias(arrays, num_layers)
     else:
@@ -180,9 +180,3 @@ def _share_relative_bias(arrays: Arrays) -> dict[str, LazyArray]:
                 "model's configuration shares one; set relpos_per_layer=True."
             )
     return shared
-
-
-def _num_layers(config: ModelConfig) -> dict[str, int]:
-    if isinstance(config, EncoderDecoderConfig):
-        return {"encoder": config.num_encoder_layers, "decoder": config.num_decoder_layers}
-    return {"decoder": config.num_layers}

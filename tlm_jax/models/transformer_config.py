@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 from tlm_jax.errors import UserError, nearest
-from tlm_jax.models.specs import MlpSpec
+from tlm_jax.models.specs import MlpSpec, StackSpec
 
 ACTIVATIONS = ("relu", "gelu", "gelu_exact", "silu", "swish", "tanh", "linear")
 DTYPES = ("float32", "bfloat16")
@@ -15,10 +16,11 @@ REMAT_POLICIES = ("none", "minimal", "dots_saveable", "full")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TransformerConfig:
-    """What both model families share.
+class TransformerConfig(abc.ABC):
+    """What both model families share, and what others ask of a model whichever it is.
 
     Attributes:
+      architecture: names the family, in files and where batches are made.
       vocab_size: V, rows of the embedding table; at least the tokenizer's size.
       embed_dim: D.
       num_heads: N.
@@ -44,6 +46,8 @@ class TransformerConfig:
       relpos_per_layer: whether every layer has its own relative bias (T5X's scalable_t5) or all
         layers of a stack share one (T5).
     """
+
+    architecture: ClassVar[Literal["encoder_decoder", "decoder_only"]]
 
     vocab_size: int
     embed_dim: int
@@ -85,6 +89,46 @@ class TransformerConfig:
             self.reject("relpos_buckets", "expected an even number, at least 4")
         if self.relpos_max_distance <= self.relpos_buckets // 2:
             self.reject("relpos_max_distance", "expected more than half of relpos_buckets")
+
+    @abc.abstractmethod
+    def decoder_spec(self) -> StackSpec:
+        """Returns the decoder's stack of layers."""
+
+    def stack_specs(self) -> dict[str, StackSpec]:
+        """Returns the stacks by name: `decoder`, and `encoder` where there is one."""
+        return {"decoder": self.decoder_spec()}
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether prompts are read by an encoder of their own."""
+        return self.architecture == "encoder_decoder"
+
+    @property
+    def is_prefix_lm(self) -> bool:
+        """Whether the tokens of a prompt see each other both ways in the decoder."""
+        return False
+
+    @property
+    def position_limit(self) -> int | None:
+        """How many positions the model has parameters for; None: any number."""
+        return None
+
+    @property
+    def unembedding_soft_cap(self) -> float | None:
+        """At what logits are capped by tanh; None: nowhere."""
+        return None
+
+    def resolved_fields(self) -> dict[str, Any]:
+        """Returns the fields, with None replaced by what it stands for and idle fields at rest.
+
+        Two configurations of one family are of the same model where these are equal, those aside
+        that say how it is run.
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields["num_kv_heads"] = self.kv_heads
+        if not self.tie_embeddings:
+            fields["scale_tied_logits"] = False
+        return fields
 
     @property
     def kv_heads(self) -> int:

@@ -74,12 +74,10 @@ class Scorer:
           mesh: where parameters live; None for a single device.
           rules: how batches lie on the mesh.
         """
-        encoder_decoder = isinstance(config, models.EncoderDecoderConfig)
-        positions = None if encoder_decoder else config.max_positions
-        limits = [limit for limit in (max_length, positions) if limit is not None]
+        limits = [limit for limit in (max_length, config.position_limit) if limit is not None]
         self._rows_of = functools.partial(
             rows_of,
-            bos_id=bos_id if encoder_decoder else None,
+            bos_id=bos_id if config.is_encoder_decoder else None,
             max_length=min(limits, default=None),
             max_context_length=max_context_length,
         )

@@ -50,9 +50,8 @@ class TeacherScorer:
         """
         self._look = look
         self._pass = ForcedPass(config, look, batch_size=batch_size, mesh=mesh, rules=rules)
-        encoder_decoder = isinstance(config, models.EncoderDecoderConfig)
         self._rows_of = functools.partial(
-            rows_of, bos_id=bos_id if encoder_decoder else None, max_length=None
+            rows_of, bos_id=bos_id if config.is_encoder_decoder else None, max_length=None
         )
 
     def score(

@@ -28,7 +28,6 @@ from tlm_jax.losses.reduction import (
     loss_weights_and_normalizer,
 )
 from tlm_jax.models import masks
-from tlm_jax.models.config import EncoderDecoderConfig
 from tlm_jax.types import Batch
 
 
@@ -56,7 +55,7 @@ class InnerMatching:
         for name in names:
             if names.count(name) > 1:
                 raise UserError(f"{name} are matched twice: put all pairs into one `layers`")
-        pairs = [isinstance(config, EncoderDecoderConfig) for config in self._configs]
+        pairs = [config.is_encoder_decoder for config in self._configs]
         for matching in self.settings:
             of = f"{type(matching).__name__} matches {matching.name}"
             if "encoder" in matching.name or "cross" in matching.name:
@@ -158,7 +157,7 @@ class InnerMatching:
         return LossOutput(WeightedSum(total, parts[0].weight), metrics)
 
     def _pairs(self, matching: HiddenStates | Attention) -> tuple[tuple[int, int], ...]:
-        own, its = (models.stack_specs(config)[matching.stack] for config in self._configs)
+        own, its = (config.stack_specs()[matching.stack] for config in self._configs)
         return matching.pairs(own.num_layers, its.num_layers)
 
     def _layers(self, matching: HiddenStates | Attention, side: int) -> tuple[int, ...]:
@@ -188,7 +187,7 @@ class InnerMatching:
         if matching.of != "decoder":
             return visible
         prefix = None
-        if any(getattr(config, "prefix_lm", False) for config in self._configs):
+        if any(config.is_prefix_lm for config in self._configs):
             prefix = batch.get("decoder_causal_attention")
         return visible & masks.causal(visible.shape[1], prefix)
 

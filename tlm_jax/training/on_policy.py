@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int
 from tlm_jax import models
 from tlm_jax.decoding.generate import Decoded, generate
 from tlm_jax.errors import UserError
-from tlm_jax.models.config import EncoderDecoderConfig
 from tlm_jax.sharding import rules
 from tlm_jax.types import Batch, Params
 
@@ -98,7 +97,7 @@ def on_policy_batch(
         max_decode_steps=max_new_tokens,
         eos_ids=eos_ids,
     )
-    return _with_targets(batch, decoded, isinstance(config, EncoderDecoderConfig))
+    return _with_targets(batch, decoded, config.is_encoder_decoder)
 
 
 def _with_targets(batch: Batch, decoded: Decoded, pair: bool) -> Batch:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from tlm_jax.models import masks
-from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.config import ModelConfig
 from tlm_jax.types import Batch
 
 
@@ -23,7 +23,7 @@ def with_border(batch: Batch, config: ModelConfig, border: tuple[int, int] | Non
     """
     if border is None:
         return batch
-    if isinstance(config, EncoderDecoderConfig):
+    if config.is_encoder_decoder:
         tokens = batch["encoder_input_tokens"]
         segments = masks.segments(tokens, batch.get("encoder_segment_ids"))
         last = (segments > 0) & (segments != _next(segments))

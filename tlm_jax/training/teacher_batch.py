@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from tlm_jax.models import masks
-from tlm_jax.models.config import EncoderDecoderConfig, ModelConfig
+from tlm_jax.models.config import ModelConfig
 from tlm_jax.types import Batch
 
 
@@ -38,11 +38,9 @@ def teacher_batch(batch: Batch, student: ModelConfig, teacher: ModelConfig) -> T
       student: its model.
       teacher: the teacher's.
     """
-    from_pair = isinstance(student, EncoderDecoderConfig)
-    to_pair = isinstance(teacher, EncoderDecoderConfig)
-    if from_pair == to_pair:
+    if student.architecture == teacher.architecture:
         return TeacherBatch(batch, 0)
-    return _joined(batch) if from_pair else _divided(batch)
+    return _joined(batch) if student.is_encoder_decoder else _divided(batch)
 
 
 def _joined(batch: Batch) -> TeacherBatch:

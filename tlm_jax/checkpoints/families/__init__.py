@@ -20,7 +20,7 @@ from tlm_jax.checkpoints.families.table import (
     tensors,
 )
 from tlm_jax.errors import UserError, nearest
-from tlm_jax.models.config import DecoderOnlyConfig, ModelConfig
+from tlm_jax.models.config import ModelConfig
 
 FAMILIES = {
     family.model_type: family
@@ -106,9 +106,7 @@ def refuse_prefix_lm(config: ModelConfig) -> None:
 
 def causal(config: ModelConfig) -> ModelConfig:
     """Returns the model without `prefix_lm`, which has the same parameters by the same names."""
-    if isinstance(config, DecoderOnlyConfig):
-        return dataclasses.replace(config, prefix_lm=False)
-    return config
+    return dataclasses.replace(config, prefix_lm=False) if config.is_prefix_lm else config
 
 
 def fits(family: Family, config: ModelConfig) -> bool:
@@ -128,34 +126,12 @@ def same_model(first: ModelConfig, second: ModelConfig) -> bool:
 
 def model_differences(first: ModelConfig, second: ModelConfig) -> list[str]:
     """Returns in words the fields in which two models of one kind differ, other than in running."""
-    ours, theirs = _spelled_out(first), _spelled_out(second)
+    ours, theirs = first.resolved_fields(), second.resolved_fields()
     return [
         f"{name}: {ours[name]!r} and {theirs[name]!r}"
         for name in ours
         if name not in _RUN_TIME and ours[name] != theirs.get(name, ours[name])
     ]
-
-
-def _spelled_out(config: ModelConfig) -> dict[str, Any]:
-    """Returns the fields, with None replaced by what it stands for and idle fields at rest."""
-    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    fields["num_kv_heads"] = config.kv_heads
-    if not config.tie_embeddings:
-        fields["scale_tied_logits"] = False
-    if isinstance(config, DecoderOnlyConfig):
-        rotary = config.position == "rotary"
-        fields["attention_scale"] = config.attention_scale or config.head_dim**-0.5
-        fields["rotary_dim"] = (config.rotary_dim or config.head_dim) if rotary else None
-        if not rotary:
-            fields |= {"rotary_base": None, "rotary_scaling": None}
-        if config.attention_window is None:
-            fields["windowed_layers"] = None
-        elif config.windowed_layers is None:
-            fields["windowed_layers"] = (True,) * config.num_layers
-        if config.position != "relative":
-            fields |= dict.fromkeys(("relpos_buckets", "relpos_max_distance"))
-            fields["relpos_per_layer"] = None
-    return fields
 
 
 __all__ = [

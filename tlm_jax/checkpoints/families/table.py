@@ -189,11 +189,7 @@ def with_prefix(family: Family, config: models.ModelConfig, arrays: Arrays) -> A
 
 def _check_layers(config: models.ModelConfig, arrays: Arrays, where: str) -> None:
     """Refuses more layers than there are tensors, before thousands of them are gone through."""
-    unrolled = (
-        config.num_layers
-        if isinstance(config, models.DecoderOnlyConfig)
-        else config.num_encoder_layers + config.num_decoder_layers
-    )
+    unrolled = sum(stack.num_layers for stack in config.stack_specs().values())
     if unrolled > len(arrays):
         raise UserError(
             f"{where}: its configuration has {unrolled:,} layers, but there are only "

@@ -8,8 +8,7 @@ from typing import Literal
 
 from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.errors import UserError
-from tlm_jax.runs.hosts import check_hosts
-from tlm_jax.runs.inference.config import PromptsConfig
+from tlm_jax.runs.inference.config import PromptsConfig, check_hosts
 from tlm_jax.sharding.mesh import MeshShape
 from tlm_jax.teacher_cache.encoding import Encoding
 from tlm_jax.teacher_cache.encodings import encoding_by_name

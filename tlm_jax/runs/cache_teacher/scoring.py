@@ -21,7 +21,7 @@ from tlm_jax.runs.cache_teacher.config import ScoreConfig
 from tlm_jax.runs.cache_teacher.examples import write_examples
 from tlm_jax.runs.cache_teacher.solutions import Scored, load_solutions
 from tlm_jax.runs.cache_teacher.tokens import SolutionEncoder, Tokenized
-from tlm_jax.runs.hosts import this_host
+from tlm_jax.runs.inference.config import this_host
 from tlm_jax.runs.inference.tokens import TokenizerFiles, model_vocabulary
 from tlm_jax.runs.opened.parameters import params_on_mesh
 from tlm_jax.runs.opened.reading import ReadingSettings, reading_of

@@ -46,7 +46,7 @@ class Subject:
 
     @property
     def encoder_decoder(self) -> bool:
-        return isinstance(self.config, models.EncoderDecoderConfig)
+        return self.config.is_encoder_decoder
 
     def on_this_host(self) -> Subject:
         """Returns a copy on this host's devices alone; itself where there is one host only."""

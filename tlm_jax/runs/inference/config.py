@@ -9,7 +9,6 @@ from typing import Any, Literal
 from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.decoding.stop_strings import check_stop
 from tlm_jax.errors import UserError
-from tlm_jax.runs.hosts import check_hosts
 from tlm_jax.sharding.mesh import MeshShape
 
 _SERVER_PREFIX = "openai:"
@@ -205,3 +204,20 @@ class InferenceConfig:
                 "openai:http://localhost:8000/v1,Qwen3-8B"
             )
         return url, name
+
+
+def check_hosts(host_index: int | None, num_hosts: int | None) -> None:
+    """Raises UserError where HOST_INDEX and NUM_HOSTS do not fit each other."""
+    if (num_hosts is None) != (host_index is None):
+        raise UserError("NUM_HOSTS and HOST_INDEX belong together: set both or neither")
+    if host_index is not None and host_index not in range(num_hosts or 0):
+        raise UserError(f"HOST_INDEX is {host_index} of {num_hosts}, counted from 0")
+
+
+def this_host(host_index: int | None, num_hosts: int | None) -> tuple[int, int]:
+    """Returns this host's number and how many there are; JAX's processes where nothing is said."""
+    if host_index is not None and num_hosts is not None:
+        return host_index, num_hosts
+    import jax
+
+    return jax.process_index(), jax.process_count()

@@ -12,8 +12,7 @@ from typing import Any
 
 from tlm_jax.errors import UserError
 from tlm_jax.metrics.sample_progress import SampleProgress
-from tlm_jax.runs.hosts import this_host
-from tlm_jax.runs.inference.config import InferenceConfig
+from tlm_jax.runs.inference.config import InferenceConfig, this_host
 from tlm_jax.runs.inference.grading import GradeCounts, SampleGrader
 from tlm_jax.runs.inference.jobs import Backend, Failed, Generated, Job, sample_seed
 from tlm_jax.runs.inference.prompts import Prompt, load_prompts

@@ -14,7 +14,6 @@ from tlm_jax import models, trees
 from tlm_jax.checkpoints import families, peft
 from tlm_jax.errors import UserError
 from tlm_jax.models import lora as lora_models
-from tlm_jax.models.config import EncoderDecoderConfig
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.frozen_base import FrozenBase
@@ -132,7 +131,7 @@ def train_flops(run: RunConfig, batch: Mapping[str, Any]) -> float:
 def _tokens(config: models.ModelConfig, batch: Mapping[str, Any]):
     """Returns the function from a projection's name to how many tokens it sees."""
     rows, targets = batch["decoder_target_tokens"].shape
-    if not isinstance(config, EncoderDecoderConfig):
+    if not config.is_encoder_decoder:
         return lambda name: rows * targets
     sources = batch["encoder_input_tokens"].shape[1]
     encoded = ("encoder_decoder_attention/key", "encoder_decoder_attention/value")

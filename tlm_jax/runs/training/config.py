@@ -185,8 +185,8 @@ class RunConfig:
             )
         if self.data.pack:
             raise UserError("on-policy distillation samples one example a row: set PACK=False")
-        pair = isinstance(self.model, EncoderDecoderConfig)
-        room = self.feature_lengths["targets"] if pair else sum(self.feature_lengths.values())
+        lengths = self.feature_lengths
+        room = lengths["targets"] if self.model.is_encoder_decoder else sum(lengths.values())
         tokens = self.on_policy.max_new_tokens if self.on_policy is not None else None
         if tokens is not None and tokens > room:
             raise UserError(

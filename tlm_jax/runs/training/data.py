@@ -9,7 +9,6 @@ from tlm_jax.data.pipeline.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.reading import Reading
 from tlm_jax.data.run_data import RunData
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
-from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.student_vocabulary import named_vocabulary, run_data
@@ -43,7 +42,7 @@ def open_pipeline(
         feature_lengths=run.feature_lengths,
         batch_size=run.batch_size,
         split=run.data.split,
-        architecture=architecture(run.model),
+        architecture=run.model.architecture,
         vocabulary=named_vocabulary(run.data),
         seed=run.seed,
         pack=run.data.pack,

@@ -16,7 +16,6 @@ from tlm_jax.checkpoints.structure import AUXILIARY
 from tlm_jax.data.pipeline import converters
 from tlm_jax.optim import optimizers
 from tlm_jax.ragged import Ragged, TokenizedExamples
-from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.teacher import RunTeacher, inner_matching, open_teacher
 from tlm_jax.runs.training.trainable import Trainable, trainable, with_auxiliary, with_shardings
@@ -173,7 +172,7 @@ def _padding_row(run: RunConfig, teacher: RunTeacher | None) -> Mapping[str, np.
     """Returns a batch of one row of padding, made as real ones are."""
     aligned = teacher.features() if teacher is not None else {}
     converter = converters.make_converter(
-        architecture(run.model),
+        run.model.architecture,
         feature_lengths=dict(run.feature_lengths),
         aligned=dict.fromkeys(aligned, 0.0),
         mark_padding=run.on_policy is not None,

@@ -22,7 +22,6 @@ from tlm_jax.data.teachers.join import OpenTeacher, TeacherJoin
 from tlm_jax.data.teachers.tokens import STEPS, TeacherTokens
 from tlm_jax.errors import UserError
 from tlm_jax.losses.distillation import Distillation
-from tlm_jax.runs.architecture import architecture
 from tlm_jax.runs.inference.tokens import TokenizerFiles
 from tlm_jax.runs.opened.reading import (
     ReadingSettings,
@@ -319,7 +318,7 @@ class _LiveTeacher(RunTeacher):
             )
         lengths = dict(self._settings.feature_lengths or run.feature_lengths)
         self.tokens = TeacherTokens(
-            vocabulary, architecture(self.live.config), lengths, self.reading
+            vocabulary, self.live.config.architecture, lengths, self.reading
         )
         mapped = VocabularyMap.of(token_table(vocabulary), token_table(student)).maps[SAME]
         # The embedding may have more rows than the tokenizer has tokens.
