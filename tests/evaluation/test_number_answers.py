@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlm_jax.evaluation.number_answers import extract_number, whole_number
+from tlm_jax.evaluation.number_answers import extract_number
+from tlm_jax.evaluation.number_clauses import whole_number
 
 
 def same(found, number):

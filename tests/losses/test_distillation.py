@@ -6,103 +6,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from distillation_reference import (  # pyright: ignore[reportMissingImports]
+    DIVERGENCES,
+    B,
+    C,
+    T,
+    V,
+    apart,
+    example,
+    float32,
+    numeric_gradient,
+    on_support,
+    reference_total,
+    softmax,
+    sparse,
+)
 
 from tlm_jax.errors import UserError
 from tlm_jax.losses.cross_entropy import cross_entropy
 from tlm_jax.losses.distillation import SUPPORTS, Distillation, distillation_loss, effective_weights
 from tlm_jax.losses.teachers import DenseTeacher, LogitsTeacher, SparseTeacher, teacher_of
 from tlm_jax.types import Unembedding
-
-B, T, V, C = 2, 5, 13, 4
-DIVERGENCES = (
-    "forward_kl",
-    "reverse_kl",
-    "jensen_shannon(0.3)",
-    "skewed_kl(0.2)",
-    "skewed_reverse_kl(0.2)",
-    "total_variation",
-)
-
-
-def example(seed=0):
-    """Float64 logits of student and teacher, targets, weights, and the teacher's best C tokens."""
-    random = np.random.default_rng(seed)
-    student, teacher = 2 * random.normal(size=(2, B, T, V))
-    targets = random.integers(0, V, (B, T))
-    weights = random.uniform(0.5, 2, (B, T)) * (np.arange(T) < [[T], [3]])
-    log_p = teacher - np.log(np.exp(teacher).sum(-1, keepdims=True))
-    ids = np.argsort(-log_p, axis=-1)[..., :C]
-    logprobs = np.take_along_axis(log_p, ids, -1)
-    tail = np.log1p(-np.exp(logprobs).sum(-1))
-    taught = np.ones((B, T))
-    taught[0, 1] = 0
-    return student, teacher, targets, weights, (ids, logprobs, tail, taught)
-
-
-def float32(*arrays):
-    return tuple(
-        jnp.asarray(x, jnp.int32 if np.issubdtype(x.dtype, np.integer) else jnp.float32)
-        for x in arrays
-    )
-
-
-def sparse(said):
-    return SparseTeacher(*float32(*said))
-
-
-def kl(p, q):
-    return np.where(p > 0, p * np.log(np.where(p > 0, p, 1) / q), 0).sum(-1)
-
-
-def apart(name, p, q):
-    """The divergence of nonnegative float64 vectors, which need not sum to 1."""
-    kind, _, number = name.removesuffix(")").partition("(")
-    share = float(number or 0)
-    if kind == "forward_kl":
-        return kl(p, q)
-    if kind == "reverse_kl":
-        return kl(q, p)
-    if kind == "jensen_shannon":
-        m = share * p + (1 - share) * q
-        return share * kl(p, m) + (1 - share) * kl(q, m)
-    if kind == "skewed_kl":
-        return kl(p, share * p + (1 - share) * q)
-    if kind == "skewed_reverse_kl":
-        return kl(q, (1 - share) * p + share * q)
-    return 0.5 * np.abs(p - q).sum(-1)
-
-
-def on_support(support, q, said):
-    """Returns p and q on the outcomes compared, from the student's whole float64 distribution."""
-    ids, logprobs, tail, _ = said
-    p, q_at = np.exp(logprobs), np.take_along_axis(q, ids, -1)
-    if support == "tail":
-        others = np.ones_like(q)
-        np.put_along_axis(others, ids, 0, axis=-1)
-        rest = (q * others).sum(-1, keepdims=True)
-        return np.concatenate([p, np.exp(tail)[..., None]], -1), np.concatenate([q_at, rest], -1)
-    if support == "renormalized":
-        return p / p.sum(-1, keepdims=True), q_at / q_at.sum(-1, keepdims=True)
-    return p, q_at
-
-
-def softmax(x, temperature=1.0):
-    e = np.exp((x - x.max(-1, keepdims=True)) / temperature)
-    return e / e.sum(-1, keepdims=True)
-
-
-def reference_total(student, targets, weights, taught, alpha, token_divergences):
-    """The loss in float64: per token, then weighted."""
-    own = np.take_along_axis(np.log(softmax(student)), targets[..., None], -1)[..., 0]
-    share = alpha * taught
-    return ((1 - share) * -own + share * token_divergences(student)) * weights
-
-
-def numeric_gradient(token_losses, logits):
-    """Central differences in float64; a token's loss depends on its own logits alone."""
-    steps = 1e-6 * np.eye(V)
-    differences = [token_losses(logits + e) - token_losses(logits - e) for e in steps]
-    return np.stack(differences, axis=-1) / 2e-6
 
 
 def value_and_gradient(logits, targets, weights, teacher, settings):
@@ -200,50 +124,6 @@ def test_sampled_counts_give_the_whole_gradient_in_expectation():
     ).all()
     best = np.where(p >= np.sort(p)[-C], p, 0)
     assert (np.abs(best / best.sum() - p) > 3 * bound).any()
-
-
-def fixture(shared_dir):
-    arrays = np.load(shared_dir / "fixtures/hf/losses/reference.npz")
-    labels = arrays["labels"]
-    student, teacher = float32(arrays["student_logits"], arrays["teacher_logits"])
-    targets, weights = float32(np.where(labels < 0, 0, labels), (labels >= 0).astype(np.float32))
-    return arrays, student, teacher, targets, weights
-
-
-def assert_agrees(arrays, name, student, targets, weights, teacher, settings):
-    def mean(student):
-        return distillation_loss(student, targets, weights, teacher, settings).loss.mean()
-
-    value, gradient = jax.value_and_grad(mean)(student)
-    np.testing.assert_allclose(value, arrays[f"loss/{name}"], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(gradient, arrays[f"grad/{name}"], rtol=2e-5, atol=1e-7)
-
-
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-@pytest.mark.parametrize("beta", [0.0, 0.1, 0.5, 0.9, 1.0])
-def test_agrees_with_trl_on_whole_distributions(shared_dir, beta, temperature):
-    arrays, student, teacher, targets, weights = fixture(shared_dir)
-    settings = Distillation(divergence=f"jensen_shannon({beta})", temperature=temperature)
-    whole = LogitsTeacher(teacher, jnp.ones_like(weights))
-    name = f"gkd_beta{beta}_T{temperature}"
-    assert_agrees(arrays, name, student, targets, weights, whole, settings)
-
-
-@pytest.mark.parametrize(
-    ("name", "support"),
-    [
-        ("trl_server_forward_kl_top5_tail1", "tail"),
-        ("trl_server_forward_kl_top5_tail0", "renormalized"),
-        ("flan_t5_cot_dense_top5", "unnormalized"),
-    ],
-)
-def test_agrees_with_trl_and_the_flan_t5_code_on_candidates(shared_dir, name, support):
-    arrays, student, _, targets, weights = fixture(shared_dir)
-    ids, logprobs = float32(arrays["topk_ids"], arrays["topk_logprobs"])
-    tail = jnp.log1p(-jnp.exp(logprobs).sum(-1))
-    teacher = SparseTeacher(ids, logprobs, tail, jnp.ones_like(weights))
-    settings = Distillation(support=support)
-    assert_agrees(arrays, name, student, targets, weights, teacher, settings)
 
 
 def test_metrics_by_hand():

@@ -9,7 +9,8 @@ import pytest
 
 from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache import TeacherCache, TopK
-from tlm_jax.teacher_cache.shard import MARKER, ShardFile
+from tlm_jax.teacher_cache.shard import ShardFile
+from tlm_jax.teacher_cache.shard_format import MARKER
 from tlm_jax.teacher_cache.verify import verify
 from tlm_jax.vocabularies.token_bytes import TokenTable
 

@@ -5,7 +5,7 @@ import pytest
 
 from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache.key_index import KeyIndex, key_bytes, key_of
-from tlm_jax.teacher_cache.shard import INDEX_DTYPE, example_hash
+from tlm_jax.teacher_cache.shard_format import INDEX_DTYPE, example_hash
 
 
 def index_of(*rows):

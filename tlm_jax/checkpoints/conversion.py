@@ -6,24 +6,22 @@ appears by one rename when everything is on disk, and not at all if anything fai
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlm_jax import models
-from tlm_jax.checkpoints import families, lock, token_ids
+from tlm_jax.checkpoints import families, token_ids
 from tlm_jax.checkpoints.conversion_report import write_report
 from tlm_jax.checkpoints.formats import hugging_face, native, t5x
 from tlm_jax.checkpoints.formats.blocks import Written
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.checkpoints.slot_layouts import joined_heads, t5x_slots
-from tlm_jax.checkpoints.write_failure import full_disk, reason_and_file
+from tlm_jax.checkpoints.unfinished import unfinished_directory
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.lazy import LazyArray, cast
 from tlm_jax.losses.reduction import NONE
@@ -31,7 +29,6 @@ from tlm_jax.models import layouts
 from tlm_jax.system import git_lfs
 
 TARGETS = ("native", "hf", "t5x")
-_SUFFIX = ".converting"
 
 Done = tuple[str, tuple[str, ...]]
 """What a format has written, in its words, and notes for people."""
@@ -91,7 +88,7 @@ def convert(
         )
     if os.path.lexists(destination):
         raise UserError(f"{destination} exists already; name a directory that does not")
-    with _unfinished(destination) as unfinished:
+    with unfinished_directory(destination) as unfinished:
         arrays = _in_type(source.arrays, dtype)
         total = sum(array.nbytes for array in arrays.values())
         writers = {"native": _write_native, "hf": _write_hugging_face, "t5x": _write_t5x}
@@ -110,59 +107,6 @@ def convert(
             num_bytes=total,
         )
     return result
-
-
-@contextlib.contextmanager
-def _unfinished(destination: Path) -> Iterator[Path]:
-    """Gives a directory to fill, which becomes the destination if all goes well and else goes.
-
-    What a killed conversion left is cleared away; what another one is writing, or anything else of
-    that name, is not.
-    """
-    directory = destination.with_name(destination.name + _SUFFIX)
-    made = [parent for parent in destination.parents if not parent.exists()]
-    locked = None
-    try:
-        locked = _claim(directory)
-        yield directory
-        (directory / lock.FILE_NAME).unlink()
-        os.rename(directory, destination)
-    except BaseException as error:
-        if locked is not None:
-            shutil.rmtree(directory, ignore_errors=True)
-        for parent in made:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        reason, remedy = full_disk(error), ". Make room and try again"
-        if reason is None and isinstance(error, OSError):
-            reason, remedy = reason_and_file(error), ""
-        if reason is not None:
-            raise UserError(f"{destination} was not written: {reason}{remedy}") from error
-        raise
-    finally:
-        if locked is not None:
-            os.close(locked)
-
-
-def _claim(directory: Path) -> int:
-    """Makes an empty directory for this process alone, and returns the lock's descriptor."""
-    # A conversion's has a lock from the start.
-    left_by_one = directory.is_dir() and (
-        (directory / lock.FILE_NAME).is_file() or not any(directory.iterdir())
-    )
-    if os.path.lexists(directory) and not left_by_one:
-        raise UserError(
-            f"{directory} is in the way: the conversion would be written there first, and no "
-            "conversion left it; move it or name another destination"
-        )
-    directory.mkdir(parents=True, exist_ok=True)
-    locked = lock.lock_directory(directory)
-    for child in directory.iterdir():
-        if child.is_dir():
-            shutil.rmtree(child)
-        elif child.name != lock.FILE_NAME:
-            child.unlink()
-    return locked
 
 
 def _write_native(

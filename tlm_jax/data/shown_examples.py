@@ -9,7 +9,7 @@ import numpy as np
 
 from tlm_jax.data import tasks
 from tlm_jax.data.formats import FORMATS
-from tlm_jax.data.pipeline.converters import Converter
+from tlm_jax.data.pipeline.converter import Converter
 from tlm_jax.data.run_data import RunData
 from tlm_jax.ragged import TokenizedExamples
 from tlm_jax.vocabularies import Vocabulary

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int
 
 from tlm_jax.data import tasks
-from tlm_jax.data.pipeline.converters import Converter, make_converter
+from tlm_jax.data.pipeline.converter import Converter
+from tlm_jax.data.pipeline.converters import make_converter
 from tlm_jax.data.pipeline.mixing import ExampleOrder
 from tlm_jax.data.pipeline.packing import assign_rows
 from tlm_jax.data.pipeline.shuffle import permute

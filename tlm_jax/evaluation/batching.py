@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int
 
 from tlm_jax import models
-from tlm_jax.data.pipeline.converters import Converter, make_converter
+from tlm_jax.data.pipeline.converter import Converter
+from tlm_jax.data.pipeline.converters import make_converter
 from tlm_jax.decoding.buckets import bucket_length
 from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.ragged import PreparedExamples, TokenizedExamples

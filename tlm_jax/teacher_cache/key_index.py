@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int, Int64
 
 from tlm_jax.errors import UserError
-from tlm_jax.teacher_cache.shard import INDEX_DTYPE, KEY_BYTES, example_hash
+from tlm_jax.teacher_cache.shard_format import INDEX_DTYPE, KEY_BYTES, example_hash
 
 
 class KeyIndex:

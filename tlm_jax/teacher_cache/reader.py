@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,14 @@ from tlm_jax.teacher_cache.encoding import Encoding, Steps
 from tlm_jax.teacher_cache.encodings import encoding_from_settings
 from tlm_jax.teacher_cache.header import Header, check_same
 from tlm_jax.teacher_cache.key_index import KeyIndex, key_of
-from tlm_jax.teacher_cache.manifest import Part, ShardEntry, read_parts
-from tlm_jax.teacher_cache.shard import INDEX_DTYPE, DamageError, Record, ShardFile, VersionError
+from tlm_jax.teacher_cache.manifest import Part, read_parts
+from tlm_jax.teacher_cache.open_shards import ListedShard, OpenShards, damaged
+from tlm_jax.teacher_cache.shard_format import INDEX_DTYPE, DamageError, Record
 from tlm_jax.teacher_cache.steps import TeacherRow
 from tlm_jax.teacher_cache.unembedding import StoredUnembedding, read_unembedding
 from tlm_jax.vocabularies.token_bytes import TokenTable
 
-_OPEN_SHARDS = 256
 _ROWS_AT_ONCE = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class ListedShard:
-    """A shard that a manifest names."""
-
-    path: Path
-    entry: ShardEntry
 
 
 class TeacherCache:
@@ -64,9 +55,9 @@ class TeacherCache:
             for entry in part.shards
         )
         self._decompress = compression_by_name(self.identity["compression"]).decompress
-        self._lock = threading.Lock()
-        self._open_files: collections.OrderedDict[int, tuple[ShardFile, Any]]
-        self._open_files = collections.OrderedDict()
+        self._files = OpenShards(
+            self.shards, self.identity, self.encoding, recover=on_damage == "skip"
+        )
         self._lost: collections.Counter[str] = collections.Counter()
         self._refused: set[tuple[int, str]] = set()
         indices = [self._index_of(number) for number in range(len(self.shards))]
@@ -222,7 +213,7 @@ class TeacherCache:
     def _read(self, shard: int, entries: np.ndarray) -> list[TeacherRow | None]:
         """Reads rows of one shard, None for those that are damaged."""
         rows: list[TeacherRow | None] = [None] * len(entries)
-        opened = self._opened(shard)
+        opened = self._files.get(shard)
         if opened is None:
             return rows
         file, codebook = opened
@@ -263,40 +254,15 @@ class TeacherCache:
     def _index_of(self, shard: int) -> np.ndarray:
         """Returns the index of a shard, and counts what it should have and has not."""
         listed = self.shards[shard]
-        opened = self._opened(shard)
+        opened = self._files.get(shard)
         index = np.zeros(0, INDEX_DTYPE) if opened is None else opened[0].index
         if len(index) < listed.entry.rows:
             self._lost[str(listed.path)] += listed.entry.rows - len(index)
         return index
 
-    def _opened(self, shard: int) -> tuple[ShardFile, Any] | None:
-        """Returns a shard's file and codebook; None if nothing of it can be read."""
-        with self._lock:
-            if shard in self._open_files:
-                self._open_files.move_to_end(shard)
-                return self._open_files[shard]
-        listed = self.shards[shard]
-        try:
-            file = ShardFile(listed.path, recover=self._on_damage == "skip")
-            if self._on_damage == "stop" and listed.path.stat().st_size != listed.entry.bytes:
-                raise DamageError(f"its size is not the {listed.entry.bytes:,} bytes of its entry")
-            check_same(self.identity, file.description.identity, str(listed.path))
-            codebook = self.encoding.read_codebook(file.description.codebook)
-        except VersionError as error:
-            raise UserError(f"{listed.path}: {error}; use the tlm_jax that wrote it.") from error
-        except (DamageError, ValueError, OSError) as error:
-            if self._on_damage == "stop":
-                raise _damaged(listed.path, error) from error
-            return None
-        with self._lock:
-            self._open_files[shard] = file, codebook
-            while len(self._open_files) > _OPEN_SHARDS:
-                self._open_files.popitem(last=False)
-        return file, codebook
-
     def _refuse(self, shard: int, key: str, error: Exception) -> None:
         if self._on_damage == "stop":
-            raise _damaged(self.shards[shard].path, error, f"row {key}: ") from error
+            raise damaged(self.shards[shard].path, error, f"row {key}: ") from error
         self._refused.add((shard, key))
 
 
@@ -305,11 +271,3 @@ def _joined_header(parts: Iterable[Part]) -> Header:
     headers = [Header.from_json(part.identity["header"]) for part in parts]
     tasks = dict.fromkeys(header.source_task for header in headers if header.source_task)
     return dataclasses.replace(headers[0], source_task=" + ".join(tasks))
-
-
-def _damaged(path: Path, error: Exception, what: str = "") -> UserError:
-    reason = getattr(error, "strerror", None) or error
-    return UserError(
-        f"{path}: {what}{reason}. `python -m tlm_jax.cache_teacher verify {path.parent}` tells "
-        "what is lost; TEACHER_ON_DAMAGE='skip' (on_damage) goes on without it."
-    )

@@ -2,110 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tlm_jax.teacher_cache.header import FORMAT_VERSION
-from tlm_jax.teacher_cache.sparse_symbols import DIGEST_BYTES
-from tlm_jax.teacher_cache.whole_files import sync_directory
-
-KEY_BYTES = 16
-MAGIC = b"TLMTCH\r\n"
-END_MAGIC = b"\r\nTLMEND"
-MARKER = b"\xf4ROW"
-
-INDEX_DTYPE = np.dtype(
-    [
-        ("key_high", ">u8"),
-        ("key_low", ">u8"),
-        ("digest", f"V{DIGEST_BYTES}"),
-        ("example", "<u8"),
-        ("offset", "<u8"),
-        ("size", "<u4"),
-        ("tokens", "<u4"),
-    ]
+from tlm_jax.teacher_cache.shard_format import (
+    END_MAGIC,
+    FOOTER,
+    INDEX_DTYPE,
+    MAGIC,
+    MARKER,
+    PROLOGUE,
+    RECORD,
+    ROW,
+    DamageError,
+    Description,
+    Record,
+    VersionError,
+    example_hash,
+    stored_record,
 )
-"""One row of the index, 48 bytes; rows are sorted by key."""
-
-_PROLOGUE = struct.Struct("<8sIIII")  # magic, version, description bytes and CRC, CRC of these
-_DESCRIPTION = struct.Struct("<I")  # bytes of the JSON part; the codebook follows
-_RECORD = struct.Struct("<4sII")  # marker, bytes after this, their CRC
-_ROW = struct.Struct(f"<{KEY_BYTES}s{DIGEST_BYTES}sIH")  # key, digest, tokens, bytes of example id
-_FOOTER = struct.Struct("<QQQIII8s")
-"""Places of index and description, rows between them; CRC of index, description, these; magic."""
-
-
-class DamageError(Exception):
-    """A part of a file is not what was written; the message says which."""
-
-
-class VersionError(Exception):
-    """A file is of another version of the format."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """A row as it is stored.
-
-    Attributes:
-      key: the row's key.
-      digest: of its content, however it is coded.
-      example_id: of the example it was scored for.
-      num_tokens: T.
-      body: what the encoding made of it, compressed or not.
-      end: the place in the file behind it, where it has been read.
-    """
-
-    key: bytes
-    digest: bytes
-    example_id: str
-    num_tokens: int
-    body: bytes | memoryview
-    end: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Description:
-    """The beginning of a shard, repeated at its end.
-
-    Attributes:
-      identity: header, encoding and compression of the cache, as JSON.
-      tally: what the encoding counts over the rows.
-      codebook: of the encoding, fitted to this shard.
-    """
-
-    identity: Mapping[str, Any]
-    tally: Mapping[str, int]
-    codebook: bytes
-
-    def to_bytes(self) -> bytes:
-        """Returns the JSON's size, the JSON and the codebook."""
-        text = json.dumps({**self.identity, "tally": self.tally}, sort_keys=True).encode()
-        return _DESCRIPTION.pack(len(text)) + text + self.codebook
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Description:
-        """Reads `to_bytes`, whose CRC has been checked."""
-        (size,) = _DESCRIPTION.unpack_from(data)
-        start = _DESCRIPTION.size
-        identity = json.loads(data[start : start + size])
-        return cls(identity, identity.pop("tally"), data[start + size :])
-
-
-def example_hash(example_id: str) -> int:
-    """Returns the 64 bits that stand for an example's id in the index."""
-    hashed = hashlib.blake2b(example_id.encode("utf-8", "surrogatepass"), digest_size=8)
-    return int.from_bytes(hashed.digest(), "little")
+from tlm_jax.teacher_cache.whole_files import sync_directory
 
 
 def write_shard(path: Path, description: Description, records: Sequence[Record]) -> str:
@@ -121,11 +45,11 @@ def write_shard(path: Path, description: Description, records: Sequence[Record])
 
         described = description.to_bytes()
         sizes = (FORMAT_VERSION, len(described), zlib.crc32(described))
-        crc = zlib.crc32(_PROLOGUE.pack(MAGIC, *sizes, 0)[:-4])
-        put(_PROLOGUE.pack(MAGIC, *sizes, crc))
+        crc = zlib.crc32(PROLOGUE.pack(MAGIC, *sizes, 0)[:-4])
+        put(PROLOGUE.pack(MAGIC, *sizes, crc))
         put(described)
         for number, record in enumerate(records):
-            stored = _stored(record)
+            stored = stored_record(record)
             high, low = struct.unpack(">QQ", record.key)
             index[number] = (
                 high,
@@ -142,8 +66,8 @@ def write_shard(path: Path, description: Description, records: Sequence[Record])
         put(table)
         places = (index_at, len(index), file.tell(), zlib.crc32(table), zlib.crc32(described))
         put(described)
-        crc = zlib.crc32(_FOOTER.pack(*places, 0, END_MAGIC)[:-12])
-        put(_FOOTER.pack(*places, crc, END_MAGIC))
+        crc = zlib.crc32(FOOTER.pack(*places, 0, END_MAGIC)[:-12])
+        put(FOOTER.pack(*places, crc, END_MAGIC))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
@@ -206,10 +130,10 @@ class ShardFile:
             return None
 
     def _footer(self) -> tuple[int, int, int, int, int]:
-        if len(self._data) < _PROLOGUE.size + _FOOTER.size:
+        if len(self._data) < PROLOGUE.size + FOOTER.size:
             raise DamageError(f"cut off after {len(self._data):,} bytes")
-        end = bytes(self._data[-_FOOTER.size :])
-        *places, crc, magic = _FOOTER.unpack(end)
+        end = bytes(self._data[-FOOTER.size :])
+        *places, crc, magic = FOOTER.unpack(end)
         if magic != END_MAGIC or zlib.crc32(end[:-12]) != crc:
             raise DamageError("cut off, or its footer is damaged")
         return tuple(places)
@@ -218,29 +142,29 @@ class ShardFile:
         """Returns the description and where rows start; from its copy if need be."""
 
         def first() -> tuple[Description, int]:
-            start = bytes(self._data[: _PROLOGUE.size])
-            if len(start) < _PROLOGUE.size or start[:8] != MAGIC:
+            start = bytes(self._data[: PROLOGUE.size])
+            if len(start) < PROLOGUE.size or start[:8] != MAGIC:
                 raise DamageError("it does not begin as a shard does")
-            _, version, size, crc, own = _PROLOGUE.unpack(start)
+            _, version, size, crc, own = PROLOGUE.unpack(start)
             if zlib.crc32(start[:-4]) != own:
                 raise DamageError("its first bytes are damaged")
             if version != FORMAT_VERSION:
                 raise VersionError(
                     f"it has format version {version}, this program reads {FORMAT_VERSION}"
                 )
-            data = bytes(self._data[_PROLOGUE.size :][:size])
+            data = bytes(self._data[PROLOGUE.size :][:size])
             if len(data) != size or zlib.crc32(data) != crc:
                 raise DamageError("its description is damaged")
-            return Description.from_bytes(data), _PROLOGUE.size + size
+            return Description.from_bytes(data), PROLOGUE.size + size
 
         found = self._try(first, recover and footer is not None)
         if found is not None:
             return found
         assert footer is not None  # else `first` has raised
-        data = bytes(self._data[footer[2] : -_FOOTER.size])
+        data = bytes(self._data[footer[2] : -FOOTER.size])
         if zlib.crc32(data) != footer[4]:
             raise DamageError("its description is damaged in both places")
-        return Description.from_bytes(data), _PROLOGUE.size
+        return Description.from_bytes(data), PROLOGUE.size
 
     def _index(self, place: int, rows: int, stop: int, crc: int) -> np.ndarray:
         data = self._data[place:stop]
@@ -249,23 +173,23 @@ class ShardFile:
         return np.frombuffer(bytes(data), INDEX_DTYPE)
 
     def _record(self, offset: int) -> Record:
-        start = offset + _RECORD.size
+        start = offset + RECORD.size
         if start > len(self._data):
             raise DamageError("a row is cut off")
-        marker, size, crc = _RECORD.unpack_from(self._data, offset)
+        marker, size, crc = RECORD.unpack_from(self._data, offset)
         content = self._data[start : start + size]
-        if marker != MARKER or len(content) != size or size < _ROW.size:
+        if marker != MARKER or len(content) != size or size < ROW.size:
             raise DamageError("the beginning of a row is damaged, or the row is cut off")
         if zlib.crc32(content) != crc:
             raise DamageError("a row does not have its checksum")
-        key, digest, num_tokens, example_bytes = _ROW.unpack_from(content)
-        example = bytes(content[_ROW.size : _ROW.size + example_bytes])
+        key, digest, num_tokens, example_bytes = ROW.unpack_from(content)
+        example = bytes(content[ROW.size : ROW.size + example_bytes])
         return Record(
             key,
             digest,
             example.decode("utf-8", "surrogatepass"),
             num_tokens,
-            content[_ROW.size + example_bytes :],
+            content[ROW.size + example_bytes :],
             start + size,
         )
 
@@ -292,10 +216,3 @@ class ShardFile:
                 continue
             yield offset, record
             offset = record.end
-
-
-def _stored(record: Record) -> bytes:
-    example = record.example_id.encode("utf-8", "surrogatepass")
-    head = _ROW.pack(record.key, record.digest, record.num_tokens, len(example))
-    content = b"".join((head, example, record.body))
-    return _RECORD.pack(MARKER, len(content), zlib.crc32(content)) + content

@@ -10,8 +10,10 @@ from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache.encodings import Hidden
 from tlm_jax.teacher_cache.manifest import SHARD_SUFFIX
 from tlm_jax.teacher_cache.merge import sha256_of
-from tlm_jax.teacher_cache.reader import ListedShard, TeacherCache
-from tlm_jax.teacher_cache.shard import DamageError, ShardFile
+from tlm_jax.teacher_cache.open_shards import ListedShard
+from tlm_jax.teacher_cache.reader import TeacherCache
+from tlm_jax.teacher_cache.shard import ShardFile
+from tlm_jax.teacher_cache.shard_format import DamageError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import time
 from collections import Counter
@@ -16,26 +15,19 @@ import numpy as np
 from tlm_jax.errors import UserError, system_reason
 from tlm_jax.teacher_cache.compression import compression_by_name
 from tlm_jax.teacher_cache.encoding import MAX_VOCABULARY, Encoding
-from tlm_jax.teacher_cache.header import Header, check_same
+from tlm_jax.teacher_cache.header import Header
 from tlm_jax.teacher_cache.host_lock import lock_host
-from tlm_jax.teacher_cache.key_index import KeyIndex, key_bytes
+from tlm_jax.teacher_cache.key_index import key_bytes
 from tlm_jax.teacher_cache.manifest import (
-    Part,
     ShardEntry,
     part_path,
-    read_parts,
     shard_name,
     shard_number,
     write_part,
 )
-from tlm_jax.teacher_cache.shard import (
-    DamageError,
-    Description,
-    Record,
-    ShardFile,
-    VersionError,
-    write_shard,
-)
+from tlm_jax.teacher_cache.resumption import resume
+from tlm_jax.teacher_cache.shard import write_shard
+from tlm_jax.teacher_cache.shard_format import Description, Record
 from tlm_jax.teacher_cache.steps import TeacherRow
 from tlm_jax.teacher_cache.token_file import write_tokens
 from tlm_jax.teacher_cache.unembedding import StoredUnembedding, write_unembedding
@@ -127,7 +119,7 @@ class CacheWriter:
         self._waiting_bytes = 0
         self._new: dict[bytes, bytes] = {}
         try:
-            self._known = self._resume()
+            self._part, self._known = resume(self._directory, host, self._identity)
             if table is not None:
                 self.write_table(table)
             if unembedding is not None:
@@ -256,39 +248,6 @@ class CacheWriter:
         tokens = sum(record.num_tokens for record in records)
         return ShardEntry(path.name, len(rows), tokens, path.stat().st_size, sha256, dict(tally))
 
-    def _resume(self) -> KeyIndex:
-        """Reads what is there, and removes what a kill left unfinished."""
-        parts = read_parts(self._directory)
-        for path, part in parts.items():
-            check_same(self._identity, part.identity, str(path))
-        own = part_path(self._directory, self._host)
-        self._part = parts.get(own, Part(self._identity))
-        listed = {entry.name for part in parts.values() for entry in part.shards}
-        for path in sorted(self._directory.glob(f"shard-{self._host:05d}-*")):
-            if path.name.endswith(".partial"):
-                path.unlink()
-            elif path.name not in listed:
-                # Finished, but the kill came before it was listed; or the list was lost.
-                shards = (*self._part.shards, self._found(path))
-                self._part = dataclasses.replace(self._part, shards=shards)
-                listed.add(path.name)
-        write_part(own, self._part)
-        names = sorted(listed)
-        return KeyIndex([_open(self._directory / name).index for name in names], names)
-
-    def _found(self, path: Path) -> ShardEntry:
-        """Returns the entry of a shard that no part lists."""
-        shard, data = _open(path), path.read_bytes()
-        check_same(self._identity, shard.description.identity, str(path))
-        return ShardEntry(
-            path.name,
-            len(shard.index),
-            int(shard.index["tokens"].sum()),
-            len(data),
-            hashlib.sha256(data).hexdigest(),
-            shard.description.tally,
-        )
-
     def _digest(self, key: bytes) -> bytes | None:
         if key in self._new:
             return self._new[key]
@@ -306,14 +265,3 @@ def _refusal(directory: Path, error: OSError) -> UserError:
         f"{directory}: cannot be written ({system_reason(error)}); what was finished is kept, and "
         "the same run goes on from there."
     )
-
-
-def _open(path: Path) -> ShardFile:
-    try:
-        return ShardFile(path)
-    except (DamageError, VersionError, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"{path}: {reason}; `python -m tlm_jax.cache_teacher verify {path.parent}` tells what "
-            "is lost."
-        ) from error

@@ -5,11 +5,10 @@ import pytest
 import seqio
 import tensorflow as tf
 
+from tlm_jax.data.pipeline.converter import Converter, check_token_ids
 from tlm_jax.data.pipeline.converters import (
-    Converter,
     DecoderOnlyConverter,
     EncoderDecoderConverter,
-    check_token_ids,
     make_converter,
 )
 from tlm_jax.errors import UserError

@@ -2,98 +2,26 @@
 """Batches are the same on any number of hosts, and stopping loses and repeats nothing."""
 
 import collections
-import json
 
 import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_pipelines import (  # pyright: ignore[reportMissingImports]  # noqa: F401
+    Endless,
+    assert_equal_batches,
+    finite,
+    global_batches,
+    make,
+    pipeline_tasks,
+    take,
+)
 
 from tlm_jax.data import tasks
-from tlm_jax.data.pipeline.pipeline import Pipeline, PipelineConfig
-from tlm_jax.data.sources import ListSource, RecordSource
+from tlm_jax.data.sources import RecordSource
 from tlm_jax.errors import UserError
 from tlm_jax.vocabularies import HuggingFaceVocabulary
-
-
-class Endless(RecordSource):
-    """Example i of the training split has i % 7 + 1 letters in and i % 5 + 1 out."""
-
-    splits = ("train",)
-
-    def num_examples(self, split):
-        return None
-
-    def example(self, split, index):
-        return {"id": str(index), "inputs": "i" * (index % 7 + 1), "targets": "t" * (index % 5 + 1)}
-
-
-def finite(count, label):
-    return ListSource(
-        {
-            "train": [
-                {"id": f"{label}{i}", "inputs": f"{label} {i}" * (i % 3), "targets": f"{i}" * 2}
-                for i in range(count)
-            ]
-        }
-    )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pipeline_tasks():
-    tasks.register_task("pipe_endless", Endless())
-    tasks.register_task("pipe_small", finite(37, "s"))
-    tasks.register_task("pipe_other", finite(11, "o"))
-    tasks.register_mixture("pipe_mixture", {"pipe_small": 3, "pipe_other": 1})
-    yield
-    for name in ("pipe_mixture", "pipe_other", "pipe_small", "pipe_endless"):
-        tasks.unregister(name)
-
-
-def make(name="pipe_small", hosts=1, host=0, **options):
-    options = {
-        "feature_lengths": {"inputs": 24, "targets": 12},
-        "batch_size": 8,
-        "packing_window": 16,
-        **options,
-    }
-    gathered = options.pop("gathered", None)
-    return Pipeline(
-        PipelineConfig(name, **options), host_index=host, num_hosts=hosts, all_gather=gathered
-    )
-
-
-def take(pipeline, count):
-    return [next(pipeline) for _ in range(count)]
-
-
-def global_batches(name, hosts, count, state=None, **options):
-    """Runs all hosts one after another; returns whole batches and the state behind them."""
-    parts, places = [], []
-    for host in range(hosts):
-        with make(name, hosts, host, **options) as pipeline:
-            if state is not None:
-                pipeline.restore(state)
-            parts.append(take(pipeline, count))
-            places.append(pipeline._places)
-            last = pipeline
-    # What a collective would give every host.
-    last._all_gather = lambda mine: np.stack(places)
-    arrays = [
-        {k: np.concatenate([p[i].arrays[k] for p in parts]) for k in parts[0][i].arrays}
-        for i in range(count)
-    ]
-    ids = [sum((p[i].example_ids for p in parts), ()) for i in range(count)]
-    return arrays, ids, json.loads(json.dumps(last.state()))
-
-
-def assert_equal_batches(ours, theirs):
-    assert len(ours) == len(theirs)
-    for a, b in zip(ours, theirs):
-        assert sorted(a) == sorted(b)
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 @pytest.mark.parametrize("pack", [False, True])
@@ -215,42 +143,6 @@ def test_state_is_behind_the_batches_handed_out_not_those_prefetched():
         assert next(pipeline).example_ids[0] == ("24",)
 
 
-def test_statistics_count_tokens_room_and_truncation():
-    with make("pipe_endless", pack=False, feature_lengths={"inputs": 4, "targets": 6}) as pipeline:
-        take(pipeline, 7)
-    statistics = pipeline.statistics
-    assert (statistics.batches, statistics.examples) == (7, 56)
-    # 8 of each length from 2 to 8 with EOS, cut at 4; capacity 4 each.
-    assert statistics.tokens["encoder"] == 8 * (2 + 3 + 4 * 5)
-    assert statistics.capacity["encoder"] == 56 * 4
-    assert statistics.fill()["encoder"] == pytest.approx(25 / 28)
-    assert statistics.truncated == {"inputs": 8 * 4, "targets": 0}
-
-
-def test_statistics_count_examples_with_what_no_token_stands_for(tmp_path):
-    words = {"<pad>": 0, "</s>": 1, "<unk>": 2, "a": 3, "t": 4}
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    texts = ["a", "{ and {", "a {", "a a"]
-    records = [{"id": str(i), "inputs": text, "targets": "t"} for i, text in enumerate(texts)]
-    tasks.register_task("pipe_unknown", ListSource({"train": records}))
-    vocabulary = HuggingFaceVocabulary(str(tmp_path / "tokenizer.json"))
-    try:
-        with make("pipe_unknown", pack=False, batch_size=4, vocabulary=vocabulary) as pipeline:
-            take(pipeline, 1)
-    finally:
-        tasks.unregister("pipe_unknown")
-    assert pipeline.statistics.unknown == {"inputs": 2, "targets": 0}
-
-
-def test_packed_examples_that_are_not_handed_out_yet_do_not_count_as_truncated():
-    with make("pipe_endless", pack=True, feature_lengths={"inputs": 1, "targets": 1}) as pipeline:
-        take(pipeline, 2)
-    statistics = pipeline.statistics
-    assert statistics.truncated == {"inputs": statistics.examples, "targets": statistics.examples}
-
-
 def test_impossible_divisions_are_user_errors():
     with pytest.raises(UserError, match="batch size 8 cannot be divided among 3 hosts"):
         make(hosts=3)
@@ -289,9 +181,6 @@ def test_an_error_while_reading_reaches_the_caller():
 
 
 def test_vocabularies_without_a_padding_id_get_explicit_lengths(tmp_path):
-    import tokenizers
-
-    from tlm_jax.vocabularies import HuggingFaceVocabulary
 
     words = {"i": 0, "t": 1, "</s>": 2, "<s>": 3}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="i"))

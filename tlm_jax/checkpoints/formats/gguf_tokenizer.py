@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tlm_jax.checkpoints.formats.gguf_fields import check_fields
 from tlm_jax.errors import UserError, nearest
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
@@ -19,7 +20,6 @@ _WHOLE_TOKENIZERS = TOKENIZER_FILES[:2]
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
 """Types of pieces, in `tokenizer.ggml.token_type`."""
 
-_LISTS = {"tokens": str, "token_type": int, "scores": float, "merges": str}
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -70,7 +70,7 @@ def tokenizer_files(metadata: Mapping[str, Any], path: Path) -> dict[str, Path |
     }
     if "tokens" not in fields:
         return {}
-    _check_fields(fields, path)
+    check_fields(fields, path)
     kind = fields.get("model")
     if kind == "gpt2":
         content, adds_start = _byte_level(fields, path)
@@ -91,34 +91,6 @@ def _unknown(path: Path, what: str) -> UserError:
     return UserError(
         f"{path}: the tokenizer in it is {what}. Put tokenizer.json of the model beside the file"
     )
-
-
-def _check_fields(fields: Mapping[str, Any], path: Path) -> None:
-    """Refuses fields that are missing, or of another kind or length than they have."""
-    for name, kind in _LISTS.items():
-        values = fields.get(name, [])
-        if not isinstance(values, list) or any(type(value) is not kind for value in values):
-            raise _damaged(path, f"its {name} are not a list of {kind.__name__}")
-    num_tokens = len(fields["tokens"])
-    needed = {"gpt2": "merges", "llama": "scores"}.get(str(fields.get("model")))
-    if needed is not None and needed not in fields:
-        raise _damaged(path, f"it has no {needed}")
-    for name in ("token_type", "scores"):
-        if len(fields.get(name, fields["tokens"])) != num_tokens:
-            raise _damaged(path, f"it has {num_tokens:,} tokens but {len(fields[name]):,} {name}")
-    for merge in fields.get("merges", []):
-        if merge.count(" ") != 1:
-            raise _damaged(path, f"its merge {merge!r} is not two pieces")
-    for role in ("bos", "eos"):
-        number = fields.get(f"{role}_token_id", 0)
-        if type(number) is not int or not 0 <= number < num_tokens:
-            raise _damaged(
-                path, f"its {role}_token_id is {number!r}, but it has {num_tokens:,} tokens"
-            )
-
-
-def _damaged(path: Path, what: str) -> UserError:
-    return UserError(f"{path}: the tokenizer in it is damaged: {what}; get it again")
 
 
 def _byte_level(fields: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], bool]:

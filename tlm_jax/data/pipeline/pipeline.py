@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from tlm_jax.data.pipeline.chosen_converter import converter_for
 from tlm_jax.data.pipeline.config import PipelineConfig, check_division
-from tlm_jax.data.pipeline.converters import Converter, make_converter
 from tlm_jax.data.pipeline.mixing import ExampleOrder
 from tlm_jax.data.pipeline.prefetch import Prefetcher
 from tlm_jax.data.pipeline.rows import BatchRows, PackedRows, RowPlan, UnpackedRows
 from tlm_jax.data.pipeline.statistics import PipelineStatistics
-from tlm_jax.data.pipeline.store import OrderedReader, Reader, open_readers
-from tlm_jax.data.reading import start_id
+from tlm_jax.data.pipeline.store import OrderedReader, open_readers
 from tlm_jax.data.sources import Example
-from tlm_jax.data.teachers.join import OpenTeacher, fill_of
 from tlm_jax.data.teachers.reader import join_readers
-from tlm_jax.data.teachers.tokens import STEPS, TeacherTokensReader
+from tlm_jax.data.teachers.tokens import TeacherTokensReader
 from tlm_jax.errors import UserError
 
 AllGather = Callable[[np.ndarray], np.ndarray]
@@ -97,7 +95,7 @@ class Pipeline:
             own = config.teacher_tokens
             lengths = config.feature_lengths
             readers = {name: TeacherTokensReader(r, own, lengths) for name, r in readers.items()}
-        self.converter = _converter(config, readers, self.teacher)
+        self.converter = converter_for(config, readers, self.teacher)
         self.order = ExampleOrder(
             rates=rates,
             sizes={name: reader.num_examples for name, reader in readers.items()},
@@ -264,36 +262,6 @@ class Pipeline:
                 "packing window": config.packing_window,
             }
         return key
-
-
-def _converter(
-    config: PipelineConfig, readers: Mapping[str, Reader], teacher: OpenTeacher | None
-) -> Converter:
-    first = next(iter(readers.values()))
-    for reader in readers.values():
-        if set(reader.features) != set(first.features) or (
-            reader.vocabulary.fingerprint != first.vocabulary.fingerprint
-        ):
-            raise UserError(
-                f"tasks {first.name!r} and {reader.name!r} of {config.mixture_or_task_name!r} "
-                "differ in their features or vocabularies; a mixture needs the same ones. "
-                "Choose one vocabulary for the run, or mix other tasks."
-            )
-    options: dict[str, Any] = {
-        "feature_lengths": dict(config.feature_lengths),
-        "bos_id": start_id(config.reading, first.vocabulary, first.features),
-        "aligned": {
-            **config.aligned_features,
-            **{name: fill_of(name) for name in (teacher.features() if teacher else ())},
-            **({STEPS: -1.0} if config.teacher_tokens is not None else {}),
-        },
-        "mark_padding": config.mark_padding or not first.vocabulary.zero_is_padding,
-    }
-    if config.architecture == "decoder_only":
-        options["loss_on_targets_only"] = config.loss_on_targets_only
-    converter = make_converter(config.architecture, **options)
-    converter.check_features(first.features, config.mixture_or_task_name)
-    return converter
 
 
 def _block(size: int, host_index: int, num_hosts: int) -> range:

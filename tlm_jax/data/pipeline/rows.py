@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from jaxtyping import Bool, Int
 
-from tlm_jax.data.pipeline.converters import Converter
+from tlm_jax.data.pipeline.converter import Converter
 from tlm_jax.data.pipeline.packing import assign_rows
 from tlm_jax.data.pipeline.shuffle import permute
 from tlm_jax.ragged import PreparedExamples, TokenizedExamples

@@ -15,6 +15,7 @@ from jaxtyping import Int32
 from tlm_jax.alignment.mapping import Coverage, MappedSteps, check_options
 from tlm_jax.alignment.rows import RowMapper
 from tlm_jax.data.sources import Example, option_texts
+from tlm_jax.data.teachers.join_counts import JoinCounts
 from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache import TeacherCache
 from tlm_jax.teacher_cache.encoding import SparseEncoding
@@ -69,51 +70,6 @@ class TeacherJoin:
             raise UserError(
                 f"TeacherJoin.on_unmatched is {self.on_unmatched!r}: 'continue' or 'stop'"
             )
-
-
-@dataclasses.dataclass
-class JoinCounts:
-    """How many examples were joined, and why others were not.
-
-    Attributes:
-      matched: have a row whose text is theirs.
-      missing: the caches know neither text nor example.
-      stale: the caches know the example, but with another text: it has changed since scoring.
-      refused: the row's tokens are not those of the example's text.
-      coverage: of the matched examples' tokens.
-      first_unmatched: the id of the first example without a row, and why.
-    """
-
-    matched: int = 0
-    missing: int = 0
-    stale: int = 0
-    refused: int = 0
-    coverage: Coverage = dataclasses.field(default_factory=Coverage)
-    first_unmatched: str = ""
-
-    @property
-    def examples(self) -> int:
-        """How many were looked up."""
-        return self.matched + self.missing + self.stale + self.refused
-
-    def lines(self) -> list[str]:
-        """Returns all counts in two lines, for the terminal."""
-        counts = ", ".join(
-            f"{getattr(self, name):,} {name}" for name in ("matched", "missing", "stale", "refused")
-        )
-        text = f"teacher rows of the {self.examples:,} examples read: {counts}"
-        if self.first_unmatched:
-            text += f"; first without: {self.first_unmatched}"
-        found = self.coverage
-        if not found.soft:
-            return [text]
-        return [
-            text,
-            f"of their tokens {found.soft / found.tokens:.1%} have the teacher's distribution, "
-            f"{found.hard / found.tokens:.1%} themselves as the target, "
-            f"{found.dropped / found.tokens:.1%} none; candidates that the student has hold "
-            f"{found.kept_mass / found.soft:.1%} of the mass",
-        ]
 
 
 class OpenTeacher:

@@ -6,7 +6,8 @@ import re
 
 from tlm_jax.evaluation.choice_answers import extract_choice
 from tlm_jax.evaluation.extraction import after_marker, extract_boolean, extract_text
-from tlm_jax.evaluation.number_answers import extract_number, whole_number
+from tlm_jax.evaluation.number_answers import extract_number
+from tlm_jax.evaluation.number_clauses import whole_number
 from tlm_jax.evaluation.numbers import close, evaluate, format_number
 from tlm_jax.evaluation.rules.rule import Options, Rule, stripped_gold
 
