@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from mapped_tokens import (  # pyright: ignore[reportMissingImports]
+from mapped_tokens import (
     MAP,
     STUDENT,
     TEACHER,

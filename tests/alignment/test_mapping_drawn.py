@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mapped_tokens import (  # pyright: ignore[reportMissingImports]
+from mapped_tokens import (
     MAP,
     STUDENT,
     STUDENT_TEXTS,

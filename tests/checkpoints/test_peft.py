@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from peft_adapters import ADAPTERS, MODELS, Q0, ROOT, opened  # pyright: ignore[reportMissingImports]
-from tiny_models import decoder_only  # pyright: ignore[reportMissingImports]
+from peft_adapters import ADAPTERS, MODELS, Q0, ROOT, opened
+from tiny_models import decoder_only
 
 from tlm_jax import models, trees
 from tlm_jax.checkpoints import families, peft, peft_config

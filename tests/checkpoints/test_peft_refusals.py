@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from peft_adapters import ADAPTERS, Q0, opened  # pyright: ignore[reportMissingImports]
+from peft_adapters import ADAPTERS, Q0, opened
 
 from tlm_jax.checkpoints import peft, peft_config
 from tlm_jax.checkpoints.formats.safetensors_files import SafetensorsWriter, open_safetensors

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distillation_reference import (  # pyright: ignore[reportMissingImports]
+from distillation_reference import (
     DIVERGENCES,
     B,
     C,

@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from remote_clients import GOOD, make_client  # pyright: ignore[reportMissingImports]
+from remote_clients import GOOD, make_client
 
 from tlm_jax.errors import UserError
 from tlm_jax.remote.client import RequestFailed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from remote_clients import make_client  # pyright: ignore[reportMissingImports]
+from remote_clients import make_client
 
 from tlm_jax.errors import UserError
 from tlm_jax.remote.api_key import ApiKey

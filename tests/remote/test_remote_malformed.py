@@ -8,7 +8,7 @@ import tracemalloc
 import zlib
 
 import pytest
-from remote_clients import GOOD, make_client  # pyright: ignore[reportMissingImports]
+from remote_clients import GOOD, make_client
 
 from tlm_jax.remote.client import RequestFailed
 from tlm_jax.remote.faults import Fault

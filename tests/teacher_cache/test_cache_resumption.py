@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from cached_rows import check_holds, keys_of  # pyright: ignore[reportMissingImports]
+from cached_rows import check_holds, keys_of
 
 from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache import CacheWriter, TeacherCache, TopK

@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from cached_rows import check_holds, keys_of  # pyright: ignore[reportMissingImports]
+from cached_rows import check_holds, keys_of
 
 from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache import CacheWriter, Sampled, TeacherCache, TopK

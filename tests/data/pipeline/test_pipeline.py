@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_pipelines import (  # pyright: ignore[reportMissingImports]  # noqa: F401
+from small_pipelines import (  # noqa: F401
     Endless,
     assert_equal_batches,
     finite,

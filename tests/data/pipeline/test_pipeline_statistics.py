@@ -2,7 +2,7 @@
 
 import pytest
 import tokenizers
-from small_pipelines import (  # pyright: ignore[reportMissingImports]  # noqa: F401
+from small_pipelines import (  # noqa: F401
     Endless,
     assert_equal_batches,
     finite,

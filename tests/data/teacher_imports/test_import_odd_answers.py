@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from imported_answers import Imported, chat, completion, token  # pyright: ignore[reportMissingImports]
+from imported_answers import Imported, chat, completion, token
 
 from tlm_jax.errors import UserError
 from tlm_jax.runs.cache_teacher.commands import import_captured

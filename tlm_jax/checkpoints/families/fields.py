@@ -108,13 +108,17 @@ class Fields:
           UserError: it is not what a field of its name has to be.
         """
         for name in names:
+            kind = _KINDS.get(name)
+            if kind is None:
+                raise NotImplementedError(
+                    f"no kind of value is known for the field {name!r} of a config.json: add it to "
+                    f"_KINDS in {__name__}"
+                )
             found = self._fields.get(name)
             if found is None:
                 continue
-            if not _KINDS[name].fits(found):
-                raise UserError(
-                    f"its configuration has {name}={found!r}; expected {_KINDS[name].expected}"
-                )
+            if not kind.fits(found):
+                raise UserError(f"its configuration has {name}={found!r}; expected {kind.expected}")
             return found
         return default
 
