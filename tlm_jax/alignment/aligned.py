@@ -1,4 +1,4 @@
-"""What an alignment of two tokenizations of a text is."""
+"""Alignments of two tokenizations of a text."""
 
 from __future__ import annotations
 

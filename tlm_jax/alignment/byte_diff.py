@@ -1,4 +1,4 @@
-"""Which bytes of one text stand in another that differs from it in a few places."""
+"""Byte ranges of one text that stand in another, which differs from it in a few places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which student tokens stand for the same text as the teacher token aligned to them."""
+"""Student tokens that stand for the same text as the teacher token aligned to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far two tokenizers agree on given texts, before any teacher is asked."""
+"""Agreement of two tokenizers on given texts, before any teacher is asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which student piece has the same text as a teacher token."""
+"""The map from teacher tokens to student pieces of the same text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells a model from others: a hash of its content, the same wherever it lies."""
+"""Fingerprints of models: a hash of the content, the same wherever it lies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens begin, end and fill a model's texts: as its files say, and said to transformers."""
+"""Token ids that begin, end and fill a model's texts: as its files say, as transformers is told."""
 
 from __future__ import annotations
 

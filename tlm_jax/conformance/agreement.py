@@ -1,4 +1,4 @@
-"""How arrays are compared with those that another program recorded, and reported."""
+"""Comparisons of arrays with those that another program recorded, and their report."""
 
 from __future__ import annotations
 

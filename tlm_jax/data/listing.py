@@ -1,4 +1,4 @@
-"""What is registered, a line each: what `tlm_jax.inspect --list` prints."""
+"""The list of registered tasks, a line each: what `tlm_jax.inspect --list` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model reads a prompt and what follows it: with BOS or without, divided by EOS or plain."""
+"""A model's reading of prompts and what follows: with or without BOS, divided by EOS or plain."""
 
 from __future__ import annotations
 

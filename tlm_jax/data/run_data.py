@@ -1,4 +1,4 @@
-"""What a run says about its data, a value that is passed to whatever reads and ends with it."""
+"""A run's settings of its data, a value that is passed to whatever reads and ends with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may make a question hard, as far as its record tells, for figures by difficulty."""
+"""Traits that may make a question hard, as far as its record tells, for figures by difficulty."""
 
 from __future__ import annotations
 

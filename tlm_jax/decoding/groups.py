@@ -1,4 +1,4 @@
-"""Which rows share a prompt: groups of rows, all of one size."""
+"""Groups of rows that share a prompt, all of one size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which slots for generated tokens are free: all rows write the same slot at each step."""
+"""The ledger of free slots for generated tokens: all rows write the same slot at each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of the decoding engine and what comes back; needs no JAX."""
+"""Requests to the decoding engine, and the samples that come back; needs no JAX."""
 
 from __future__ import annotations
 

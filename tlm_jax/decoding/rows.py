@@ -1,4 +1,4 @@
-"""What the engine's rows do on the device: each step adds a token to every live one."""
+"""The engine's rows on the device: each step adds a token to every live one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parts of a model's output may hold its answer: no thoughts, and one question at a time."""
+"""Parts of a model's output that may hold its answer: no thoughts, and one question at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a model says that something is its answer: markers, labels and boxes."""
+"""Declarations of an answer in a model's output: markers, labels and boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one checkpoint answered on one task in one way, and its figures with intervals."""
+"""Outcomes of one checkpoint on one task in one way, and their figures with intervals."""
 
 from __future__ import annotations
 

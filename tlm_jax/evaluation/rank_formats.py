@@ -1,4 +1,4 @@
-"""What a model reads before the options of a question, and how each option is written."""
+"""Formats of rank classification: what is read before the options, and how each one is written."""
 
 from __future__ import annotations
 

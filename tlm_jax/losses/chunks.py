@@ -1,4 +1,4 @@
-"""What the sweeps over chunks of tokens have in common: chunks, matrices, sums of gradients."""
+"""Chunks of tokens, with their matrices and sums of gradients: shared by all sweeps over them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a teacher says about a batch's target tokens, in the forms that losses read."""
+"""A teacher's distributions over a batch's target tokens, in the forms that losses read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which dimensions of a parameter are a matrix's rows, its columns, or a stack of matrices."""
+"""Dimensions of a parameter that are a matrix's rows, its columns, or a stack of matrices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which positions may attend to which, as booleans: True lets attention through."""
+"""Attention masks, as booleans: True lets attention through."""
 
 from __future__ import annotations
 

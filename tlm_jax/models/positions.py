@@ -1,4 +1,4 @@
-"""How attention learns where a key lies: relative buckets, ALiBi and rotation."""
+"""Positions in attention: relative buckets, ALiBi and rotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each layer needs to know, as plain values that configurations fill in."""
+"""Specifications of layers, as plain values that configurations fill in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the configurations of both model families share, and how they refuse bad values."""
+"""The configuration that both model families share, and its refusal of bad values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a server: its kind, whether trying again helps, and how long to wait."""
+"""Faults of a server: their kind, whether trying again helps, and how long to wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a teacher found likely in a text, token by token, ready to be drawn."""
+"""The heat map of what a teacher found likely in a text, token by token, ready to be drawn."""
 
 from __future__ import annotations
 

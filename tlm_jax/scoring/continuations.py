@@ -1,4 +1,4 @@
-"""How probable continuations of a context are, and which of several options is the most so."""
+"""Log-probabilities of continuations of a context, and the most probable of several options."""
 
 from __future__ import annotations
 

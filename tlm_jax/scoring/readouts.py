@@ -1,4 +1,4 @@
-"""What a cache keeps of a teacher's distribution at each target: candidates, draws, hidden states.
+"""Readouts of a teacher's distribution at each target: candidates, draws, hidden states.
 
 Each is a `forced.Look`. Logits exist for `chunk_tokens` targets at a time.
 """

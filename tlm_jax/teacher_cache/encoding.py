@@ -1,4 +1,4 @@
-"""What an encoding of rows is, and the part that encodings of sparse distributions share."""
+"""Encodings of rows, and the part that those of sparse distributions share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cache says about itself: whose distributions these are, and how rows are keyed."""
+"""The header of a cache: whose distributions these are, and how rows are keyed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a teacher says about a text, step by step: the rows that caches hold and losses read."""
+"""A teacher's distributions over a text, step by step: what caches hold in rows and losses read."""
 
 from __future__ import annotations
 

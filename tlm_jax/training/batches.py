@@ -1,4 +1,4 @@
-"""Which rows of the global batch this host feeds, and how they become sharded arrays."""
+"""Rows of the global batch that this host feeds, and the sharded arrays made of them."""
 
 from __future__ import annotations
 

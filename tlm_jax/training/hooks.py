@@ -1,4 +1,4 @@
-"""What happens after steps: metrics are reported, checkpoints saved, held-out tasks evaluated."""
+"""Hooks after steps: metrics are reported, checkpoints saved, held-out tasks evaluated."""
 
 from __future__ import annotations
 

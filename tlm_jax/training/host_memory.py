@@ -1,4 +1,4 @@
-"""What becomes of memory that this process has freed: kept for the next step, or given back."""
+"""Memory that this process has freed: kept for the next step, or given back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every vocabulary offers."""
+"""The vocabulary's interface, which all of them have."""
 
 from __future__ import annotations
 

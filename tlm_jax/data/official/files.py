@@ -1,4 +1,4 @@
-"""What the readers of official files share: opening them, and errors that name the place."""
+"""Opening official files, and errors that name the place: shared by their readers."""
 
 from __future__ import annotations
 

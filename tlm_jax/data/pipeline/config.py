@@ -1,4 +1,4 @@
-"""What decides the batches of a run."""
+"""The settings that decide the batches of a run."""
 
 from __future__ import annotations
 

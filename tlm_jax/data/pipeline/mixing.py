@@ -1,4 +1,4 @@
-"""Which example stands at each place of a training run: mixing, shuffling and epochs, in O(1)."""
+"""The order of examples in a training run: mixing, shuffling and epochs, at any place in O(1)."""
 
 from __future__ import annotations
 

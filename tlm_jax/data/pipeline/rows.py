@@ -1,4 +1,4 @@
-"""Which examples share a row: the rows of each batch, packed or not, from any batch on."""
+"""Plans of the rows of each batch, packed or not, from any batch on."""
 
 from __future__ import annotations
 

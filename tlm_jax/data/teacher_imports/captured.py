@@ -1,4 +1,4 @@
-"""What was captured of a teacher: a solution, and at each of its tokens some log-probabilities."""
+"""Captured solutions of a teacher, with some log-probabilities at each of their tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a grading rule is: three functions and what is known about them."""
+"""Grading rules: three functions each, and what is known about them."""
 
 from __future__ import annotations
 
