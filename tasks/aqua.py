@@ -13,8 +13,8 @@ RECORDS = file_records(
     "aqua",
     "the GitHub project google-deepmind/AQuA (FLAN's part of it is flan_cot_aqua)",
     {
-        split: [uniform(f"aqua_{theirs}"), *official(read_aqua, theirs, *_files(theirs))]
-        for split, theirs in (("train", "train"), ("validation", "dev"), ("test", "test"))
+        split: [uniform(f"aqua_{published}"), *official(read_aqua, published, *_files(published))]
+        for split, published in (("train", "train"), ("validation", "dev"), ("test", "test"))
     },
 )
 

@@ -13,9 +13,9 @@ RECORDS = file_records(
     {
         split: [
             uniform(_UNIFORM[split]),
-            *official(read_creak, split, f"creak/{theirs}.json", f"data/creak/{theirs}.json"),
+            *official(read_creak, split, f"creak/{published}.json", f"data/creak/{published}.json"),
         ]
-        for split, theirs in _FILES.items()
+        for split, published in _FILES.items()
     },
     unreadable={"test": "its labels are not public; use validation."},
 )

@@ -24,10 +24,16 @@ RECORDS = file_records(
     "the GitHub project hendrycks/test, its archive data.tar",
     {
         split: [
-            uniform(f"mmlu_{theirs}"),
-            *official(read_mmlu, theirs, f"mmlu/{theirs}", f"mmlu/data/{theirs}", f"data/{theirs}"),
+            uniform(f"mmlu_{published}"),
+            *official(
+                read_mmlu,
+                published,
+                f"mmlu/{published}",
+                f"mmlu/data/{published}",
+                f"data/{published}",
+            ),
         ]
-        for split, theirs in (("dev", "dev"), ("validation", "val"), ("test", "test"))
+        for split, published in (("dev", "dev"), ("validation", "val"), ("test", "test"))
     },
     unreadable={"train": EVALUATION_ONLY},
 )

@@ -13,10 +13,12 @@ _QUESTIONS = file_records(
     "the GitHub project google-research-datasets/QED",
     {
         split: [
-            uniform(f"qed_{theirs}"),
-            *official(read_qed, theirs, f"qed/qed-{theirs}.jsonlines", f"qed-{theirs}.jsonlines"),
+            uniform(f"qed_{published}"),
+            *official(
+                read_qed, published, f"qed/qed-{published}.jsonlines", f"qed-{published}.jsonlines"
+            ),
         ]
-        for split, theirs in (("train", "train"), ("validation", "dev"))
+        for split, published in (("train", "train"), ("validation", "dev"))
     },
 )
 

@@ -10,12 +10,15 @@ RECORDS = file_records(
     "folder 'ALL data' (FLAN's part of it is flan_cot_sensemaking)",
     {
         split: [
-            uniform(f"sensemaking_{theirs}"),
+            uniform(f"sensemaking_{published}"),
             *official(
-                read_sensemaking, theirs, f"sensemaking/{theirs}.csv", f"ALL data/{theirs}.csv"
+                read_sensemaking,
+                published,
+                f"sensemaking/{published}.csv",
+                f"ALL data/{published}.csv",
             ),
         ]
-        for split, theirs in (("train", "train"), ("validation", "dev"), ("test", "test"))
+        for split, published in (("train", "train"), ("validation", "dev"), ("test", "test"))
     },
 )
 

@@ -85,16 +85,16 @@ def _headline(run: RunConfig, parts: Parts, topology: TpuTopology) -> str:
 
     leaves = trees.flatten(models.abstract_params(run.model)).values()
     parameters = sum(leaf.size for leaf in leaves)
-    beside = ""
+    additions = ""
     if run.lora is not None:
         adapters = jax.tree.leaves(of_model(parts.abstract_state.params))
-        beside = f", {sum(leaf.size for leaf in adapters):,} more in adapters that are trained,"
+        additions = f", {sum(leaf.size for leaf in adapters):,} more in adapters that are trained,"
     if parts.teacher is not None:
-        beside += f" beside its teacher ({parts.teacher.describe()})"
+        additions += f" beside its teacher ({parts.teacher.describe()})"
     mesh = " x ".join(f"{name} {size}" for name, size in parts.mesh.shape.items())
     lengths = " + ".join(f"{name} {length}" for name, length in run.feature_lengths.items())
     return (
-        f"{parameters / 1e9:.2f}B parameters{beside} on {topology.name}: "
+        f"{parameters / 1e9:.2f}B parameters{additions} on {topology.name}: "
         f"{len(topology.devices)} devices, mesh {mesh}\n"
         f"batch {run.batch_size} rows of {lengths} tokens in {run.micro_batches} micro-batches, "
         f"{run.model.dtype} compute, remat {run.model.remat_policy}, "

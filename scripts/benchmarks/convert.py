@@ -110,10 +110,10 @@ def _write(directory: Path, config: dict[str, Any], dtype: str) -> tuple[int, in
         name: Stored(leaf.shape, kind, values)
         for name, leaf in trees.flatten(models.abstract_params(unrolled)).items()
     }
-    theirs = families.export_tensors(family, model, ours)
+    hf_tensors = families.export_tensors(family, model, ours)
     directory.mkdir()
-    hugging_face.write(directory, config, theirs, written=lambda _: None)
-    sizes = [array.nbytes for array in theirs.values()]
+    hugging_face.write(directory, config, hf_tensors, written=lambda _: None)
+    sizes = [array.nbytes for array in hf_tensors.values()]
     return sum(sizes), max(sizes)
 
 

@@ -95,8 +95,8 @@ def _check_ids(workers: dict[str, train_step.Worker]) -> None:
     """Prints how many greedy texts are the same token for token."""
     ids = {name: worker.ask("ids")["ids"] for name, worker in workers.items()}
     ours = ids.pop("tlm_jax")
-    for name, theirs in ids.items():
-        same = sum(left == right for left, right in zip(ours, theirs, strict=True))
+    for name, other_ids in ids.items():
+        same = sum(left == right for left, right in zip(ours, other_ids, strict=True))
         print(f"  {same} of {len(ours)} greedy texts are token for token those of {name}")
 
 

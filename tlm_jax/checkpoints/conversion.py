@@ -140,8 +140,8 @@ def _write_hugging_face(
         flat = layouts.arrange(arrays, dataclasses.replace(config, scan_layers=False))
     except UserError as error:
         raise UserError(f"{error} transformers' T5 has one for all layers, too.") from None
-    theirs = families.export_tensors(family, config, flat)
-    dtypes = {str(array.dtype) for array in theirs.values()}
+    hf_tensors = families.export_tensors(family, config, flat)
+    dtypes = {str(array.dtype) for array in hf_tensors.values()}
     fields["torch_dtype"] = max(dtypes, key=lambda name: np.dtype(name).itemsize)
     if "dtype" in fields:
         fields["dtype"] = fields["torch_dtype"]
@@ -149,7 +149,7 @@ def _write_hugging_face(
     hugging_face.write(
         directory,
         described.config,
-        theirs,
+        hf_tensors,
         generation=described.generation,
         shard_bytes=shard_bytes,
         written=written,
@@ -215,8 +215,8 @@ def _notes_on_optimizer(source: Pretrained) -> tuple[str, ...]:
         return ()
     note = f"with Adafactor's state of step {source.step}"
     if source.loss_normalization is not None:
-        told = source.loss_normalization
-        value = "None" if told == NONE else repr(told)
+        normalization = source.loss_normalization
+        value = "None" if normalization == NONE else repr(normalization)
         note += f": go on in T5X with LOSS_NORMALIZING_FACTOR = {value}, as it was made"
     return (note,)
 

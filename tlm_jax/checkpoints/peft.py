@@ -57,14 +57,14 @@ def write_adapters(
     families.refuse_prefix_lm(config)
     family = family or families.family_for(config)
     ours = _unstacked_pairs(adapters, lora)
-    theirs: dict[str, Pair] = {}
+    hf_pairs: dict[str, Pair] = {}
     places = _places(family, config)
     for module, tensor in places.items():
         pairs = [ours.get(name.removesuffix(_KERNEL)) for name in tensor.ours]
         if any(pair is not None for pair in pairs):
-            theirs[module] = _joined(tensor, pairs)
+            hf_pairs[module] = _joined(tensor, pairs)
     arrays = {}
-    for module, pair in theirs.items():
+    for module, pair in hf_pairs.items():
         arrays[f"{PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(pair.a.T)
         arrays[f"{PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(pair.b.T)
     directory = Path(directory)
@@ -75,7 +75,7 @@ def write_adapters(
             writer.write(name, (), array)
     (directory / (WEIGHTS + ".partial")).rename(directory / WEIGHTS)
     text = peft_config.content(
-        {module: pair.a.shape[1] for module, pair in theirs.items()},
+        {module: pair.a.shape[1] for module, pair in hf_pairs.items()},
         lora,
         modules=places.keys(),
         task_type="SEQ_2_SEQ_LM" if config.is_encoder_decoder else "CAUSAL_LM",
@@ -108,16 +108,16 @@ def read_adapters(
     directory = Path(directory)
     settings = peft_config.read(directory / peft_config.FILE)
     family = family or families.family_for(families.causal(config))
-    theirs = read_pairs(directory, settings)
+    hf_pairs = read_pairs(directory, settings)
     ours: dict[str, Pair] = {}
     places = _places(family, config)
     shapes = trees.flatten(models.abstract_params(dataclasses.replace(config, scan_layers=False)))
     for module, tensor in places.items():
-        if module in theirs:
-            _check_fits(directory, module, theirs[module], [shapes[name] for name in tensor.ours])
-            ours |= _separated(tensor, theirs.pop(module))
-    if theirs:
-        name = min(theirs)
+        if module in hf_pairs:
+            _check_fits(directory, module, hf_pairs[module], [shapes[name] for name in tensor.ours])
+            ours |= _separated(tensor, hf_pairs.pop(module))
+    if hf_pairs:
+        name = min(hf_pairs)
         raise UserError(
             f"{directory / WEIGHTS}: adapter of {name!r}, which a {family.architecture} of this "
             f"size has not as a projection.{nearest(name, places)} Or {peft_config.MERGE}"
@@ -150,7 +150,7 @@ def _places(family: Family, config: ModelConfig) -> dict[str, Tensor]:
     """Returns the projections, by the Hugging Face module's name."""
     ours = set(projections(dataclasses.replace(config, scan_layers=False)))
     return {
-        tensor.theirs.removesuffix(".weight"): tensor
+        tensor.hf_name.removesuffix(".weight"): tensor
         for tensor in families.tensors(family, config)
         if tensor.ours[0].endswith(_KERNEL) and tensor.ours[0].removesuffix(_KERNEL) in ours
     }

@@ -129,11 +129,11 @@ def _open_hugging_face(path: Path) -> Pretrained:
     family = families.family_of(config, str(directory / hugging_face.CONFIG))
     model = _with_place(directory, lambda: family.read_config(config))
     files = hugging_face.weight_files(directory)
-    theirs = hugging_face.open_arrays(files)
+    hf_arrays = hugging_face.open_arrays(files)
     arrays = families.import_tensors(
         family,
         model,
-        theirs,
+        hf_arrays,
         str(directory),
         quantised_by=hugging_face.quantised_by(directory, config),
     )
@@ -170,7 +170,7 @@ def _open_t5x(path: Path) -> Pretrained:
         companions_beside(path) or companions_beside(path.parent),
         step=opened.step,
         optimizer=opened.state,
-        loss_normalization=_told_normalization(path),
+        loss_normalization=_recorded_normalization(path),
     )
 
 
@@ -203,7 +203,7 @@ def _open_native(path: Path) -> Pretrained:
     )
 
 
-def _told_normalization(path: Path) -> str | float | None:
+def _recorded_normalization(path: Path) -> str | float | None:
     """Returns what divided the loss whose gradients made the optimizer's state beside a report.
 
     T5X's own checkpoints have no report, and say nothing of it: None.
@@ -218,8 +218,8 @@ def _told_normalization(path: Path) -> str | float | None:
     if file is None:
         return None
     try:
-        told = json.loads(file.read_text(encoding="utf-8")).get("loss_normalization")
-        return None if told is None else canonical_normalization(told)
+        recorded = json.loads(file.read_text(encoding="utf-8")).get("loss_normalization")
+        return None if recorded is None else canonical_normalization(recorded)
     except (ValueError, AttributeError, TypeError):
         raise UserError(f"{file} is damaged: it is no JSON object; remove it to go on") from None
 

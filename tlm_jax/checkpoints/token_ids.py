@@ -77,13 +77,13 @@ def describe(source: Pretrained, config: Mapping[str, Any]) -> Described:
     else:
         # Without a token of its own, a text begins with padding.
         ids = {**trained, BOS: trained[PAD] if trained[BOS] is None else trained[BOS]}
-    told = {name: value for name, value in ids.items() if value is not None}
+    known = {name: value for name, value in ids.items() if value is not None}
     kept = {
         name: value
         for name, value in _generation_config(source).items()
         if not name.endswith(("_token_id", "_tokens", "_decoder_ids"))
     }
-    return Described({**config, **ids}, {**kept, **told})
+    return Described({**config, **ids}, {**kept, **known})
 
 
 def _agree(named: Mapping[str, Any], trained: Mapping[str, int | None]) -> bool:

@@ -156,8 +156,10 @@ def _gradients(recording: Recording, gradient: Params) -> Iterator[Comparison]:
     """Compares norms by transformers' names: its fused tensors whole, tied ones once."""
     arrays = recording.arrays
     flat = {name: in_memory(np.asarray(x)) for name, x in trees.flatten(gradient).items()}
-    theirs = families.export_tensors(recording.family, recording.config, flat)
-    norms = {name: float(np.linalg.norm(x.read().astype(np.float64))) for name, x in theirs.items()}
+    hf_tensors = families.export_tensors(recording.family, recording.config, flat)
+    norms = {
+        name: float(np.linalg.norm(x.read().astype(np.float64))) for name, x in hf_tensors.items()
+    }
     names = [str(name) for name in arrays["grad_names"]]
     if "embed_out.weight" in norms:  # in files; transformers 5 calls it otherwise in memory
         names = ["embed_out.weight" if name == "lm_head.weight" else name for name in names]

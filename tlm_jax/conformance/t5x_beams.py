@@ -76,14 +76,14 @@ def beams(recording: Recording) -> Iterator[Comparison]:
     for kind in recorded_kinds(recording):
         found = search_again(recording, kind)
         name = f"decode_{kind}_tokens"
-        theirs = recording.expected[name][found.compared]
-        yield compare(name, found.tokens[found.compared], theirs, 0.0)
+        recorded = recording.expected[name][found.compared]
+        yield compare(name, found.tokens[found.compared], recorded, 0.0)
         name = f"decode_{kind}_scores"
-        ours, theirs = (
+        found_scores, recorded = (
             _without_empty(scores[found.compared])
             for scores in (found.scores, recording.expected[name])
         )
-        yield compare(name, ours, theirs, SCORE, relative=True)
+        yield compare(name, found_scores, recorded, SCORE, relative=True)
 
 
 def _without_empty(scores: np.ndarray) -> np.ndarray:

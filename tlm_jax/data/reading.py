@@ -84,15 +84,15 @@ def encode_continuations(
     """
     before = vocabulary.encode_batch(contexts)
     wholes = vocabulary.encode_batch([a + b for a, b in zip(contexts, texts, strict=True)])
-    parts, apart = [], 0
+    parts, num_separate = [], 0
     for text, context, whole in zip(texts, before, wholes):
         length = len(context)
         if len(whole) > length and np.array_equal(whole[:length], context):
             parts.append(whole[length:])
         else:
             parts.append(vocabulary.encode(text))
-            apart += bool(text)
-    return before, parts, apart
+            num_separate += bool(text)
+    return before, parts, num_separate
 
 
 def divider_ids(vocabulary: Vocabulary) -> np.ndarray:

@@ -83,8 +83,8 @@ def _named(line: str, options: Sequence[str]) -> str | None:
     bare = _BARE_LETTER.match(line)
     if bare:
         return (bare["alone"] or bare["large"] or bare["followed"]).upper()
-    for said in dict.fromkeys((_plain(line), _plain(_CLAUSE_END.split(line, maxsplit=1)[0]))):
-        matching = [LETTERS[i] for i, option in enumerate(options) if _plain(option) == said]
+    for phrase in dict.fromkeys((_plain(line), _plain(_CLAUSE_END.split(line, maxsplit=1)[0]))):
+        matching = [LETTERS[i] for i, option in enumerate(options) if _plain(option) == phrase]
         if len(matching) == 1:
             return matching[0]
     return None
@@ -123,8 +123,8 @@ def _listed_end(
         if place >= len(options):
             return None
         option = options[place].strip()
-        said = text[label.end() : label.end() + len(option)]
-        return label.end() + len(option) if option and said.lower() == option.lower() else None
+        written = text[label.end() : label.end() + len(option)]
+        return label.end() + len(option) if option and written.lower() == option.lower() else None
     line = text[label.end() : min(next_label, label.end() + 80)].split("\n")[0]
     if not line.strip(_BETWEEN_OPTIONS) or _SENTENCE.search(line):
         return None

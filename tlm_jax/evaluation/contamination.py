@@ -150,10 +150,10 @@ def _common_runs(
         return
     place = np.minimum(np.searchsorted(hashes, test_hashes), len(hashes) - 1)
     hits = np.flatnonzero(hashes[place] == test_hashes)
-    theirs = train_starts[first[place[hits]]]
-    ours = test_starts[hits]
-    numbers, texts = test.texts_at(ours), train.texts_at(theirs)
-    for here, there, number, text in zip(ours, theirs, numbers, texts):
+    train_at = train_starts[first[place[hits]]]
+    test_at = test_starts[hits]
+    numbers, texts = test.texts_at(test_at), train.texts_at(train_at)
+    for here, there, number, text in zip(test_at, train_at, numbers, texts):
         run = test.words[here : here + length]
         if np.array_equal(run, train.words[there : there + length]):
             yield int(number), int(text), run

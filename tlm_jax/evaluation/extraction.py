@@ -21,12 +21,12 @@ def extract_boolean(text: str) -> str | None:
         for declared in found:
             match = _TRUTH.search(_BOTH.sub(" ", _set_plainly(declared.tail[:_LONGEST_TAIL])))
             if match is not None:
-                return _said(match)
+                return _truth_value(match)
         if any(declared.kind in ("marker", "hashes") for declared in found):
             return None
         match = _first_or_last_truth(_BOTH.sub(" ... ", region).strip())
         if match is not None:
-            return _said(match)
+            return _truth_value(match)
     return None
 
 
@@ -64,7 +64,7 @@ def after_marker(text: str) -> str | None:
     return parts[-1] if len(parts) > 1 else None
 
 
-def _said(match: re.Match[str]) -> str:
+def _truth_value(match: re.Match[str]) -> str:
     affirmed = match["word"].lower() in ("yes", "true", "correct")
     return "yes" if affirmed != bool(match["negated"]) else "no"
 

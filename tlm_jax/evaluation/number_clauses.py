@@ -24,8 +24,8 @@ def read_number(line: str) -> float | None:
         return None
     described = _DESCRIBED.search(clause)
     if described and "=" not in clause:  # `the sum of 9 and 9, which is 18`
-        said = _NAMED_AT_LAST.search(clause, described.end())
-        return _of_clause(clause[said.end() :]) if said else None
+        named = _NAMED_AT_LAST.search(clause, described.end())
+        return _of_clause(clause[named.end() :]) if named else None
     first = next(quantities(clause), None)
     if first is not None:
         cut = _EXPLANATION.search(clause, first.end)

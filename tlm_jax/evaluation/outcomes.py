@@ -207,8 +207,8 @@ def curve(questions: Sequence[Question]) -> list[dict[str, Any]]:
 
 def compared(first: Outcome, second: Outcome) -> dict[str, Any]:
     """Returns how two checkpoints differ on the questions that both have, and which broke."""
-    theirs = {question.id: question for question in second.questions}
-    pairs = [(q, theirs[q.id]) for q in first.questions if q.id in theirs]
+    of_second = {question.id: question for question in second.questions}
+    pairs = [(q, of_second[q.id]) for q in first.questions if q.id in of_second]
     found = statistics.compare(
         np.asarray([a.right for a, _ in pairs], bool), np.asarray([b.right for _, b in pairs], bool)
     )

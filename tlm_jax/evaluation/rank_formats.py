@@ -198,8 +198,8 @@ def _sentence(question: str) -> str:
 
 
 def _subject(record: Example) -> str:
-    told = json.loads(str(record.get("traits_json", "{}")))
-    subject = told.get("subject") or told.get("task")
+    traits = json.loads(str(record.get("traits_json", "{}")))
+    subject = traits.get("subject") or traits.get("task")
     if subject is None:
         raise UserError(
             f"question {str(record['id'])!r} has no subject, which the rank format asks for; "

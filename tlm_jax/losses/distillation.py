@@ -137,11 +137,11 @@ def distillation_loss(
         columns=columns._replace(statistics=statistics.tokens),
     )
     output = reduce_terms((cross_ent, z_term, correct), weights)
-    apart = token_divergences(
+    token_divergence = token_divergences(
         logits, teacher, settings, columns=columns._replace(statistics=statistics.teacher)
     )
     # Where the weight is 0 the divergence may be infinite.
-    divergence_sum = jnp.sum(jnp.where(taught != 0, taught * apart, 0.0))
+    divergence_sum = jnp.sum(jnp.where(taught != 0, taught * token_divergence, 0.0))
     total = (
         jnp.sum(cross_ent * (weights - settings.alpha * taught))
         + settings.alpha * divergence_sum

@@ -111,33 +111,39 @@ def distillation_from_hidden(
     """
     kind = type(teacher)
     if isinstance(teacher, DenseTeacher):
-        said, shared = (teacher.hidden, teacher.weights), gathered(teacher.unembedding)
+        teacher_rows, shared = (teacher.hidden, teacher.weights), gathered(teacher.unembedding)
     else:
-        said, shared = tuple(teacher), None
+        teacher_rows, shared = tuple(teacher), None
 
-    def teacher_of_chunk(said: Any, shared: Any) -> Teacher:
-        return DenseTeacher(said[0], shared, said[1]) if kind is DenseTeacher else kind(*said)
+    def teacher_of_chunk(teacher_rows: Any, shared: Any) -> Teacher:
+        return (
+            DenseTeacher(teacher_rows[0], shared, teacher_rows[1])
+            if kind is DenseTeacher
+            else kind(*teacher_rows)
+        )
 
     def output(logits: Array, inputs: Any, shared: Any, columns: Columns) -> LossOutput:
-        targets, weights, said = inputs
-        teacher = teacher_of_chunk(said, shared)
+        targets, weights, teacher_rows = inputs
+        teacher = teacher_of_chunk(teacher_rows, shared)
         return distillation_loss(logits, targets, weights, teacher, settings, columns=columns)
 
     def statistics(logits: Array, inputs: Any, shared: Any) -> DistillationStatistics:
-        targets, _, said = inputs
-        return distillation_statistics(logits, targets, teacher_of_chunk(said, shared), settings)
+        targets, _, teacher_rows = inputs
+        return distillation_statistics(
+            logits, targets, teacher_of_chunk(teacher_rows, shared), settings
+        )
 
     def narrowed(inputs: Any, shared: Any, take: Callable[[Array], Array]) -> tuple[Any, Any]:
-        targets, weights, said = inputs
+        targets, weights, teacher_rows = inputs
         if kind is LogitsTeacher:
-            said = (take(said[0]), said[1])
+            teacher_rows = (take(teacher_rows[0]), teacher_rows[1])
         if shared is not None:
             bias = None if shared.bias is None else take(shared.bias)
             shared = shared._replace(matrix=take(shared.matrix), bias=bias)
-        return (targets, weights, said), shared
+        return (targets, weights, teacher_rows), shared
 
     loss = ChunkLoss(output, statistics, narrowed)
-    inputs = (targets, weights.astype(jnp.float32), said)
+    inputs = (targets, weights.astype(jnp.float32), teacher_rows)
     return loss_in_chunks(
         loss,
         hidden,

@@ -177,14 +177,14 @@ def match_hidden_states(
       weights: 0 leaves a token out.
       matching: the pairs and the measure.
     """
-    apart = []
+    differences = []
     for name, own, its in zip(matching.names, student, teacher, strict=True):
         its = jax.lax.stop_gradient(its).astype(jnp.float32)
         projected = jnp.einsum(
             "btd,de->bte", own, projections[name], preferred_element_type=jnp.float32
         )
-        apart.append(_difference(matching.measure, projected, its, its.shape[-1]))
-    return _weighted(apart, weights, f"{matching.name}_difference")
+        differences.append(_difference(matching.measure, projected, its, its.shape[-1]))
+    return _weighted(differences, weights, f"{matching.name}_difference")
 
 
 def match_attention(
@@ -211,21 +211,21 @@ def match_attention(
     """
     real = (visible != 0).astype(jnp.float32)[:, None]
     sources = jnp.maximum(jnp.sum(real, axis=-1), 1.0)
-    apart = []
+    differences = []
     for name, own, its in zip(matching.names, student, teacher, strict=True):
         its = jax.lax.stop_gradient(its).astype(jnp.float32) * real
         mixed = jnp.einsum(
             "bnts,np->bpts", own, projections[name], preferred_element_type=jnp.float32
         )
         heads = _difference(matching.measure, mixed * real, its, sources)
-        apart.append(jnp.mean(heads, axis=1))
-    return _weighted(apart, weights, f"{matching.name}_difference")
+        differences.append(jnp.mean(heads, axis=1))
+    return _weighted(differences, weights, f"{matching.name}_difference")
 
 
-def _difference(measure: str, ours: Array, theirs: Array, size: Array | int) -> Array:
+def _difference(measure: str, projected: Array, teacher_states: Array, size: Array | int) -> Array:
     if measure == "mse":
-        return jnp.sum(jnp.square(ours - theirs), axis=-1) / size
-    return 1.0 - jnp.sum(_unit(ours) * _unit(theirs), axis=-1)
+        return jnp.sum(jnp.square(projected - teacher_states), axis=-1) / size
+    return 1.0 - jnp.sum(_unit(projected) * _unit(teacher_states), axis=-1)
 
 
 def _unit(x: Array) -> Array:
@@ -234,10 +234,10 @@ def _unit(x: Array) -> Array:
     return x / jnp.sqrt(jnp.where(square > jnp.finfo(jnp.float32).tiny, square, 1.0))
 
 
-def _weighted(apart: list[Array], weights: Array, metric: str) -> LossOutput:
+def _weighted(differences: list[Array], weights: Array, metric: str) -> LossOutput:
     """Returns the weighted sum over tokens of the mean over pairs."""
     weights = jax.lax.stop_gradient(weights).astype(jnp.float32)
-    mean = sum(apart) / len(apart)
+    mean = sum(differences) / len(differences)
     total = jnp.sum(jnp.where(weights != 0, weights * mean, 0.0))
     summed = WeightedSum(total, jnp.sum(weights))
     return LossOutput(summed, jax.lax.stop_gradient({metric: summed}))

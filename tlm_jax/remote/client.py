@@ -166,7 +166,7 @@ class Client:
             self.meter.count_fault(found.kind)
             too_long = found.wait_s > self._server.longest_wait_s
             if not found.retryable or too_long or attempt == self._server.retries:
-                raise RequestFailed(_told(found, attempt + 1, too_long))
+                raise RequestFailed(_described(found, attempt + 1, too_long))
             if found.wait_s:
                 self._requests.pause(found.wait_s)
             wait = faults.backoff_seconds(
@@ -188,8 +188,8 @@ class Client:
         except httpx2.DecodingError as error:
             return Fault("not JSON", f"an answer that cannot be decompressed ({error})")
         except httpx2.TransportError as error:
-            told = faults.one_line(redact(str(error)), 300)
-            return Fault("broken answer", f"the connection broke: {told}")
+            reason = faults.one_line(redact(str(error)), 300)
+            return Fault("broken answer", f"the connection broke: {reason}")
         except TooLarge:
             message = f"an answer of more than {LARGEST_BYTES >> 20} MiB"
             return Fault("too large", message, retryable=False)
@@ -213,8 +213,8 @@ class Client:
                 return faults.of_error(error)
             return body, parse_completion(body)
         except MalformedAnswer as error:
-            told = faults.one_line(str(error), 300)
-            return Fault("not a completion", f"an answer that is no completion: {told}")
+            reason = faults.one_line(str(error), 300)
+            return Fault("not a completion", f"an answer that is no completion: {reason}")
 
     def _wait(self, seconds: float) -> None:
         """Sleeps, unless the client is closed meanwhile."""
@@ -235,7 +235,7 @@ def _encoded(payload: Mapping[str, Any]) -> bytes:
         raise RequestFailed(Fault("not sent", message, retryable=False)) from None
 
 
-def _told(fault: Fault, tries: int, too_long: bool) -> Fault:
+def _described(fault: Fault, tries: int, too_long: bool) -> Fault:
     message = fault.message
     if too_long:
         message += f"; the server asks to wait {fault.wait_s:,.0f} s"

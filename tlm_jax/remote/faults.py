@@ -83,16 +83,16 @@ def error_in(body: Any) -> Any:
         return first.get("error") or None if isinstance(first, dict) else None
     if body.get("error"):
         return body["error"]
-    told = body.get("object") == "error" or "choices" not in body
-    return body if told and (body.get("message") or body.get("detail")) else None
+    is_error = body.get("object") == "error" or "choices" not in body
+    return body if is_error and (body.get("message") or body.get("detail")) else None
 
 
 def words_of(error: Any) -> str:
     """Returns what an error says: its message, else all of it."""
-    said = error
+    message = error
     if isinstance(error, dict):
-        said = error.get("message") or error.get("detail") or error
-    return said if isinstance(said, str) else json.dumps(said)
+        message = error.get("message") or error.get("detail") or error
+    return message if isinstance(message, str) else json.dumps(message)
 
 
 def one_line(text: str, longest: int) -> str:
@@ -109,10 +109,10 @@ def _of_status(
     redact: Callable[[str], str],
 ) -> Fault:
     retryable = status in _RETRYABLE or status >= 500
-    said = one_line(redact(words_of(error)), 300)
+    reason = one_line(redact(words_of(error)), 300)
     return Fault(
         kind=kind,
-        message=f"{kind}: {said}" if said else kind,
+        message=f"{kind}: {reason}" if reason else kind,
         retryable=retryable,
         of_the_run=status in _OF_THE_RUN or 300 <= status < 400,
         wait_s=retry_after_seconds(retry_after, now) if retryable else 0.0,

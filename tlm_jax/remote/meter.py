@@ -64,6 +64,6 @@ class Meter:
         if any(self._prices):
             text += f", cost {self.cost:,.4f}"
         if self.faults:
-            told = ", ".join(f"{count} x {kind}" for kind, count in sorted(self.faults.items()))
-            text += f"; faults: {told}"
+            counts = ", ".join(f"{count} x {kind}" for kind, count in sorted(self.faults.items()))
+            text += f"; faults: {counts}"
         return text

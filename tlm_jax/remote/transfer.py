@@ -69,8 +69,8 @@ class Transfer:
           TooLarge: it is too large.
         """
         self._deadline.at = time.monotonic() + self._timeout_s
-        told = {**headers, "Content-Type": "application/json"}
-        with self._http.stream("POST", url, content=content, headers=told) as response:
+        request_headers = {**headers, "Content-Type": "application/json"}
+        with self._http.stream("POST", url, content=content, headers=request_headers) as response:
             body = bytearray()
             for chunk in response.iter_bytes():
                 body += chunk

@@ -59,13 +59,14 @@ class TaskComparison:
         Returns:
           None where they have no graded questions in common.
         """
-        ours, theirs = self.results[first].correct, self.results[second].correct
-        both = [name for name in ours if name in theirs]
+        first_right, second_right = self.results[first].correct, self.results[second].correct
+        both = [name for name in first_right if name in second_right]
         if not both:
             return None
 
         return compare(
-            np.array([ours[name] for name in both]), np.array([theirs[name] for name in both])
+            np.array([first_right[name] for name in both]),
+            np.array([second_right[name] for name in both]),
         )
 
 

@@ -109,8 +109,8 @@ class Scorer:
         rows.sort(key=lambda row: (len(row.encoder), row.width))
         scores: list[list[Score | None]] = [[None] * len(r.continuations) for r in requests]
         done = 0
-        for some, said in self._pass.run(params, rows):
-            found = multihost_utils.process_allgather(said, tiled=True)
+        for some, logprobs in self._pass.run(params, rows):
+            found = multihost_utils.process_allgather(logprobs, tiled=True)
             for row, logprobs, greedy in zip(some, *found):
                 _enter(scores, row, np.asarray(logprobs, np.float64), np.asarray(greedy))
             done += len(some)

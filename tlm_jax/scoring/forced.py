@@ -77,10 +77,10 @@ class ForcedPass:
             batch = to_batch(some, self.batch_size)
             batch |= _padded([target_features(row) for row in some], *batch["target"].shape)
             with self._sharded():
-                said = self._run(params, self._on_devices(batch))
+                outputs = self._run(params, self._on_devices(batch))
             if under_way is not None:
                 yield under_way
-            under_way = some, said
+            under_way = some, outputs
         if under_way is not None:
             yield under_way
 
@@ -99,11 +99,11 @@ class ForcedPass:
         }
 
 
-def over_chunks(said_of: Callable[..., T], arrays: Sequence[Array], chunk_tokens: int) -> T:
-    """Returns `said_of(*arrays)`, computed for some targets at a time, so that their logits fit.
+def over_chunks(read_out: Callable[..., T], arrays: Sequence[Array], chunk_tokens: int) -> T:
+    """Returns `read_out(*arrays)`, computed for some targets at a time, so that their logits fit.
 
     Args:
-      said_of: takes arrays [B, m, ...], gives a tree of such.
+      read_out: takes arrays [B, m, ...], gives a tree of such.
       arrays: [B, M, ...].
       chunk_tokens: how many targets at a time, at least one of each row.
     """
@@ -115,10 +115,10 @@ def over_chunks(said_of: Callable[..., T], arrays: Sequence[Array], chunk_tokens
         padded = jnp.pad(array, ((0, 0), (0, chunks * length - M), *((0, 0),) * (array.ndim - 2)))
         return jnp.moveaxis(padded.reshape(B, chunks, length, *array.shape[2:]), 1, 0)
 
-    said = jax.lax.map(lambda part: said_of(*part), tuple(cut(array) for array in arrays))
+    outputs = jax.lax.map(lambda part: read_out(*part), tuple(cut(array) for array in arrays))
     # [chunks, B, length, ...] -> [B, M, ...]
     return jax.tree.map(
-        lambda part: jnp.moveaxis(part, 0, 1).reshape(B, -1, *part.shape[3:])[:, :M], said
+        lambda part: jnp.moveaxis(part, 0, 1).reshape(B, -1, *part.shape[3:])[:, :M], outputs
     )
 
 

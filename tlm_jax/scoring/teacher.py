@@ -73,10 +73,10 @@ class TeacherScorer:
         rows.sort(key=lambda row: (len(row.encoder), row.width))
         features = functools.partial(_draw_features, keys=keys)
         wanted = (features,) if isinstance(self._look, Draws) else ()
-        for some, said in self._pass.run(params, rows, *wanted):
-            said = jax.device_get(said)
+        for some, readout in self._pass.run(params, rows, *wanted):
+            readout = jax.device_get(readout)
             for index, row in enumerate(some):
-                yield from _of_row(row, jax.tree.map(lambda part, i=index: part[i], said))
+                yield from _of_row(row, jax.tree.map(lambda part, i=index: part[i], readout))
 
 
 def _draw_features(row: Row, *, keys: Sequence[Sequence[str]]) -> Mapping[str, np.ndarray]:
@@ -89,18 +89,18 @@ def _draw_features(row: Row, *, keys: Sequence[Sequence[str]]) -> Mapping[str, n
     return {SEEDS: np.asarray(seeds, np.uint32), POSITIONS: np.asarray(positions, np.int32)}
 
 
-def _of_row(row: Row, said: Any) -> Iterator[tuple[int, int, Steps]]:
+def _of_row(row: Row, readout: Any) -> Iterator[tuple[int, int, Steps]]:
     start = 0
     for option, continuation in zip(row.options, row.continuations):
         here = slice(start, start + len(continuation))
-        yield row.request, option, _steps(jax.tree.map(lambda part, h=here: part[h], said))
+        yield row.request, option, _steps(jax.tree.map(lambda part, h=here: part[h], readout))
         start = here.stop
 
 
-def _steps(said: Any) -> Steps:
-    if isinstance(said, tuple):
-        ids, logprobs, tail = (np.asarray(part) for part in said)
+def _steps(readout: Any) -> Steps:
+    if isinstance(readout, tuple):
+        ids, logprobs, tail = (np.asarray(part) for part in readout)
         return StepDistributions(ids, logprobs, tail, np.ones(len(ids), np.float32))
-    if np.issubdtype(said.dtype, np.integer):
-        return steps_from_draws(said, np.ones(len(said), np.float32))
-    return HiddenSteps(said, np.ones(len(said), np.float32))
+    if np.issubdtype(readout.dtype, np.integer):
+        return steps_from_draws(readout, np.ones(len(readout), np.float32))
+    return HiddenSteps(readout, np.ones(len(readout), np.float32))

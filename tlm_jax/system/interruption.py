@@ -86,21 +86,21 @@ def watched(taken: Callable[[int], object]) -> Iterator[None]:
 
 def _watch(taken: Callable[[int], object]) -> Callable[[], None]:
     """Starts watching; returns what ends it and puts back how it was."""
-    told, tells = os.pipe()
-    os.set_blocking(tells, False)
-    thread = threading.Thread(target=_take, args=(told, taken), name="signals", daemon=True)
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    thread = threading.Thread(target=_take, args=(read_end, taken), name="signals", daemon=True)
     thread.start()
-    previous_descriptor = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
+    previous_descriptor = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     previous = {number: signal.signal(number, _nothing) for number in SIGNALS}
 
     def finish() -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(previous_descriptor)
-        os.write(tells, _LAST)
+        os.write(write_end, _LAST)
         thread.join()
-        os.close(tells)
-        os.close(told)
+        os.close(write_end)
+        os.close(read_end)
 
     return finish
 
@@ -109,9 +109,9 @@ def _nothing(number: int, frame: object) -> None:
     """Without a handler in Python, nothing is written to the descriptor."""
 
 
-def _take(told: int, taken: Callable[[int], object]) -> None:
+def _take(read_end: int, taken: Callable[[int], object]) -> None:
     while True:
-        for number in os.read(told, 64):
+        for number in os.read(read_end, 64):
             if number in SIGNALS:
                 taken(number)
             if number == _LAST[0]:

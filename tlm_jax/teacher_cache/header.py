@@ -51,18 +51,18 @@ class Header:
         return cls(**{**fields, "key_fields": tuple(fields["key_fields"])})
 
 
-def check_same(ours: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> None:
+def check_same(own: Mapping[str, Any], other: Mapping[str, Any], where: str) -> None:
     """Checks that rows of two caches may stand together.
 
     Args:
-      ours: identity of the cache at hand: header, encoding and compression as JSON.
-      theirs: of the other.
+      own: identity of the cache at hand: header, encoding and compression as JSON.
+      other: of the other.
       where: names the other one.
 
     Raises:
       UserError: they differ; the first difference is named.
     """
-    for name, expected, found in _differences(ours, theirs):
+    for name, expected, found in _differences(own, other):
         if name.removeprefix("header.") not in _MAY_DIFFER:
             raise UserError(
                 f"{where}: {name} is {found!r}, expected {expected!r}. Rows of different teachers, "
@@ -70,9 +70,9 @@ def check_same(ours: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -
             )
 
 
-def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = ""):
-    for name in dict.fromkeys((*ours, *theirs)):
-        expected, found = ours.get(name), theirs.get(name)
+def _differences(own: Mapping[str, Any], other: Mapping[str, Any], prefix: str = ""):
+    for name in dict.fromkeys((*own, *other)):
+        expected, found = own.get(name), other.get(name)
         if isinstance(expected, Mapping) and isinstance(found, Mapping):
             yield from _differences(expected, found, f"{prefix}{name}.")
         elif expected != found:

@@ -58,17 +58,17 @@ def loss_function(
             tail = jnp.log1p(-jnp.sum(jnp.exp(log_q), axis=-1))
             log_q = jnp.concatenate([log_q, tail[..., None]], axis=-1)
             log_p = jnp.concatenate([rest["logprobs"], rest["tail"][..., None]], axis=-1)
-            apart = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+            divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
         else:
             logits = Unembedding(rest["teacher_matrix"]).logits(rest["teacher_hidden"])
             log_p = jax.nn.log_softmax(logits)
             log_m = jnp.logaddexp(log_p, log_q) - jnp.log(2.0)
-            apart = 0.5 * jnp.sum(
+            divergence = 0.5 * jnp.sum(
                 jnp.exp(log_p) * (log_p - log_m) + jnp.exp(log_q) * (log_q - log_m), axis=-1
             )
-        return jnp.mean(0.5 * apart - 0.5 * own)
+        return jnp.mean(0.5 * divergence - 0.5 * own)
 
-    def ours(hidden, matrix, rest):
+    def of_library(hidden, matrix, rest):
         head = Unembedding(matrix)
         ones = jnp.ones(rest["targets"].shape)
         if loss == "cross_entropy":
@@ -105,7 +105,7 @@ def loss_function(
             output = distillation_loss(logits, rest["targets"], ones, teacher, settings)
         return output.loss.mean()
 
-    return jax.value_and_grad(derived if form == "derived" else ours, argnums=(0, 1))
+    return jax.value_and_grad(derived if form == "derived" else of_library, argnums=(0, 1))
 
 
 def example(shape: Shape, loss: str) -> tuple[Any, ...]:

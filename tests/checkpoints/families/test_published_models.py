@@ -302,4 +302,4 @@ def test_a_published_model_has_its_size(name):
     assert models.num_params(model) == published
     # Each parameter of theirs is one of ours, and none is left over.
     tensors = families.tensors(family, dataclasses.replace(model, scan_layers=False))
-    assert len({tensor.theirs for tensor in tensors}) == len(tensors)
+    assert len({tensor.hf_name for tensor in tensors}) == len(tensors)

@@ -126,11 +126,12 @@ def same_model(first: ModelConfig, second: ModelConfig) -> bool:
 
 def model_differences(first: ModelConfig, second: ModelConfig) -> list[str]:
     """Returns in words the fields in which two models of one kind differ, other than in running."""
-    ours, theirs = first.resolved_fields(), second.resolved_fields()
+    first_fields, second_fields = first.resolved_fields(), second.resolved_fields()
     return [
-        f"{name}: {ours[name]!r} and {theirs[name]!r}"
-        for name in ours
-        if name not in _RUN_TIME and ours[name] != theirs.get(name, ours[name])
+        f"{name}: {first_fields[name]!r} and {second_fields[name]!r}"
+        for name in first_fields
+        if name not in _RUN_TIME
+        and first_fields[name] != second_fields.get(name, first_fields[name])
     ]
 
 

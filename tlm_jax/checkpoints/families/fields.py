@@ -157,14 +157,14 @@ class Fields:
         """
         return self.named_activation(self.get(*names, default=default))
 
-    def named_activation(self, theirs: str) -> str:
+    def named_activation(self, hf_activation: str) -> str:
         """As `activation`, of a name that is no field by itself."""
-        if theirs not in _ACTIVATIONS:
+        if hf_activation not in _ACTIVATIONS:
             raise UserError(
-                f"config.json has the activation {theirs!r}; expected one of "
+                f"config.json has the activation {hf_activation!r}; expected one of "
                 f"{', '.join(_ACTIVATIONS)}"
             )
-        return _ACTIVATIONS[theirs]
+        return _ACTIVATIONS[hf_activation]
 
     def rotary(self, kind: str | None = None, *, base: float = 10_000.0) -> dict[str, Any]:
         """Returns `rotary_base` and `rotary_scaling` of our configuration.
@@ -232,11 +232,11 @@ def _scaling(rope: Fields) -> RotaryScaling | None:
 def _their_scaling(scaling: RotaryScaling | None) -> dict[str, Any] | None:
     if scaling is None:
         return None
-    theirs: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}
+    hf_scaling: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}
     if scaling.kind == "llama3":
-        theirs |= {
+        hf_scaling |= {
             "low_freq_factor": scaling.low_freq_factor,
             "high_freq_factor": scaling.high_freq_factor,
             "original_max_position_embeddings": scaling.original_max_positions,
         }
-    return theirs
+    return hf_scaling

@@ -47,11 +47,11 @@ def _window(fields: Fields) -> int:
 
 def _write_gemma(config: DecoderOnlyConfig) -> dict[str, Any]:
     activation = config.mlp_activations[0]
-    theirs = "gelu_pytorch_tanh" if activation == "gelu" else their_activation(activation)
+    hf_activation = "gelu_pytorch_tanh" if activation == "gelu" else their_activation(activation)
     return {
         **write_common(config),
-        "hidden_act": theirs,
-        "hidden_activation": theirs,
+        "hidden_act": hf_activation,
+        "hidden_activation": hf_activation,
         "attention_bias": config.attention_bias,
     }
 

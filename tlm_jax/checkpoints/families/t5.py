@@ -13,12 +13,14 @@ _ENCODER = "encoder.block.{i}.layer"
 _DECODER = "decoder.block.{i}.layer"
 
 
-def _attention(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}/{name}": f"{theirs}.{name[0]}" for name in ("query", "key", "value", "out")}
+def _attention(module: str, hf_module: str) -> dict[str, str]:
+    return {
+        f"{module}/{name}": f"{hf_module}.{name[0]}" for name in ("query", "key", "value", "out")
+    }
 
 
-def _mlp(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}/{name}": f"{theirs}.{name}" for name in ("wi", "wi_0", "wi_1", "wo")}
+def _mlp(module: str, hf_module: str) -> dict[str, str]:
+    return {f"{module}/{name}": f"{hf_module}.{name}" for name in ("wi", "wi_0", "wi_1", "wo")}
 
 
 _TABLE = {
@@ -50,7 +52,7 @@ def _reader(*, tied: bool):
         gated = projection.startswith("gated-")
         name = projection.removeprefix("gated-")
         # "gated-gelu" means the tanh form: transformers' note on the first T5 1.1 checkpoints.
-        ours = "gelu" if projection == "gated-gelu" else fields.named_activation(name)
+        activation = "gelu" if projection == "gated-gelu" else fields.named_activation(name)
         tie = fields.get("tie_word_embeddings", default=tied)
         layers = fields.require("num_layers")
         return EncoderDecoderConfig(
@@ -61,7 +63,7 @@ def _reader(*, tied: bool):
             num_heads=fields.require("num_heads"),
             head_dim=fields.require("d_kv"),
             mlp_dim=fields.require("d_ff"),
-            mlp_activations=(ours, "linear") if gated else (ours,),
+            mlp_activations=(activation, "linear") if gated else (activation,),
             tie_embeddings=tie,
             # transformers 5 says by a field of its own what used to follow from tying.
             scale_tied_logits=fields.get("scale_decoder_outputs", default=tie) if tie else True,

@@ -76,7 +76,7 @@ class Family:
 class Tensor:
     """One array of theirs and the arrays of ours that it holds."""
 
-    theirs: str
+    hf_name: str
     ours: tuple[str, ...]
     transposed: bool
     head_dim: int | None = None  # the parts alternate in runs of this length
@@ -98,11 +98,11 @@ def tensors(family: Family, config: models.ModelConfig) -> list[Tensor]:
         parent, _, part = key.rpartition("/")
         fused = family.table.get(parent)
         if isinstance(fused, Fused) and part in fused.parts:
-            theirs = f"{fused.name}.{_THEIR_LEAF[leaf]}".replace("{i}", index)
+            hf_name = f"{fused.name}.{_THEIR_LEAF[leaf]}".replace("{i}", index)
             above = module.rpartition("/")[0]
             parts = tuple(f"{above}/{name}/{leaf}" for name in fused.parts)
             head_dim = config.head_dim if fused.per_head else None
-            found[theirs] = Tensor(theirs, parts, turned, head_dim)
+            found[hf_name] = Tensor(hf_name, parts, turned, head_dim)
             continue
         named = family.table.get(key)
         if not isinstance(named, str):
@@ -111,8 +111,8 @@ def tensors(family: Family, config: models.ModelConfig) -> list[Tensor]:
                 "of another family"
             )
         their_leaf = _THEIR_LEAF.get(leaf, "weight")
-        theirs = f"{named}.{their_leaf}".replace("{i}", index)
-        found[theirs] = Tensor(theirs, (ours,), turned)
+        hf_name = f"{named}.{their_leaf}".replace("{i}", index)
+        found[hf_name] = Tensor(hf_name, (ours,), turned)
     return list(found.values())
 
 
@@ -140,8 +140,8 @@ def import_tensors(
     _check_layers(config, arrays, where)
     shapes = _shapes(config)
     table = tensors(family, config)
-    expected = {entry.theirs for entry in table}
-    embedding = next(t.theirs for t in table if t.ours[0].endswith("token_embedder/embedding"))
+    expected = {entry.hf_name for entry in table}
+    embedding = next(t.hf_name for t in table if t.ours[0].endswith("token_embedder/embedding"))
     arrays = stored_names.unwrapped(arrays, expected, family.prefix, where)
     arrays = with_prefix(family, config, arrays)
     stored_names.refuse_packed(arrays, expected, quantised_by, where)
@@ -149,16 +149,16 @@ def import_tensors(
     arrays = stored_names.with_embedding(arrays, embedding, others, where)
     ours: dict[str, LazyArray] = {}
     for tensor in table:
-        if tensor.theirs not in arrays:
-            close = nearest(tensor.theirs, arrays.keys() - expected)
+        if tensor.hf_name not in arrays:
+            close = nearest(tensor.hf_name, arrays.keys() - expected)
             raise UserError(
-                f"{where}: tensor {tensor.theirs!r} {_their_shape(tensor, shapes)} is missing, "
+                f"{where}: tensor {tensor.hf_name!r} {_their_shape(tensor, shapes)} is missing, "
                 f"which a {family.architecture} of this config.json needs.{close}"
             )
-        source = arrays[tensor.theirs]
+        source = arrays[tensor.hf_name]
         if list(source.shape) != _their_shape(tensor, shapes):
             raise UserError(
-                f"{where}: tensor {tensor.theirs!r} has shape {list(source.shape)}, but its "
+                f"{where}: tensor {tensor.hf_name!r} has shape {list(source.shape)}, but its "
                 f"config.json gives {_their_shape(tensor, shapes)}"
             )
         ours |= _separate(tensor, source)
@@ -171,8 +171,8 @@ def export_tensors(
 ) -> dict[str, LazyArray]:
     """Returns their tensors as views of our unrolled parameters, in the order of our layers."""
     result = {}
-    for tensor in sorted(tensors(family, config), key=lambda tensor: _layer_order(tensor.theirs)):
-        result[tensor.theirs] = _join(tensor, [ours[name] for name in tensor.ours])
+    for tensor in sorted(tensors(family, config), key=lambda tensor: _layer_order(tensor.hf_name)):
+        result[tensor.hf_name] = _join(tensor, [ours[name] for name in tensor.ours])
     return result
 
 
@@ -180,7 +180,9 @@ def with_prefix(family: Family, config: models.ModelConfig, arrays: Arrays) -> A
     """Returns the tensors by the names of the whole model, where the bare model's were given."""
     if not family.prefix or any(name.startswith(family.prefix) for name in arrays):
         return arrays
-    outside = {t.theirs for t in tensors(family, config) if not t.theirs.startswith(family.prefix)}
+    outside = {
+        t.hf_name for t in tensors(family, config) if not t.hf_name.startswith(family.prefix)
+    }
     outside |= set(family.duplicates)
     return {
         name if name in outside else family.prefix + name: array for name, array in arrays.items()

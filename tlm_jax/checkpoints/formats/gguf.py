@@ -86,12 +86,12 @@ def open_gguf(path: Path) -> OpenedGguf:
     for name, array in tensors.items():
         if name == _ROTARY_FACTORS:
             continue
-        theirs = _their_name(name)
-        if theirs.endswith(("q_proj.weight", "q_proj.bias")):
+        hf_name = _their_name(name)
+        if hf_name.endswith(("q_proj.weight", "q_proj.bias")):
             array = _halves(array, config["num_attention_heads"])
-        elif theirs.endswith(("k_proj.weight", "k_proj.bias")):
+        elif hf_name.endswith(("k_proj.weight", "k_proj.bias")):
             array = _halves(array, config["num_key_value_heads"])
-        arrays[theirs] = array
+        arrays[hf_name] = array
     return OpenedGguf(config, arrays, tokenizer_files(metadata, path))
 
 

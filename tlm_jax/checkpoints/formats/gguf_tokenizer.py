@@ -60,9 +60,9 @@ def tokenizer_files(metadata: Mapping[str, Any], path: Path) -> dict[str, Path |
     Raises:
       UserError: the tokenizer in the file is damaged, or of a kind that is not known here.
     """
-    beside = {name: path.with_name(name) for name in TOKENIZER_FILES}
-    if any(beside[name].is_file() for name in _WHOLE_TOKENIZERS):
-        return {name: file for name, file in beside.items() if file.is_file()}
+    files = {name: path.with_name(name) for name in TOKENIZER_FILES}
+    if any(files[name].is_file() for name in _WHOLE_TOKENIZERS):
+        return {name: file for name, file in files.items() if file.is_file()}
     fields = {
         name.removeprefix("tokenizer.ggml."): value
         for name, value in metadata.items()

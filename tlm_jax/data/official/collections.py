@@ -94,8 +94,8 @@ def read_flan(path: Path, name: str, kind: FlanKind) -> Iterator[Record]:
         cells = [cell.replace("\\n", "\n") for cell in line.split("\t")]
         if len(cells) != 3:
             raise UserError(f"{where}: expected 3 cells divided by tabs, got {len(cells)}.")
-        asked, answer, rationale = cells
-        question, options = split_options(asked)
+        full_question, answer, rationale = cells
+        question, options = split_options(full_question)
         with wrap(where):
             yield Record(
                 id=f"flan-{name}-{i}",
@@ -106,7 +106,7 @@ def read_flan(path: Path, name: str, kind: FlanKind) -> Iterator[Record]:
                 options=options,
                 answer=_flan_answer(answer.strip(), kind, options, where),
                 rationale=rationale.strip() or None,
-                meta={"flan_question": asked, "flan_answer": answer},
+                meta={"flan_question": full_question, "flan_answer": answer},
             )
 
 
@@ -141,9 +141,9 @@ def read_arrow(path: Path, split: str, name: str) -> Iterator[Record]:
 
 
 def _arrow_record(row: dict[str, Any], name: str, split: str, number: int, where: str) -> Record:
-    asked = field(row, "question", where)
+    full_question = field(row, "question", where)
     # ECQA's questions begin with 'Q: ' already, which would double it in every prompt.
-    stem, *texts = re.split(r"\s*\(([A-Z])\)\s*", asked.removeprefix("Q: "))
+    stem, *texts = re.split(r"\s*\(([A-Z])\)\s*", full_question.removeprefix("Q: "))
     options = tuple(texts[1::2]) or ("True", "False")
     answer = field(row, "answer", where)
     if isinstance(answer, bool):
@@ -159,7 +159,10 @@ def _arrow_record(row: dict[str, Any], name: str, split: str, number: int, where
         options=options,
         answer={"TRUE": "A", "FALSE": "B"}.get(answer, answer),
         rationale=row.get("analysis") or row.get("explanation") or None,
-        meta={"eval_question": asked, **{k: v for k, v in row.items() if k not in _ARROW_FIELDS}},
+        meta={
+            "eval_question": full_question,
+            **{k: v for k, v in row.items() if k not in _ARROW_FIELDS},
+        },
     )
 
 

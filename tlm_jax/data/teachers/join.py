@@ -97,7 +97,7 @@ class OpenTeacher:
         self.cache.check_matches(teacher_fingerprint=join.teacher_fingerprint)
         self.counts = JoinCounts()
         self.say: Callable[[str], None] = lambda line: None
-        self._said = False
+        self._noted = False
         self._lock = threading.Lock()
         student = token_table(vocabulary)
         self._mapper: RowMapper | None = None
@@ -117,8 +117,8 @@ class OpenTeacher:
         """A hash of the rows' digests and of how they are joined, for resuming."""
         shards = sorted(shard.entry.sha256 for shard in self.cache.shards)
         join = dataclasses.replace(self.join, caches=("",), hard=self.join.hard or "one_hot")
-        told = repr((shards, join))
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        content = repr((shards, join))
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def is_mapped(self) -> bool:
@@ -198,8 +198,8 @@ class OpenTeacher:
         """Tells, once, of a cache that seems to be of other examples, before a long run ends."""
         with self._lock:
             counts = self.counts
-            first = not self._said and counts.examples >= _ENOUGH_TO_TELL
-            self._said = self._said or first
+            first = not self._noted and counts.examples >= _ENOUGH_TO_TELL
+            self._noted = self._noted or first
         if first and not counts.matched:
             self.say(
                 f"note: none of the first {counts.examples:,} examples has a teacher's row; the "
@@ -265,11 +265,11 @@ def _as_they_are(row: TeacherRow, tokens: np.ndarray) -> tuple[Steps, Coverage] 
             f"its row scored {len(row.token_ids)} tokens, which are not the {len(tokens)} of its "
             "text now"
         )
-    said = row.steps.weights[:kept] != 0
-    soft = int(said.sum())
+    has_teacher = row.steps.weights[:kept] != 0
+    soft = int(has_teacher.sum())
     mass = float(soft)  # hidden states give whole distributions
     if isinstance(row.steps, StepDistributions):
-        mass = float(np.exp(row.steps.logprobs[:kept][said].astype(np.float64)).sum())
+        mass = float(np.exp(row.steps.logprobs[:kept][has_teacher].astype(np.float64)).sum())
     coverage = Coverage(soft=soft, dropped=len(tokens) - soft, kept_mass=mass)
     return _resized(row.steps, kept, len(tokens)), coverage
 

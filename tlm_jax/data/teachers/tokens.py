@@ -159,9 +159,9 @@ class TeacherTokensReader(Reader):
         if "inputs" not in own:
             return np.ones(len(examples), bool)
         ours = examples.features["inputs"]
-        theirs = np.array([len(ids) for ids in own["inputs"]], np.int64)
+        input_lengths = np.array([len(ids) for ids in own["inputs"]], np.int64)
         limits = self._settings.feature_lengths["inputs"], self._feature_lengths["inputs"]
-        same = (theirs <= limits[0]) & (ours.lengths <= limits[1])
+        same = (input_lengths <= limits[0]) & (ours.lengths <= limits[1])
         for i in np.flatnonzero(~same).tolist():
             read = (
                 _pieces(self._teacher, own["inputs"][i][: limits[0]]),
@@ -182,12 +182,12 @@ class TeacherTokensReader(Reader):
         if len(student) and student[-1] == self._student.eos_id:
             steps[-1] = len(own) - 1
         settings = self._settings
-        said = (steps >= 0) & (steps < settings.feature_lengths["targets"])
+        is_predicted = (steps >= 0) & (steps < settings.feature_lengths["targets"])
         if settings.architecture == "decoder_only":
             prompt = min(prompt, settings.feature_lengths.get("inputs", 0))
             # Without BOS the first token of the prompt stands in its place.
             steps = steps + prompt - (settings.start_id(self.features) is None)
-        return np.where(said, steps, -1).astype(np.int32)
+        return np.where(is_predicted, steps, -1).astype(np.int32)
 
 
 def _pieces(table: TokenTable, ids: np.ndarray) -> list[bytes]:

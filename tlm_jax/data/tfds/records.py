@@ -31,7 +31,8 @@ def tfds_records(builder: str, splits: Mapping[str, str]) -> LoadedRecords:
       splits: by our name of a split, TFDS's name of it.
     """
     loaders = {
-        split: functools.partial(_load, builder, split, theirs) for split, theirs in splits.items()
+        split: functools.partial(_load, builder, split, tfds_split)
+        for split, tfds_split in splits.items()
     }
     return LoadedRecords(f"{builder} (TFDS)", loaders)
 
@@ -105,7 +106,7 @@ BUILDERS = tuple(_CONVERSIONS)
 """The TFDS data sets that can be read."""
 
 
-def _load(builder: str, split: str, theirs: str, data: RunData) -> Iterator[Record]:
+def _load(builder: str, split: str, tfds_split: str, data: RunData) -> Iterator[Record]:
     import tensorflow_datasets as tfds
 
     convert = _CONVERSIONS[builder]
@@ -115,7 +116,7 @@ def _load(builder: str, split: str, theirs: str, data: RunData) -> Iterator[Reco
         missing = not prepared.data_path.exists()
     else:
         prepared = tfds.builder_from_directory(directory)
-        missing = theirs not in prepared.info.splits
+        missing = tfds_split not in prepared.info.splits
     if missing:
         raise UserError(
             f"{builder}, split {split!r}: TensorFlow Datasets has not prepared it. Run "
@@ -123,7 +124,7 @@ def _load(builder: str, split: str, theirs: str, data: RunData) -> Iterator[Reco
             "or with --downloaded=FOLDER on those already downloaded, and set DATA_DIR or "
             f"{ENVIRONMENT_VARIABLE} to DIR."
         )
-    rows = tfds.as_numpy(prepared.as_dataset(split=theirs, shuffle_files=False))
+    rows = tfds.as_numpy(prepared.as_dataset(split=tfds_split, shuffle_files=False))
     for row in rows:
         decoded = _decoded(row)
         field(decoded, "question" if "question" in decoded else "premise", f"{builder} (TFDS)")

@@ -10,10 +10,10 @@ _LONGEST = 10_000
 
 
 def _nearest_candidate(text: str, options: Options) -> str | None:
-    said = text.replace("The answer is: ", _MARKER).split(_MARKER)[-1].strip().replace(".", "")
-    if not options or len(said) > _LONGEST:
+    answer = text.replace("The answer is: ", _MARKER).split(_MARKER)[-1].strip().replace(".", "")
+    if not options or len(answer) > _LONGEST:
         return None
-    distances = [_distance(said, option) for option in options]
+    distances = [_distance(answer, option) for option in options]
     return LETTERS[distances.index(min(distances))]
 
 
