@@ -22,7 +22,8 @@ from tlm_jax.errors import UserError
         ({"eos_token_id": "2"}, "its eos_token_id is '2', but it has 3 tokens"),
     ],
 )
-def test_damage_is_named(path, changes, message):
+def test_damage_is_named(tmp_path, changes, message):
+    path = tmp_path / "model.gguf"
     fields = {"model": "llama", "scores": [0.0, -1.0, -2.0], "tokens": ["a", "b", "ab"]} | changes
     metadata = {f"tokenizer.ggml.{name}": x for name, x in fields.items() if x is not None}
     with pytest.raises(UserError) as raised:
