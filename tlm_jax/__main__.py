@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, str] = {
     "eval": "compare checkpoints on tasks: greedy, by rank, by majority",
     "infer": "draw samples from a model, here or behind a server",
     "grade": "grade the predictions of a file by a named rule",
+    "curate": "choose among generated solutions what to train on",
     "cache_teacher": "fill, check, join and show caches of a teacher's distributions",
     "convert": "turn a model into another format",
     "align": "align the tokens of two tokenizers",

@@ -16,15 +16,13 @@ import numpy as np
 from tlm_jax.checkpoints.loading import with_run_choices
 from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
 from tlm_jax.checkpoints.token_ids import end_ids
-from tlm_jax.data import tasks
 from tlm_jax.data.pipeline.store import task_vocabulary
-from tlm_jax.data.records import read_records
 from tlm_jax.data.run_data import RunData
-from tlm_jax.data.sources import Example, option_texts
 from tlm_jax.errors import UserError
-from tlm_jax.evaluation.contamination import asked_text, overlaps
+from tlm_jax.evaluation.contamination import overlaps
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
 from tlm_jax.evaluation.outcomes import Outcome, compared
+from tlm_jax.evaluation.question_sets import asked_question, named_questions
 from tlm_jax.metrics.progress import duration
 from tlm_jax.reports import outcome_page
 from tlm_jax.runs.evaluation import table as evaluation_table
@@ -175,7 +173,7 @@ def _without_known(
     for training_set in config.training_sets:
         key = f"{eval_set.task} {training_set}"
         if key not in known:
-            questions = [_asked(record) for record in examples.records]
+            questions = [asked_question(record) for record in examples.records]
             known[key] = _overlap_report(eval_set, training_set, questions, data)
             console.say(
                 f"note: {known[key]['found']:,} of {len(questions):,} questions of "
@@ -201,7 +199,7 @@ def _without_known(
 def _overlap_report(
     eval_set: EvalSet, training_set: str, questions: Sequence[str], data: RunData
 ) -> dict[str, Any]:
-    found = overlaps(questions, _training_questions(training_set, data))
+    found = overlaps(questions, named_questions(training_set, data))
     kinds = [overlap.kind for overlap in found]
     return {
         "task": eval_set.task,
@@ -211,25 +209,6 @@ def _overlap_report(
         "kinds": {kind: kinds.count(kind) for kind in ("same", "part", "run")},
         "ids": [eval_set.examples.ids[overlap.test] for overlap in found],
     }
-
-
-def _training_questions(name: str, data: RunData) -> list[str]:
-    """Returns the questions of "TASK:SPLIT" or of a file of records."""
-    if name.endswith((".jsonl", ".jsonl.gz")):
-        return [asked_text(record.question, record.options) for record in read_records(name)]
-    task_name, _, split = name.partition(":")
-    source = tasks.get_task(task_name).source.for_run(data)
-    split = split or "train"
-    count = source.num_examples(split)
-    if count is None:
-        raise UserError(f"training set {name!r} has no end: nothing can be looked up in it")
-    examples = (source.example(split, index) for index in range(count))
-    return [_asked(example) for example in examples]
-
-
-def _asked(example: Example) -> str:
-    question = str(example.get("question", example.get("inputs", "")))
-    return asked_text(question, option_texts(example))
 
 
 def _comparisons(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
