@@ -6,9 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 # Dense bfloat16 FLOP/s of one TensorCore, from Google Cloud's TPU system architecture pages (which
 # give them by chip; v2, v3, v4, v5p and 7x have two cores a chip, the others one). A JAX device has
 # `num_cores` of them.
@@ -42,8 +39,9 @@ def peak_flops(device: Any) -> float | None:
     """Returns a device's dense bfloat16 peak in FLOP/s, or None where it is not known.
 
     Model-FLOPs utilisation is by custom given against this peak, whatever the compute dtype
-    (Chowdhery et al. 2022, PaLM, appendix B). A CPU has no such figure: measure its matrix-product
-    rate and pass that instead.
+    (Chowdhery et al. 2022, PaLM, appendix B). A CPU has no such figure, and one that is measured at
+    the start of a run depends on what else the machine does just then: runs of equal speed were
+    told 24 % and 60 %.
 
     Args:
       device: a JAX device, of which `device_kind` and, on TPU, `num_cores` are read.
@@ -52,23 +50,6 @@ def peak_flops(device: Any) -> float | None:
     if kind in TPU_CORE_PEAK_FLOPS:
         return TPU_CORE_PEAK_FLOPS[kind] * getattr(device, "num_cores", 1)
     return next((peak for name, peak in GPU_PEAK_FLOPS.items() if name in kind), None)
-
-
-def measured_matmul_flops(size: int = 1024, repeats: int = 3) -> float:
-    """Returns the FLOP/s of float32 matrix products on the default device, best of `repeats`.
-
-    The stand-in for a peak where there is no data sheet, as on a CPU; takes a few hundredths of a
-    second. Simulated devices share the machine, so do not multiply it by their number.
-    """
-    product = jax.jit(jnp.matmul)
-    x = jnp.ones((size, size), jnp.float32)
-    product(x, x).block_until_ready()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        product(x, x).block_until_ready()
-        seconds.append(time.perf_counter() - start)
-    return 2.0 * size**3 / min(seconds)
 
 
 class Throughput:

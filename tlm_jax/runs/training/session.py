@@ -17,7 +17,7 @@ from tlm_jax.data.pipeline.pipeline import Pipeline
 from tlm_jax.evaluation.evaluator import EvalResult, Evaluator
 from tlm_jax.losses.reduction import canonical_normalization
 from tlm_jax.metrics.progress import Progress
-from tlm_jax.metrics.throughput import Throughput, measured_matmul_flops, peak_flops
+from tlm_jax.metrics.throughput import Throughput, peak_flops
 from tlm_jax.metrics.writers import MetricsWriter
 from tlm_jax.reports.run_page import write_report
 from tlm_jax.runs.opened.reading import student_reading
@@ -249,11 +249,8 @@ class _Session:
 
 
 def _peak_flops_per_second() -> float | None:
-    """Returns the peak of all devices together: by data sheet, or on a CPU as measured."""
-    devices = jax.devices()
-    if devices[0].platform == "cpu":
-        return measured_matmul_flops() * jax.process_count()
-    peaks = [peak_flops(device) for device in devices]
+    """Returns the peak of all devices together by their data sheets; None where one has none."""
+    peaks = [peak_flops(device) for device in jax.devices()]
     return sum(peak for peak in peaks if peak) if all(peaks) else None
 
 
