@@ -25,6 +25,7 @@ _hook = jaxtyping.install_import_hook([f"tlm_jax.{name}" for name in CHECKED], "
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+import suite_session  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -33,6 +34,11 @@ _cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "tlm_jax
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Adds the hooks of a whole session."""
+    config.pluginmanager.register(suite_session, "suite_session")
 
 
 @pytest.fixture(scope="session")
