@@ -22,6 +22,13 @@ def parser() -> Parser:
     )
     result.add_argument("model_dirs", metavar="MODEL_DIR", nargs="+", help="the directory of a run")
     result.add_argument("--names", metavar="A,B,...", help="what the runs are called")
+    result.add_argument(
+        "--show",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of several runs: print N questions that the last solves and the first does not",
+    )
     result.add_argument("--output", metavar="FILE", help="where to write the page instead")
     return result
 
@@ -41,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from tlm_jax.reports.comparison import read_comparison
-    from tlm_jax.reports.comparison_page import lines, write_comparison
+    from tlm_jax.reports.comparison_page import lines, solved_lines, write_comparison
 
     model_dirs = [Path(name) for name in arguments.model_dirs]
     names = None if arguments.names is None else arguments.names.split(",")
@@ -51,7 +58,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         )
     tasks = read_comparison(model_dirs, names)
     for task in tasks:
-        print("\n".join(lines(task)))
+        print("\n".join([*lines(task), *solved_lines(task, arguments.show)]))
     output = arguments.output or model_dirs[-1].parent / "comparison.html"
     print(f"page      {write_comparison(tasks, Path(output))}")
     return 0

@@ -9,12 +9,12 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.mark.slow  # five commands; the teacher must at least have learned to write text
+@pytest.mark.slow  # six commands
 def test_quickstart_runs(tmp_path):
     finished = subprocess.run(
         [
-            *("scripts/quickstart", str(tmp_path / "out"), "--gin.TRAIN_STEPS=80"),
-            *("--gin.schedules.Cosine.warmup_steps=10", "--gin.EVAL_EXAMPLES=2"),
+            *("scripts/quickstart", str(tmp_path / "out"), "TRAIN_STEPS=2"),
+            *("--gin.schedules.Cosine.warmup_steps=1", "EVAL_EXAMPLES=2"),
         ],
         cwd=REPOSITORY,
         env={
@@ -22,13 +22,12 @@ def test_quickstart_runs(tmp_path):
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": "",
             "QUICKSTART_QUESTIONS": "40",
-            "QUICKSTART_KEEP_WRONG": "1",
         },
         capture_output=True,
         text=True,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
-    assert "student distilled against student alone" in finished.stdout
-    for name in ("teacher/report.html", "cache/examples.jsonl", "comparison.html"):
+    assert "distributions against solutions" in finished.stdout
+    for name in ("answers/report.html", "cache/examples.jsonl", "comparison.html"):
         assert (tmp_path / "out" / name).exists()

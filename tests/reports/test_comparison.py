@@ -29,7 +29,10 @@ def write_run(directory: Path, right: list[bool], nll: float, *, task: str = "su
         )
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (directory / "metrics.jsonl").write_text(lines)
-    predictions = [{"id": f"q{i}", "correct": correct} for i, correct in enumerate(right)]
+    predictions = [
+        {"id": f"q{i}", "correct": correct, "prompt": f"Is\n{i}?", "prediction": f"so\n{i}\x1b"}
+        for i, correct in enumerate(right)
+    ]
     text = "".join(json.dumps(p) + "\n" for p in predictions)
     (folder / "step_20.jsonl").write_text(text)
     return directory
@@ -62,6 +65,30 @@ def test_the_terminal_shows_every_run_and_both_differences(runs):
     assert shown[2].count("█") == 16
     assert "70.0% (39.7% to 89.2%)  NLL 0.3000 nats" in shown[3]
     assert shown[-1].startswith("  c against b: +30.0 points")
+
+
+def test_formats_of_one_data_set_are_compared_by_their_questions(tmp_path):
+    runs = [
+        write_run(tmp_path / "answers", [True, False], 0.1, task="sums_answer_zero_shot"),
+        write_run(tmp_path / "solutions", [True, True], 0.5, task="sums_cot_zero_shot"),
+        write_run(tmp_path / "distilled", [True, True], 0.3, task="sums_cot_zero_shot"),
+    ]
+    (task,) = read_comparison(runs)
+    assert task.task == "sums"
+    compared = task.against(0, 2)
+    assert (compared.questions, compared.fixed, compared.broken) == (2, 1, 0)
+    # A token of an answer and one of a rationale cost what cannot be compared.
+    assert [r.final_nll_nats for r in task.results] == [None, 0.5, 0.3]
+
+
+def test_newly_solved_questions_are_shown_as_text(runs, capsys):
+    assert report.main([*map(str, runs[1:]), "--show=2"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    start = shown.index("Is")
+    assert shown[start : start + 4] == [
+        *("Is", "4?", "  alone      wrong  so / 4\\x1b", "  distilled  right  so / 4\\x1b"),
+    ]
+    assert shown.count("Is") == 2
 
 
 def test_the_command_writes_one_page(runs, capsys):

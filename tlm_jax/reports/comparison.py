@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tlm_jax.data.formats import FORMATS
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.statistics import Comparison, compare
 from tlm_jax.reports.chart import Point
@@ -21,14 +23,15 @@ class RunResult:
     Attributes:
       name: of the run.
       accuracies: by step, oldest first; empty for a task without right answers.
-      nll_nats: negative log-likelihood of a target token on held-out examples, by step.
-      correct: by example id, whether its last prediction is right.
+      nll_nats: negative log-likelihood of a target token on held-out examples, by step; empty
+        where the last run writes answers in another format.
+      predictions: by example id, the last ones that were graded.
     """
 
     name: str
     accuracies: Sequence[Accuracy]
     nll_nats: Sequence[Point]
-    correct: Mapping[str, bool]
+    predictions: Mapping[str, Mapping[str, Any]]
 
     @property
     def accuracy(self) -> Accuracy | None:
@@ -46,7 +49,7 @@ class TaskComparison:
     """All runs on one task.
 
     Attributes:
-      task: its name.
+      task: its name; of formats of one data set, that of the data set.
       results: in the order of the runs.
     """
 
@@ -59,15 +62,32 @@ class TaskComparison:
         Returns:
           None where they have no graded questions in common.
         """
-        first_right, second_right = self.results[first].correct, self.results[second].correct
-        both = [name for name in first_right if name in second_right]
+        both = self._common(first, second)
         if not both:
             return None
-
         return compare(
-            np.array([first_right[name] for name in both]),
-            np.array([second_right[name] for name in both]),
+            np.array([self.results[first].predictions[name]["correct"] for name in both]),
+            np.array([self.results[second].predictions[name]["correct"] for name in both]),
         )
+
+    def newly_right(self, most: int) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+        """Returns predictions of the first and the last run where only the last is right.
+
+        Those of which the last run was most certain come first: of the others some are right by
+        chance, with steps that are not.
+        """
+        first, last = self.results[0].predictions, self.results[-1].predictions
+        found = [
+            (first[name], last[name])
+            for name in self._common(0, -1)
+            if last[name]["correct"] and not first[name]["correct"]
+        ]
+        found.sort(key=lambda pair: -pair[1].get("logprob_nats", 0.0))
+        return found[:most]
+
+    def _common(self, first: int, second: int) -> list[str]:
+        answered_by_second = self.results[second].predictions
+        return [name for name in self.results[first].predictions if name in answered_by_second]
 
 
 def read_comparison(
@@ -91,22 +111,38 @@ def read_comparison(
                 "MODEL_DIR of a run with EVAL_TASKS?"
             )
         runs.append(run)
-    tasks = [{task.name: task for task in run.tasks} for run in runs]
-    common = [name for name in tasks[0] if all(name in of_run for of_run in tasks)]
-    if not common:
-        listed = "; ".join(f"{run.name}: {', '.join(of_run)}" for run, of_run in zip(runs, tasks))
-        raise UserError(f"the runs were evaluated on no task in common ({listed})")
     called = list(names or (run.name for run in runs))
+    tasks = [{task.name: task for task in run.tasks} for run in runs]
+    if not any(_common_names(tasks)):
+        # Formats of one data set ask the same questions, and cost other texts of answers.
+        tasks = [{_data_set(name): task for name, task in of_run.items()} for of_run in tasks]
+    common = _common_names(tasks)
+    if not common:
+        listed = "; ".join(f"{run.name}: {', '.join(t.name for t in run.tasks)}" for run in runs)
+        raise UserError(f"the runs were evaluated on no task in common ({listed})")
     return [
-        TaskComparison(name, [_result(n, of_run[name]) for n, of_run in zip(called, tasks)])
+        TaskComparison(
+            name,
+            [_result(n, of_run[name], tasks[-1][name].name) for n, of_run in zip(called, tasks)],
+        )
         for name in common
     ]
 
 
-def _result(name: str, task: TaskRecord) -> RunResult:
-    correct = {
-        str(p["id"]): p["correct"]
+def _common_names(tasks: Sequence[Mapping[str, TaskRecord]]) -> list[str]:
+    return [name for name in tasks[0] if all(name in of_run for of_run in tasks)]
+
+
+def _data_set(task: str) -> str:
+    """Returns a task's name without its format."""
+    return next((task.removesuffix(f"_{form}") for form in FORMATS if task.endswith(form)), task)
+
+
+def _result(name: str, task: TaskRecord, last_task: str) -> RunResult:
+    graded = {
+        str(p["id"]): p
         for p in task.predictions
         if "id" in p and isinstance(p.get("correct"), bool)
     }
-    return RunResult(name, task.accuracies, task.metrics.get("nll_nats", ()), correct)
+    nll_nats = task.metrics.get("nll_nats", ()) if task.name == last_task else ()
+    return RunResult(name, task.accuracies, nll_nats, graded)

@@ -9,6 +9,7 @@ from tlm_jax.evaluation.statistics import Comparison
 from tlm_jax.reports.chart import Series, interval_bar, line_chart
 from tlm_jax.reports.comparison import RunResult, TaskComparison
 from tlm_jax.reports.templating import render_page, write_page
+from tlm_jax.system.terminal import printable
 
 _BAR_WIDTH = 40
 
@@ -48,6 +49,20 @@ def lines(task: TaskComparison) -> list[str]:
         if compared is not None:
             before, last = task.results[-2:]
             found.append(f"  {last.name} against {before.name}: {_difference(compared)}")
+    return found
+
+
+def solved_lines(task: TaskComparison, most: int) -> list[str]:
+    """Returns questions that the last run solves and the first does not, with both answers."""
+    width = max(len(task.results[0].name), len(task.results[-1].name))
+    found: list[str] = []
+    for first, last in task.newly_right(most):
+        found += ["", printable(str(last.get("prompt", "")), keep="\n")]
+        for result, prediction in ((task.results[0], first), (task.results[-1], last)):
+            verdict = "right" if prediction["correct"] else "wrong"
+            written = str(prediction.get("prediction", "")).splitlines()
+            text = " / ".join(printable(line) for line in written)
+            found.append(f"  {result.name:{width}}  {verdict}  {text}")
     return found
 
 
