@@ -178,6 +178,26 @@ def read_json_lines(
     surrogate pair, unless `any_text`: for whoever only looks at texts, or counts those that cannot
     be used.
     """
+    for number, line, value in _parsed_lines(path):
+        if not isinstance(value, dict):
+            kind = type(value).__name__
+            raise UserError(f"{path}:{number}: expected a JSON object, got {kind}.")
+        if not any_text and "\\u" in line:
+            check_characters(value, f"{path}:{number}")
+        yield number, value
+
+
+def read_json_values(path: str | os.PathLike[str]) -> Iterator[tuple[int, Any]]:
+    """Yields (line number from 1, value) of a file with a JSON value a line, compressed or not.
+
+    Blank lines and byte-order marks are passed over. What is no JSON, broken UTF-8 and a truncated
+    compressed file are UserErrors that name file and line.
+    """
+    for number, _, value in _parsed_lines(path):
+        yield number, value
+
+
+def _parsed_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, Any]]:
     number = 0
     try:
         for number, line in numbered_lines(Path(path)):
@@ -187,12 +207,7 @@ def read_json_lines(
                 streamed = line.startswith("data:")
                 hint = " This is a stream of events: ask with stream=False." if streamed else ""
                 raise UserError(f"{path}:{number}: not valid JSON ({error}).{hint}") from None
-            if not isinstance(value, dict):
-                kind = type(value).__name__
-                raise UserError(f"{path}:{number}: expected a JSON object, got {kind}.")
-            if not any_text and "\\u" in line:
-                check_characters(value, f"{path}:{number}")
-            yield number, value
+            yield number, line, value
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (OSError, EOFError, UnicodeDecodeError) as error:

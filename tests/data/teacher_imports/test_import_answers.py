@@ -202,22 +202,45 @@ def test_questions_from_a_file_of_their_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("row", "problem"),
     [
-        ({"question": "?", "result": "4"}, r"a.jsonl:1: no answer of a server"),
-        (
-            {"question": "?", "object": "chat.completion.chunk", "choices": [{"delta": {}}]},
-            r"a.jsonl:1 is a chunk of a streamed answer \(chat.completion.chunk\).*stream=False",
-        ),
-        (
-            {"question": "?", "sample": "x", "choices": [{"text": "a"}]},
-            "a.jsonl:1: sample is 'x', expected a whole number",
-        ),
+        ({"result": "4"}, "no answer of a server: expected 'choices'"),
+        ({"response": "4"}, "no answer of a server: expected 'choices'"),
+        ({"response": []}, "no answer of a server: expected 'choices'"),
+        ({"choices": [4]}, "no answer of a server: expected 'choices'"),
+        ({"response": [{"choices": [4]}]}, "no answer of a server: expected 'choices'"),
+        ({"choices": []}, "an answer without choices"),
+        ({"choices": None}, "an answer without choices"),
+        ({"response": [{"object": "chat.completion.chunk", "choices": []}]}, "without choices"),
+        ({"candidates": [], "usageMetadata": {}}, "an answer without choices"),
+        ({"promptFeedback": {"blockReason": "SAFETY"}}, "an answer without choices"),
+        ({"object": "response", "output": [{"type": "function_call"}]}, "without a text"),
+        ({"object": "chat.completion.chunk", "choices": [{"delta": {}}]}, "join the chunks of"),
+        ({"choices": [{"delta": {"content": "4"}}]}, "a chunk of a streamed answer"),
+        ({"object": "chat.completion.chunk", "choices": []}, "a chunk of a streamed answer"),
+        ({"choices": [{"text": "4", "finish_reason": None}]}, "a chunk of a streamed answer"),
     ],
 )
-def test_lines_that_are_no_answers(tmp_path, row, message):
-    with pytest.raises(UserError, match=message):
-        list(openai_answers.read_answers(write(tmp_path / "a.jsonl", row)))
+def test_lines_that_are_no_answers_are_counted(tmp_path, row, problem):
+    good = {"question": "?", "choices": [CHAT]}
+    found = read(write(tmp_path / "a.jsonl", {"question": "?", **row}, good))
+    assert problem in found[0].problem
+    assert [one.text for one in found[1:]] == ["It is é."]
+
+
+def test_the_last_chunk_of_a_stream_is_no_answer_either(tmp_path):
+    chunks = [
+        {"id": "c", "choices": [{"text": text, "finish_reason": end}]}
+        for text, end in (("4", None), ("2", "stop"))
+    ]
+    found = read(write(tmp_path / "a.jsonl", *({"prompt": "6*7=", **one} for one in chunks)))
+    assert ["a chunk" in one.problem for one in found] == [True, True]
+
+
+def test_a_sample_that_has_no_number(tmp_path):
+    row = {"question": "?", "sample": "x", "choices": [{"text": "a"}]}
+    with pytest.raises(UserError, match=r"a.jsonl:1: sample is 'x', expected a whole number"):
+        read(write(tmp_path / "a.jsonl", row))
 
 
 def test_an_answer_without_log_probabilities_has_no_steps(tmp_path):

@@ -1,20 +1,28 @@
-"""Answers of OpenAI-compatible servers with log-probabilities, in JSON Lines.
+"""Answers of servers with log-probabilities, in JSON Lines.
 
-A line is an answer by itself (`choices`), or has one in `response`, as batch outputs do, or is a
-sample of `tlm_jax.infer` from a server (`tokens`, `logprobs`, `candidates`). Question and gold
-answer stand on the line (`question`, else `prompt` or the last of the user's `messages`; `answer`
-or `gold`), or in a file of questions with the same ids. Source: the API reference, chat completions
-(`logprobs.content[].top_logprobs`, with bytes) and completions (`logprobs.top_logprobs`).
+A line is an answer by itself (`choices`, or as another protocol has it: `answer_forms`), or has one
+in `response`, as batch outputs do, or is a sample of `tlm_jax.infer` from a server (`tokens`,
+`logprobs`, `candidates`). Question and gold answer stand on the line (`question`, else `prompt` or
+the last of the user's `messages`; `answer` or `gold`), or in a file of questions with the same ids.
+Source: the API reference, chat completions (`logprobs.content[].top_logprobs`, with bytes) and
+completions (`logprobs.top_logprobs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.data.records import read_json_lines
+from tlm_jax.data.records import read_json_lines, read_json_values
+from tlm_jax.data.teacher_imports.answer_forms import (
+    NoAnswer,
+    choices_of,
+    is_chunk,
+    last_question,
+)
 from tlm_jax.data.teacher_imports.captured import Captured
+from tlm_jax.data.teacher_imports.echoed_prompts import begins_with, is_echoed, prompt_of
 from tlm_jax.data.teacher_imports.examples import CUT_OFF
 from tlm_jax.data.teacher_imports.openai_logprobs import read_choice
 from tlm_jax.errors import UserError
@@ -46,8 +54,8 @@ def read_answers(
 ) -> Iterator[Captured]:
     """Yields each choice of each answer.
 
-    What is odd in one answer (an error in its place, log-probabilities that are none) is told in
-    `Captured.problem`, and costs no other.
+    What is odd in one answer (an error in its place, a chunk of a stream, log-probabilities that
+    are none) is told in `Captured.problem`, and costs no other.
 
     Args:
       path: the JSON Lines file.
@@ -55,45 +63,70 @@ def read_answers(
       ends: names of tokens that end a text, beside those that are known.
 
     Raises:
-      UserError: a line is no answer, or its question is not to be found.
+      UserError: the question of an answer is not to be found.
     """
-    for number, row in read_json_lines(path, any_text=True):
-        place = f"{path}:{number}"
-        identifier = str(row.get("custom_id", row.get("id", f"{path.stem}-{number}")))
+    streamed: set[str] = set()
+    for place, row in _rows(path):
+        answer = _answer(row)
+        own = answer[0].get("id") if isinstance(answer, list) and answer else None
+        number = place.rpartition(":")[2]
+        named = (row.get("custom_id"), row.get("id"), row.get("key"), own)
+        identifier = next((str(n) for n in named if n is not None), f"{path.stem}-{number}")
         if (error := _error(row)) is not None:
             told = f"an error in place of an answer: {printable(error)[:80]}"
             yield Captured(identifier, place, "", "", None, problem=told)
             continue
-        choices = _choices(row, place)
+        try:
+            if is_chunk(answer):
+                streamed.add(identifier)
+            elif identifier in streamed:  # the last one of a stream has an end
+                answer = {"object": ".chunk", "choices": []}
+            choices = choices_of(answer)
+        except NoAnswer as reason:
+            yield Captured(identifier, place, "", "", None, problem=str(reason))
+            continue
         asked = _asked(row, identifier, questions, place)
         first = row.get("sample", 0)
         if not isinstance(first, int):
             raise UserError(f"{place}: sample is {str(first)[:40]!r}, expected a whole number")
-        for index, choice in enumerate(choices, start=first):
+        for index, choice in enumerate(choices):
             alone = len(choices) == 1 and "sample" not in row
             yield Captured(
-                id=identifier if alone else f"{identifier}/{index}",
+                id=identifier if alone else f"{identifier}/{first + index}",
                 place=place,
                 question_id=identifier,
                 finished=choice.get("finish_reason") not in CUT_OFF,
-                **_solution(choice, row, ends),
+                **_solution(choice, row, ends, num_choices=len(choices)),
                 **asked,
             )
 
 
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields what each line holds, with its place: a list is one streamed answer, or answers."""
+    for number, value in read_json_values(path):
+        place = f"{path}:{number}"
+        if isinstance(value, dict):
+            yield place, value
+        elif isinstance(value, list) and not any(is_chunk(one) for one in value):
+            for one in value:
+                yield place, one if isinstance(one, dict) else {"response": one}
+        else:
+            yield place, {"response": value}
+
+
 def _solution(
-    choice: Mapping[str, Any], row: Mapping[str, Any], ends: Collection[str]
+    choice: Mapping[str, Any], row: Mapping[str, Any], ends: Collection[str], *, num_choices: int
 ) -> dict[str, Any]:
     """Returns what the choice says of the solution: without a prompt that is echoed before it."""
     request = _request(row)
     text, before = _texts(choice)
     found = read_choice(choice, text, ends)
-    text, problem = found.text, found.problem
-    if found.begins_unknown or request.get("echo"):
-        prompt = row.get("prompt", request.get("prompt"))
-        before = prompt.strip() if isinstance(prompt, str) else ""
-        if before and text.lstrip().startswith(before):
-            text = text.lstrip()[len(before) :]
+    text, problem, prompt = found.text, found.problem, prompt_of(row, request)
+    num_tokens = _num_written(row) if num_choices == 1 else None
+    if is_echoed(choice, (row, request), found, prompt, num_tokens):
+        before = prompt
+        if begins_with(text, prompt):
+            text = text.lstrip()[len(prompt) :]
         else:
             problem = "an echoed prompt, and no 'prompt' on the line tells where it ends"
     return {
@@ -143,7 +176,7 @@ def _asked(
         if identifier not in questions:
             raise UserError(f"{place}: the file of questions has no id {identifier!r}")
         about = questions[identifier]
-    question = about.get("question") or about.get("prompt") or _last_user_message(row)
+    question = about.get("question") or about.get("prompt") or last_question(_request(row))
     if not isinstance(question, str):
         raise UserError(
             f"{place} does not say what was asked: expected 'question', 'prompt' or 'messages' on "
@@ -160,34 +193,20 @@ def _asked(
     }
 
 
-def _last_user_message(row: Mapping[str, Any]) -> Any:
-    body = _request(row)
-    messages = body.get("messages")
-    for message in reversed(messages if isinstance(messages, list) else ()):
-        if isinstance(message, Mapping) and message.get("role") == "user":
-            return text_of_content(message.get("content"))
-    return body.get("prompt")
-
-
-def _choices(row: Mapping[str, Any], place: str) -> Sequence[Mapping[str, Any]]:
+def _answer(row: Mapping[str, Any]) -> Any:
+    """Returns the answer on a line: `response`, its `body`, or the line itself."""
     answer = row.get("response", row)
-    if isinstance(answer, Mapping) and isinstance(answer.get("body"), Mapping):
-        answer = answer["body"]
-    if isinstance(answer, Mapping):
-        if str(answer.get("object")).endswith(".chunk"):
-            raise UserError(
-                f"{place} is a chunk of a streamed answer ({answer['object']}); join the chunks of "
-                "each answer into one, or ask with stream=False"
-            )
-        choices = answer.get("choices")
-        if isinstance(choices, list) and all(isinstance(choice, Mapping) for choice in choices):
-            return choices
-        if "text" in answer and "num_tokens" in answer:
-            return [answer]  # a sample of tlm_jax.infer
-    raise UserError(
-        f"{place}: no answer of a server: expected 'choices', or 'response' with them, or a sample "
-        "of tlm_jax.infer"
-    )
+    if isinstance(answer, Mapping) and isinstance(answer.get("body"), Mapping | list):
+        return answer["body"]
+    return answer
+
+
+def _num_written(row: Mapping[str, Any]) -> int | None:
+    """Returns how many tokens the server says that it wrote."""
+    answer = _answer(row)
+    usage = answer.get("usage") if isinstance(answer, Mapping) else None
+    number = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+    return number if type(number) is int and number > 0 else None
 
 
 def _texts(choice: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """The tokens of a server's answer and their candidates, as steps, whatever form they have.
 
-Chat completions (`logprobs.content[]`, with bytes), completions (`logprobs.tokens`), and samples of
-`tlm_jax.infer` (`tokens`, `logprobs`, `candidates`). Source: the API reference of OpenAI.
+Chat completions (`logprobs.content[]`, with bytes), completions (`logprobs.tokens`), candidates by
+token id as vLLM's offline interface has them, and samples of `tlm_jax.infer` (`tokens`, `logprobs`,
+`candidates`). Source: the API references of OpenAI and vLLM.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _LEAST_LOGPROB = -1000.0
 _REPLACED = "\ufffd"
 """What a server writes for bytes that are no UTF-8 by themselves."""
 
+_OF_PROMPT = "log-probabilities of the prompt alone (prompt_logprobs): ask with logprobs"
 _TOKEN_ID = re.compile(r"token_id:\d+")
 _STOPPED = frozenset(("stop", "eos", "eos_token", "end_turn", "stop_sequence"))
 
@@ -63,8 +65,9 @@ def read_choice(choice: Mapping[str, Any], text: str, ends: Collection[str]) -> 
     try:
         entries = _entries(choice)
         if entries is None:
-            return Solution(text)
-        if any(_TOKEN_ID.fullmatch(entry["token"]) for entry in entries):
+            of_prompt = bool(choice.get("prompt_logprobs"))
+            return Solution(text, problem=_OF_PROMPT if of_prompt else "")
+        if any(entry["token"] is None or _TOKEN_ID.fullmatch(entry["token"]) for entry in entries):
             problem = "ids in place of tokens' texts (return_tokens_as_token_ids): ask without it"
             return Solution(text, problem=problem)
         unknown = bool(entries) and "message" not in choice and entries[0].get("logprob") is None
@@ -78,7 +81,7 @@ def read_choice(choice: Mapping[str, Any], text: str, ends: Collection[str]) -> 
         return Solution(text, steps, begins_unknown=unknown)
     except _NoLogprob:
         return Solution(text, problem="with a number that is no log-probability")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except (KeyError, StopIteration, TypeError, ValueError, AttributeError, OverflowError):
         return Solution(text, problem="'logprobs' is not what the protocol says")
 
 
@@ -102,6 +105,8 @@ def _entries(choice: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
     listed = choice.get("logprobs")
     if isinstance(listed, Mapping) and listed.get("content") is not None:
         return listed["content"]
+    if isinstance(listed, list) and listed and isinstance(listed[0], Mapping):
+        return _entries_by_id(listed, choice.get("token_ids"))
     if isinstance(listed, Mapping) and listed.get("token_logprobs") is not None:
         written, logprobs = listed["tokens"], listed["token_logprobs"]
         tops = [(top or {}).items() for top in listed.get("top_logprobs") or [None] * len(written)]
@@ -119,6 +124,24 @@ def _entries(choice: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
             "top_logprobs": [{"token": other, "logprob": value} for other, value in top],
         }
         for token, logprob, top in zip(written, logprobs, tops, strict=True)
+    ]
+
+
+def _entries_by_id(
+    listed: Sequence[Mapping[str, Mapping[str, Any]]], token_ids: Sequence[int] | None
+) -> Sequence[Mapping[str, Any]]:
+    """Returns the tokens of candidates by id; without ids of the written ones, each stands first.
+
+    vLLM puts the written token in front of the most probable ones, whatever its rank.
+    """
+
+    def one(candidate: Mapping[str, Any]) -> dict[str, Any]:
+        return {"token": candidate["decoded_token"], "logprob": candidate["logprob"]}
+
+    ids = [next(iter(top)) for top in listed] if token_ids is None else [*map(str, token_ids)]
+    return [
+        {**one(top[number]), "top_logprobs": [one(candidate) for candidate in top.values()]}
+        for number, top in zip(ids, listed, strict=True)
     ]
 
 
