@@ -9,7 +9,7 @@ the API references of OpenAI, Google and Anthropic, and of vLLM.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from tlm_jax.messages import text_of_content
 
@@ -207,7 +207,7 @@ def _plain_parts(content: Any) -> Any:
     ]
 
 
-def _are_objects(value: Any) -> bool:
+def _are_objects(value: Any) -> TypeGuard[Sequence[Fields]]:
     return isinstance(value, Sequence) and all(isinstance(one, Mapping) for one in value)
 
 
