@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tlm_jax.vocabularies import vocabulary_from_name
 def tokenizer(tmp_path) -> Path:
     from tokenizers import Tokenizer, models
 
-    words = {"<pad>": 0, "</s>": 1, "a": 2}
+    words = {"<pad>": 0, "</s>": 1, "a": 2, "b": 3}
     Tokenizer(models.WordLevel(words, unk_token="<pad>")).save(str(tmp_path / "tokenizer.json"))
     return tmp_path
 
@@ -41,7 +42,11 @@ def test_a_damaged_file_is_named_by_all_who_read_it(tokenizer, config, message):
     ("config", "message"),
     [
         ('{"eos_token": 7}', r"tokenizer_config\.json: eos_token is 7, expected text$"),
-        ('{"eos_token": "<end>"}', r"beside it says '<end>', which it does not have; set eos"),
+        (
+            '{"eos_token": "<end>"}',
+            r"has no token '<end>', which ends a sequence by the tokenizer_config\.json or special_"
+            r"tokens_map\.json beside it; set eos_token to one of its tokens, ",
+        ),
     ],
 )
 def test_an_end_token_that_is_none_is_named(tokenizer, config, message):
@@ -55,3 +60,80 @@ def test_a_template_that_is_no_text_is_named(tokenizer, template):
     (tokenizer / "tokenizer_config.json").write_text(f'{{"chat_template": {template}}}')
     with pytest.raises(UserError, match=r"tokenizer_config\.json: chat_template is a "):
         read_chat_template(tokenizer)
+
+
+def tokens(directory, **files):
+    for name, content in files.items():
+        (directory / f"{name}.json").write_text(json.dumps(content))
+    return vocabulary_from_name(str(directory))
+
+
+@pytest.mark.parametrize(
+    ("config", "mapped"),
+    [
+        ({}, True),
+        ({"eos_token": "a"}, True),
+        ({"eos_token": None}, True),
+        ({"eos_token": "a", "added_tokens_decoder": {}}, False),
+    ],
+)
+@pytest.mark.parametrize("value", ["b", {"content": "b", "lstrip": False}])
+def test_special_tokens_in_a_file_of_their_own(tokenizer, config, mapped, value):
+    """As transformers 5.24 reads the same folders: the newer form leaves the other file out."""
+    found = tokens(tokenizer, tokenizer_config=config, special_tokens_map={"eos_token": value})
+    assert found.eos_id == found.tokenizer.token_to_id("b" if mapped else "a")
+    (tokenizer / "chat_template.jinja").write_text("{{ eos_token }}")
+    written = read_chat_template(tokenizer).special_tokens["eos_token"]
+    assert written == ("b" if mapped else "a")
+
+
+def test_special_tokens_in_a_file_of_their_own_that_are_none(tokenizer):
+    found = tokens(tokenizer, special_tokens_map={"eos_token": 7})
+    with pytest.raises(UserError, match=r"special_tokens_map\.json: eos_token is 7, expected text"):
+        _ = found.eos_id
+
+
+@pytest.mark.parametrize("special", [True, False, None])
+def test_tokens_that_stand_beside_the_tokenizer_are_added(tokenizer, special):
+    """As transformers does; those of added_tokens.json (None) are not special."""
+    before = vocabulary_from_name(str(tokenizer))
+    size, fingerprint = before.size, before.fingerprint
+    token = {"content": "<new>", "special": special}
+    files = (
+        {"added_tokens": {"<new>": size}}
+        if special is None
+        else {"tokenizer_config": {"added_tokens_decoder": {str(size): token}}}
+    )
+    found = tokens(tokenizer, **files)
+    assert (found.size, found.encode("<new>").tolist()) == (size + 1, [size])
+    assert found.decode_text([size]) == ("" if special else "<new>")
+    assert found.fingerprint != fingerprint
+
+
+def test_added_tokens_of_another_model_are_refused(tokenizer):
+    found = tokens(tokenizer, added_tokens={"<new>": 999_999})
+    with pytest.raises(
+        UserError, match=r"has '<new>' as token \d+, but the added tokens .* 999999"
+    ):
+        _ = found.size
+
+
+def test_templates_in_other_places(tokenizer):
+    old = tokenizer / "chat_template.json"
+    old.write_text(json.dumps({"chat_template": "old"}))
+    assert read_chat_template(tokenizer).source == "old"
+    named = [{"name": "tools", "template": "x"}]
+    (tokenizer / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    with pytest.raises(
+        UserError, match=r"several chat templates \(tools\) and none named 'default'"
+    ):
+        read_chat_template(tokenizer)
+    (tokenizer / "tokenizer_config.json").write_text("{}")
+    old.unlink()
+    more = tokenizer / "additional_chat_templates"
+    more.mkdir()
+    (more / "rag.jinja").write_text("x")
+    with pytest.raises(UserError, match=r"templates \(rag\) .*: save the one to use as chat_temp"):
+        read_chat_template(tokenizer)
+    (tokenizer / "chat_template.jinja").write_bytes(b"\xef\xbb\xbfnew")
+    assert read_chat_template(tokenizer).source == "new"

@@ -11,13 +11,14 @@ import atexit
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tlm_jax.errors import UserError
 from tlm_jax.system.limited_process import LimitedProcess, NoReply
 from tlm_jax.system.text_files import read_json_object, read_text
+from tlm_jax.vocabularies.hugging_face import CONFIG_FILE, special_token_names
 
-_TEMPLATE_FILE, _CONFIG_FILE = "chat_template.jinja", "tokenizer_config.json"
+_TEMPLATE_FILE, _OLD_TEMPLATE_FILE = "chat_template.jinja", "chat_template.json"
+_MORE_TEMPLATES = "additional_chat_templates"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,32 +35,45 @@ class ChatTemplate:
 
 
 def read_chat_template(directory: Path) -> ChatTemplate:
-    """Returns the template of a model from `chat_template.jinja`, else `tokenizer_config.json`.
+    """Returns the template of a model.
+
+    It stands in `chat_template.jinja`, else in `tokenizer_config.json`, else, of processors, in
+    `chat_template.json`. Of several for different uses the one named "default" is taken.
 
     Raises:
-      UserError: there is none.
+      UserError: there is none, or none of that name.
     """
-    config_path, template_path = directory / _CONFIG_FILE, directory / _TEMPLATE_FILE
-    config = read_json_object(config_path) if config_path.is_file() else {}
-    source = config.get("chat_template")
+    config_path, template_path = directory / CONFIG_FILE, directory / _TEMPLATE_FILE
+    old_path = directory / _OLD_TEMPLATE_FILE
+    source = None
+    if template_path.is_file():
+        source = read_text(template_path).removeprefix("\ufeff")
+    for path in (config_path, old_path):
+        if source is None and path.is_file():
+            source = read_json_object(path).get("chat_template")
+            config_path = path if source is not None else config_path
+    names = [path.stem for path in sorted((directory / _MORE_TEMPLATES).glob("*.jinja"))]
     if isinstance(source, list):
         # Several for different uses, such as with tools.
-        named = [entry for entry in source if isinstance(entry, Mapping)]
-        source = {entry.get("name"): entry.get("template") for entry in named}.get("default")
-    if template_path.is_file():
-        source = read_text(template_path)
+        entries = [entry for entry in source if isinstance(entry, Mapping)]
+        listed = {str(entry.get("name")): entry.get("template") for entry in entries}
+        names, source = [*listed, *names], listed.get("default")
     if not isinstance(source, str | None):
         raise UserError(
             f"{config_path}: chat_template is a {type(source).__name__}, expected text or a list "
             "of objects with 'name' and 'template'"
         )
+    if source is None and names:
+        raise UserError(
+            f"{directory} has several chat templates ({', '.join(names)}) and none named 'default':"
+            f" save the one to use as {_TEMPLATE_FILE}"
+        )
     if source is None:
         raise UserError(
             f"{directory} has no chat template: expected {_TEMPLATE_FILE}, or chat_template in "
-            f"{_CONFIG_FILE}; a model without one was not trained on conversations"
+            f"{CONFIG_FILE}; a model without one was not trained on conversations"
         )
-    tokens = {name: _text(value) for name, value in config.items() if name.endswith("_token")}
-    return ChatTemplate(source, {name: text for name, text in tokens.items() if text is not None})
+    return ChatTemplate(source, special_token_names(directory))
 
 
 def render_chat(
@@ -106,10 +120,3 @@ def render_chat(
 
 _worker = LimitedProcess("tlm_jax.data.chat_worker", limit_seconds=5.0, memory_bytes=1 << 30)
 atexit.register(_worker.close)
-
-
-def _text(token: Any) -> str | None:
-    """Returns a token that is given as text, or with how it is found in text."""
-    if isinstance(token, Mapping):
-        token = token.get("content")
-    return token if isinstance(token, str) else None

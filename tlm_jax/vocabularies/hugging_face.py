@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +21,10 @@ from tlm_jax.vocabularies.base import PAD_ID, Vocabulary, digest, read_vocabular
 class HuggingFaceVocabulary(Vocabulary):
     """A Hugging Face `tokenizer.json`, read by the `tokenizers` library.
 
-    Special tokens not given are taken from a `tokenizer_config.json` in the same folder, else
-    from the names in common use.
+    Special tokens not given are taken from `tokenizer_config.json` and `special_tokens_map.json`
+    in the same folder as transformers takes them (`special_token_names`), else from the names in
+    common use. Tokens that stand only in `added_tokens_decoder` of the former, or in
+    `added_tokens.json`, are added.
 
     Attributes:
       path: the `tokenizer.json` file.
@@ -50,12 +53,17 @@ class HuggingFaceVocabulary(Vocabulary):
         found = self._special("eos", self.eos_token)
         if found is None:
             configured = self._configured("eos")
-            why = f": tokenizer_config.json beside it says {configured!r}, which it does not have"
-            raise UserError(
-                f"{self.path}: cannot tell which token ends a sequence"
-                f"{why if configured is not None else ''}; set eos_token to one of its tokens, "
-                "such as '</s>'."
-            )
+            if configured is None:
+                why = "cannot tell which token ends a sequence"
+                example = "such as '</s>'"
+            else:
+                why = (
+                    f"has no token {configured!r}, which ends a sequence by the "
+                    "tokenizer_config.json or special_tokens_map.json beside it"
+                )
+                close = nearest(configured, self.tokenizer.get_vocab()).strip()
+                example = close.rstrip("?.") + "?" if close else "or copy the files anew"
+            raise UserError(f"{self.path} {why}; set eos_token to one of its tokens, {example}.")
         return found
 
     @property
@@ -97,20 +105,26 @@ class HuggingFaceVocabulary(Vocabulary):
     @functools.cached_property
     def _read(self) -> _Read:
         content = read_vocabulary_file(self.path)
+        added = _added_tokens(expanded(self.path).parent)
         try:
-            return _Read(content, *_parsed(content))
+            read = _Read(content, *_parsed(content, json.dumps(added, sort_keys=True)))
         except Exception as error:
             raise UserError(f"{self.path} is not a Hugging Face tokenizer.json: {error}") from error
-
-    @functools.cached_property
-    def _settings(self) -> Mapping[str, Any]:
-        config = expanded(self.path).with_name("tokenizer_config.json")
-        return read_json_object(config) if config.is_file() else {}
+        for written, (token_id, _) in added.items():
+            if (found := read.tokenizer.token_to_id(written)) != token_id:
+                raise UserError(
+                    f"{self.path} has {written!r} as token {found}, but the added tokens beside it "
+                    f"(tokenizer_config.json, added_tokens.json) say {token_id}: copy the files "
+                    "of one model"
+                )
+        return read
 
     @functools.cached_property
     def _fingerprint(self) -> str:
         bos_id = self.bos_id if self.has_bos else PAD_ID
         ids = f"{self.eos_id} {bos_id} {self.unk_id}"
+        more = self._read.num_added  # tokens that tokenizer.json itself does not hold
+        ids += f" and {self.size}" if more else ""
         return digest(b"huggingface", self._read.content, ids.encode())
 
     def _special(self, role: str, given: str | None) -> int | None:
@@ -131,18 +145,58 @@ class HuggingFaceVocabulary(Vocabulary):
         return next((i for i in ids if i is not None), None)
 
     def _configured(self, role: str) -> str | None:
-        """Returns what `tokenizer_config.json` says of a role, which need not be a token."""
-        configured = self._settings.get(f"{role}_token")
-        if isinstance(configured, dict):
-            configured = configured.get("content")
-        if not isinstance(configured, str | None):
-            raise UserError(
-                f"{Path(self.path).with_name('tokenizer_config.json')}: {role}_token is "
-                f"{configured!r}, expected text"
-            )
-        return configured
+        """Returns what the files beside it say of a role, which need not be a token."""
+        return self._names.get(f"{role}_token")
+
+    @functools.cached_property
+    def _names(self) -> Mapping[str, str]:
+        return special_token_names(expanded(self.path).parent)
 
 
+def special_token_names(directory: Path) -> dict[str, str]:
+    """Returns how a folder's special tokens are written, by role, such as "eos_token".
+
+    As in transformers: `special_tokens_map.json` goes before `tokenizer_config.json`, unless the
+    latter has `added_tokens_decoder`, with which newer versions write everything into it.
+
+    Raises:
+      UserError: a file is damaged, or a role that every tokenizer has is no text.
+    """
+    config, others = (
+        read_json_object(directory / name) if (directory / name).is_file() else {}
+        for name in (CONFIG_FILE, SPECIAL_TOKENS_FILE)
+    )
+    newer = "added_tokens_decoder" in config
+    found: dict[str, str] = {}
+    for name in dict.fromkeys((*config, *others)):
+        if not name.endswith("_token"):
+            continue
+        here = name in config and (newer or name not in others)
+        value = (config if here else others)[name]
+        value = value.get("content") if isinstance(value, Mapping) else value
+        if isinstance(value, str):
+            found[name] = value
+        elif value is not None and name.removesuffix("_token") in _CUSTOMARY_TOKENS:
+            path = directory / (CONFIG_FILE if here else SPECIAL_TOKENS_FILE)
+            raise UserError(f"{path}: {name} is {value!r}, expected text")
+    return found
+
+
+def _added_tokens(directory: Path) -> dict[str, tuple[int, bool]]:
+    """Returns tokens that files beside tokenizer.json add: ids, and whether they are special."""
+    config, added = directory / CONFIG_FILE, directory / "added_tokens.json"
+    listed = read_json_object(config).get("added_tokens_decoder") if config.is_file() else None
+    if isinstance(listed, Mapping):
+        return {
+            token["content"]: (int(number), token.get("special") is True)
+            for number, token in listed.items()
+            if number.isdecimal() and isinstance(token, Mapping) and "content" in token
+        }
+    found = read_json_object(added) if added.is_file() else {}
+    return {text: (number, False) for text, number in found.items() if isinstance(number, int)}
+
+
+CONFIG_FILE, SPECIAL_TOKENS_FILE = "tokenizer_config.json", "special_tokens_map.json"
 _CUSTOMARY_TOKENS = {
     "eos": ("</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "[SEP]"),
     "bos": ("<s>", "<bos>", "<|begin_of_text|>", "[CLS]"),
@@ -157,13 +211,22 @@ class _Read(NamedTuple):
     content: bytes
     tokenizer: Any
     size: int
+    num_added: int
 
 
 @functools.lru_cache(maxsize=16)
-def _parsed(content: bytes) -> tuple[Any, int]:
+def _parsed(content: bytes, added: str) -> tuple[Any, int, int]:
     import tokenizers
 
     tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return tokenizer, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
+    missing = [
+        (written, is_special)
+        for written, (_, is_special) in sorted(json.loads(added).items(), key=lambda one: one[1])
+        if tokenizer.token_to_id(written) is None
+    ]
+    for written, is_special in missing:
+        (tokenizer.add_special_tokens if is_special else tokenizer.add_tokens)([written])
+    size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
+    return tokenizer, size, len(missing)

@@ -36,6 +36,7 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
+    "chat_template.json",
     GENERATION_CONFIG,
 )
 SHARD_BYTES = 5_000_000_000

@@ -82,9 +82,10 @@ def _joined(chunks: Sequence[Fields]) -> Sequence[Fields]:
     """Returns the choices that the chunks of one streamed answer make together."""
     found: dict[Any, dict[str, Any]] = {}
     for chunk in chunks:
-        if "choices" not in chunk or not _are_objects(chunk["choices"] or ()):
+        parts: Any = chunk["choices"] or () if "choices" in chunk else None
+        if not _are_objects(parts):
             raise NoAnswer(_UNKNOWN)
-        for part in chunk["choices"] or ():
+        for part in parts:
             _join(found.setdefault(part.get("index", 0), {"index": part.get("index", 0)}), part)
     if not found:
         raise NoAnswer("an answer without choices")
@@ -94,7 +95,9 @@ def _joined(chunks: Sequence[Fields]) -> Sequence[Fields]:
 def _join(choice: dict[str, Any], part: Fields) -> None:
     """Puts the next part of a streamed choice behind what there is of it."""
     told = part.get("delta")
-    whole = choice.setdefault("message", {}) if isinstance(told, Mapping) else choice
+    whole: dict[str, Any] = (
+        choice.setdefault("message", {}) if isinstance(told, Mapping) else choice
+    )
     held = told if isinstance(told, Mapping) else part
     for name in ("content", "text", "reasoning_content", "reasoning"):
         if isinstance(held.get(name), str):
@@ -103,9 +106,11 @@ def _join(choice: dict[str, Any], part: Fields) -> None:
         if part.get(name) is not None:
             choice[name] = part[name]
     logprobs = part.get("logprobs")
-    for name in _PER_TOKEN if isinstance(logprobs, Mapping) else ():
+    if not isinstance(logprobs, Mapping):
+        return
+    for name in _PER_TOKEN:
         if isinstance(logprobs.get(name), list):
-            listed = choice.setdefault("logprobs", {})
+            listed: dict[str, Any] = choice.setdefault("logprobs", {})
             listed[name] = [*listed.get(name, ()), *logprobs[name]]
 
 
