@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     print(_headline(run, parts, topology), flush=True)
     try:
         compiled = compile_ahead(
-            parts.train_step, parts.abstract_state, batch, parts.abstract_beside()
+            parts.train_step, parts.abstract_state, batch, parts.abstract_frozen()
         )
     except DoesNotFitError as error:
         raise UserError(f"does not fit {topology.name}: {error}. {_REMEDY}") from error

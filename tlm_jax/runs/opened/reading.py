@@ -50,7 +50,7 @@ def reading_of(
       UserError: a setting asks for what the model has not.
     """
     settings = settings or ReadingSettings()
-    if isinstance(config, models.EncoderDecoderConfig):
+    if config.is_encoder_decoder:
         return _of_pair(vocabulary, source, settings)
     return _as_set(_by_model(vocabulary, source), vocabulary, settings)
 
@@ -69,7 +69,7 @@ def student_reading(run: RunConfig, vocabulary: Vocabulary) -> Reading:
     if not any((model_dir / "checkpoints").glob("*")):
         return chosen
     trained = _recorded(companions_beside(model_dir), vocabulary)
-    if isinstance(run.model, models.EncoderDecoderConfig):
+    if run.model.is_encoder_decoder:
         trained = dataclasses.replace(trained, one_sequence=False, start_id=chosen.start_id)
     if settings.add_bos is None:
         chosen = dataclasses.replace(chosen, start_id=trained.start_id)

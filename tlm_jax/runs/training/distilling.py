@@ -7,16 +7,16 @@ from typing import Any
 from tlm_jax.data.pipeline.pipeline import Pipeline
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.config import RunConfig
-from tlm_jax.runs.training.parts import Beside, Parts
+from tlm_jax.runs.training.parts import FrozenParams, Parts
 from tlm_jax.training.on_policy import OnPolicySampler
 from tlm_jax.vocabularies import Vocabulary
 
 
-def load_beside(parts: Parts, frozen: Any) -> Any:
-    """Returns what the step takes beside state and batch, as `Parts.abstract_beside` describes."""
+def load_frozen(parts: Parts, frozen: Any) -> Any:
+    """Returns what the step takes beside state and batch, as `Parts.abstract_frozen` describes."""
     if parts.teacher is None:
         return frozen
-    return Beside(frozen, parts.teacher.load(parts.mesh))
+    return FrozenParams(frozen, parts.teacher.load(parts.mesh))
 
 
 def on_policy_sampler(

@@ -39,7 +39,7 @@ class Parts:
       optimizer: with its schedule and clipping.
       abstract_state: shapes, types and shardings of the train state.
       batch_sharding: of every batch feature, `[B, ...]`.
-      train_step: jitted; donates the state. Takes a third argument where `abstract_beside` says so.
+      train_step: jitted; donates the state. Takes a third argument where `abstract_frozen` says so.
       trainable: what of the model is trained.
       teacher: of a distilled student.
       matching: of its inner states with the teacher's, if there is any.
@@ -54,14 +54,14 @@ class Parts:
     teacher: RunTeacher | None = None
     matching: InnerMatching | None = None
 
-    def abstract_beside(self) -> Any:
-        """Returns what the step takes beside state and batch: see `Beside`; None: nothing."""
+    def abstract_frozen(self) -> Any:
+        """Returns what the step takes beside state and batch: see `FrozenParams`; None: nothing."""
         if self.teacher is None:
             return self.trainable.frozen
-        return Beside(self.trainable.frozen, self.teacher.abstract(self.mesh))
+        return FrozenParams(self.trainable.frozen, self.teacher.abstract(self.mesh))
 
 
-class Beside(NamedTuple):
+class FrozenParams(NamedTuple):
     """What a distilling step takes beside state and batch.
 
     Attributes:
@@ -135,9 +135,9 @@ def _objective(
     arguments: dict[str, Any] = {"objective": run.loss.objective(context), "whole": trained.whole}
     if teacher is not None:
 
-        def whole(beside: Beside, params: Params) -> distillation.StudentAndTeacher:
-            student = trained.whole(beside.base, params)
-            return distillation.StudentAndTeacher(student, beside.teacher, params.get(AUXILIARY))
+        def whole(frozen: FrozenParams, params: Params) -> distillation.StudentAndTeacher:
+            student = trained.whole(frozen.base, params)
+            return distillation.StudentAndTeacher(student, frozen.teacher, params.get(AUXILIARY))
 
         arguments["whole"] = whole
     if matching is not None:

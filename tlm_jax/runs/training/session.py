@@ -105,7 +105,7 @@ class _Session:
             opened.callback(self.manager.release)
             self.results: list[EvalResult] = []
             self.frozen = self.base.params if self.base else None
-            self.beside = distilling.load_beside(self.parts, self.frozen)
+            self.step_frozen = distilling.load_frozen(self.parts, self.frozen)
             self.sampler = distilling.on_policy_sampler(run, self.parts, self.pipeline.vocabulary)
             self.source: Pretrained | None = self.base.source if self.base else None
             self.first_step, self.state, self._metrics_state, origin = self._starting_point()
@@ -216,7 +216,7 @@ class _Session:
         if self.sampler is not None:
             batch = self.sampler(self.frozen, state.params, batch, self._next_step)
         self._next_step += 1
-        return self.parts.train_step(state, batch, self.beside)
+        return self.parts.train_step(state, batch, self.step_frozen)
 
     def _next_batch(self) -> tuple[Batch, Sequence[Sequence[str]], Any]:
         batch = next(self.pipeline)
