@@ -15,7 +15,7 @@ import pytest
 
 from tlm_jax import models
 from tlm_jax.lm_eval.arguments import parse_arguments
-from tlm_jax.lm_eval.opened import OpenedModel, open_model
+from tlm_jax.lm_eval.opened import HarnessModel, open_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "hf"
 TEMPLATE = (
@@ -79,7 +79,7 @@ def tied_t5(tmp_path_factory: pytest.TempPathFactory, shared_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def opened(model_directories: dict[str, Path]) -> dict[str, OpenedModel]:
+def opened(model_directories: dict[str, Path]) -> dict[str, HarnessModel]:
     """The same, opened."""
     return {
         kind: open_model(
@@ -93,7 +93,7 @@ def opened(model_directories: dict[str, Path]) -> dict[str, OpenedModel]:
 def plain_logits() -> Callable[..., np.ndarray]:
     """Returns `logits(model, context, continuation) -> [T, V]`, by the whole forward pass."""
 
-    def logits(model: OpenedModel, context: list[int], continuation: list[int]) -> np.ndarray:
+    def logits(model: HarnessModel, context: list[int], continuation: list[int]) -> np.ndarray:
         if model.encoder_decoder:
             inputs = [model.start_id, *continuation[:-1]]
             batch: dict[str, Any] = {

@@ -24,6 +24,7 @@ from tlm_jax.runs.evaluation import run as evaluation
 from tlm_jax.runs.evaluation.config import EvalConfig
 from tlm_jax.runs.inference import local
 from tlm_jax.runs.inference.config import InferenceConfig, PromptsConfig, SamplingConfig
+from tlm_jax.runs.opened import model as opened_model
 from tlm_jax.runs.opened import temporary_folder
 from tlm_jax.runs.training import session, teacher
 from tlm_jax.runs.training.live_teacher import LiveTeacher
@@ -73,8 +74,7 @@ def model(tmp_path, monkeypatch) -> str:
         }
         return dataclasses.replace(source, companions=files)
 
-    for module in (opened, scoring, evaluation, local, teacher):
-        monkeypatch.setattr(module, "open_pretrained", within)
+    monkeypatch.setattr(opened_model, "open_pretrained", within)
     return str(directory)
 
 
@@ -110,7 +110,7 @@ def test_the_harness_leaves_no_folder_of_a_tokenizer(model, folders, broken, mon
     one = opened.open_model(arguments)
     assert len(folders()) == 1  # its chat template may be asked for
     assert one.source.path == Path(model)
-    monkeypatch.setattr(opened, "params_on_mesh", broken)
+    monkeypatch.setattr(opened_model, "load_params", broken)
     with pytest.raises(Broken) as caught:
         opened.open_model(arguments)
     assert caught.traceback

@@ -11,7 +11,7 @@ from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Request, Sample
 from tlm_jax.errors import UserError
 from tlm_jax.lm_eval.generation import Generation, Stops, read_generation
-from tlm_jax.lm_eval.opened import OpenedModel
+from tlm_jax.lm_eval.opened import HarnessModel
 from tlm_jax.lm_eval.rows import Rows
 from tlm_jax.lm_eval.texts import TextEncoder
 
@@ -24,7 +24,7 @@ class Answers:
 
     def __init__(
         self,
-        model: OpenedModel,
+        model: HarnessModel,
         encoder: TextEncoder,
         rows: Rows,
         *,
@@ -124,15 +124,7 @@ class Answers:
     def _engine(self, number: int) -> Engine:
         if number not in self._engines:
             model = self._model
-            self._engines[number] = Engine(
-                model.params,
-                model.config,
-                rows=number,
-                eos_ids=model.eos_ids,
-                max_prompt_tokens=model.window_tokens,
-                start_id=model.start_id,
-                mesh=model.mesh if model.mesh.size > 1 else None,
-            )
+            self._engines[number] = model.engine(number, max_prompt_tokens=model.window_tokens)
         return self._engines[number]
 
     def _seeds(self, request: Asked, count: int) -> list[int]:

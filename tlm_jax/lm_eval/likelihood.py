@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from tlm_jax.errors import UserError
-from tlm_jax.lm_eval.opened import OpenedModel
+from tlm_jax.lm_eval.opened import HarnessModel
 from tlm_jax.lm_eval.rows import Rows
 from tlm_jax.lm_eval.texts import Pair
 from tlm_jax.scoring.continuations import Score, Scorer
@@ -26,7 +26,7 @@ Scored = tuple[float, bool]
 class Likelihoods:
     """Scores token pairs with one model."""
 
-    def __init__(self, model: OpenedModel, rows: Rows):
+    def __init__(self, model: HarnessModel, rows: Rows):
         """Takes the model; nothing is compiled yet."""
         self._model, self._rows = model, rows
         self._scorers: dict[int, Scorer] = {}
@@ -88,7 +88,7 @@ class Likelihoods:
                 bos_id=model.start_id,
                 max_length=model.window_tokens,
                 max_context_length=model.window_tokens,
-                mesh=model.mesh if model.mesh.size > 1 else None,
+                mesh=model.sharded_mesh,
             )
         return self._scorers[number]
 

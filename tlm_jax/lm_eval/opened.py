@@ -1,36 +1,26 @@
-"""Opens a model of any format with all that answering needs: parameters, tokenizer, template."""
+"""A model opened for the harness, by what `--model_args` says."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
-from tlm_jax import models
-from tlm_jax.checkpoints.loading import with_run_choices
-from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
-from tlm_jax.checkpoints.token_ids import end_ids
 from tlm_jax.data.chat import ChatTemplate, read_chat_template
-from tlm_jax.data.reading import Reading
 from tlm_jax.errors import UserError
 from tlm_jax.lm_eval.arguments import ModelArguments
-from tlm_jax.runs.inference.tokens import TokenizerFiles
-from tlm_jax.runs.opened.parameters import params_on_mesh
-from tlm_jax.runs.opened.reading import ReadingSettings, reading_of
-from tlm_jax.runs.opened.window import window_of
+from tlm_jax.runs.opened.model import OpenedModel
+from tlm_jax.runs.opened.reading import ReadingSettings
+from tlm_jax.runs.opened.settings import ModelSettings
 from tlm_jax.runs.training import console
-from tlm_jax.sharding import mesh as meshes
+from tlm_jax.sharding.mesh import MeshShape
 from tlm_jax.system.home import expanded
 from tlm_jax.system.text_files import read_json_object
-from tlm_jax.types import Params
-from tlm_jax.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
+from tlm_jax.vocabularies import Vocabulary
 
 DEFAULT_WINDOW_TOKENS = 2048
 """Where a model says nothing of its window; the harness's own default."""
@@ -40,40 +30,34 @@ _HARNESS_DEVICE = "cuda:0"
 _WINDOW_NAMES = ("n_positions", "max_position_embeddings", "n_ctx")
 
 
-@dataclasses.dataclass(frozen=True)
-class OpenedModel:
-    """A model that is ready to answer.
+class HarnessModel(OpenedModel):
+    """An opened model that has a window in any case.
 
-    Attributes:
-      source: where it comes from.
-      config: the model.
-      params: its parameters, on `mesh`.
-      mesh: devices of this host.
-      vocabulary: of the model.
-      eos_ids: tokens that end a text.
-      reading: how it reads prompts.
-      window_tokens: that it reads at most; of an encoder-decoder on either side.
-      read_template: reads the chat template.
+    A tokenizer that is named brings its chat template.
     """
 
-    source: Pretrained
-    config: models.ModelConfig
-    params: Params
-    mesh: Mesh
-    vocabulary: Vocabulary
-    eos_ids: tuple[int, ...]
-    reading: Reading
-    window_tokens: int
-    read_template: Callable[[], ChatTemplate]
+    def __init__(self, arguments: ModelArguments, devices: Sequence[jax.Device] | None):
+        """Opens it on the devices; see `open_model`."""
+        names = ("add_bos_token", "add_eos_token")
+        settings = ModelSettings(
+            arguments.pretrained,
+            arguments.dtype,
+            MeshShape(fsdp=arguments.fsdp, tensor=arguments.tensor),
+            arguments.tokenizer,
+            ReadingSettings(arguments.add_bos_token, arguments.add_eos_token, names),
+            vocabulary_setting="tokenizer",
+        )
+        fallback = functools.partial(_no_tokenizer, arguments)
+        super().__init__(settings, fallback, devices=devices, announce=console.say)
+        self._arguments = arguments
 
     @property
-    def encoder_decoder(self) -> bool:
-        return isinstance(self.config, models.EncoderDecoderConfig)
-
-    @property
-    def start_id(self) -> int:
-        """What the decoder of an encoder-decoder reads first."""
-        return self.reading.start_id or 0
+    def directory(self) -> Path:
+        """With the files of the tokenizer, which may lie elsewhere than the model."""
+        if self._arguments.tokenizer is None:
+            return super().directory
+        path = expanded(self._arguments.tokenizer)
+        return path if path.is_dir() else path.parent
 
     @functools.cached_property
     def template(self) -> ChatTemplate:
@@ -82,13 +66,40 @@ class OpenedModel:
         Raises:
           UserError: the model has no template.
         """
-        return self.read_template()
+        if self._arguments.tokenizer is None:
+            return super().template
+        return read_chat_template(self.directory)
+
+    @functools.cached_property
+    def window_tokens(self) -> int:
+        """The tokens that the model reads at most, of an encoder-decoder on either side.
+
+        As told, as the model or its tokenizer says, or the default.
+
+        Raises:
+          UserError: more are wanted than it has positions for.
+        """
+        told = self._arguments.max_length
+        positions = getattr(self.config, "max_positions", None)
+        if positions is not None and (told or 0) > positions:
+            raise UserError(
+                f"--model_args: max_length={told}, but the model has {positions} positions; lower "
+                "it or leave it out"
+            )
+        written: list[Any] = [told, self.window]
+        written += [(self.source.hugging_face or {}).get(name) for name in _WINDOW_NAMES]
+        written.append(_read_tokenizer_config(self.directory).get("model_max_length"))
+        # transformers writes 1e30 for "unknown".
+        known = (value for value in written if isinstance(value, int) and 1 < value < 2**30)
+        return next(known, DEFAULT_WINDOW_TOKENS)
 
 
 def open_model(
     arguments: ModelArguments, devices: Sequence[jax.Device] | None = None
-) -> OpenedModel:
+) -> HarnessModel:
     """Opens the model and reads its parameters.
+
+    Its template may be asked for until the process ends, so nobody closes it.
 
     Args:
       arguments: what model, and how it is run.
@@ -98,76 +109,19 @@ def open_model(
       UserError: there is no model, no tokenizer for it, or it does not fit the arguments.
     """
     _check_device(arguments.device)
-    source = open_pretrained(arguments.pretrained)
-    config = with_run_choices(source.config, dtype=arguments.dtype)
-    mesh = meshes.make_mesh(
-        meshes.MeshShape(fsdp=arguments.fsdp, tensor=arguments.tensor),
-        jax.local_devices() if devices is None else devices,
+    with contextlib.ExitStack() as opened:
+        model = HarnessModel(arguments, devices)
+        opened.push(model)
+        _ = model.window_tokens, model.reading, model.params
+        opened.pop_all()
+    return model
+
+
+def _no_tokenizer(arguments: ModelArguments) -> Vocabulary:
+    raise UserError(
+        f"no tokenizer lies beside the model {arguments.pretrained}: add tokenizer=PATH to "
+        "--model_args, such as path/to/tokenizer.json"
     )
-    with contextlib.ExitStack() as files:
-        vocabulary, directory, read_template = _tokenizer(arguments, source, files)
-        check_vocabulary_fits(vocabulary, config.vocab_size, "tokenizer")
-        window = _window(arguments, source, directory)
-        opened = OpenedModel(
-            source,
-            config,
-            params_on_mesh(source, config, mesh, console.say),
-            mesh,
-            vocabulary,
-            tuple(dict.fromkeys([vocabulary.eos_id, *end_ids(source)])),
-            reading_of(config, vocabulary, source, _settings(arguments)),
-            window,
-            read_template,
-        )
-        # The template is read when first needed, if at all.
-        weakref.finalize(source, files.pop_all().close)
-    return opened
-
-
-def _settings(arguments: ModelArguments) -> ReadingSettings:
-    names = ("add_bos_token", "add_eos_token")
-    return ReadingSettings(arguments.add_bos_token, arguments.add_eos_token, names)
-
-
-def _tokenizer(
-    arguments: ModelArguments, source: Pretrained, opened: contextlib.ExitStack
-) -> tuple[Vocabulary, Path, Callable[[], ChatTemplate]]:
-    """Returns the vocabulary, the directory with its files, and what reads its template.
-
-    Those within the model lie there until `opened` is closed.
-    """
-    if arguments.tokenizer is not None:
-        path = expanded(arguments.tokenizer)
-        directory = path if path.is_dir() else path.parent
-        template = functools.partial(read_chat_template, directory)
-        return vocabulary_from_name(arguments.tokenizer), directory, template
-    files = opened.enter_context(TokenizerFiles(source))
-    if not files.hold_tokenizer:
-        raise UserError(
-            f"no tokenizer lies beside the model {arguments.pretrained}: add tokenizer=PATH to "
-            "--model_args, such as path/to/tokenizer.json"
-        )
-    return files.vocabulary(), files.directory, files.template
-
-
-def _window(arguments: ModelArguments, source: Pretrained, directory: Path) -> int:
-    """Returns the tokens that the model reads at most: as told, as it says, or the default.
-
-    Raises:
-      UserError: more are wanted than it has positions for.
-    """
-    positions = getattr(source.config, "max_positions", None)
-    if positions is not None and (arguments.max_length or 0) > positions:
-        raise UserError(
-            f"--model_args: max_length={arguments.max_length}, but the model has {positions} "
-            "positions; lower it or leave it out"
-        )
-    written: list[Any] = [arguments.max_length, window_of(source)]
-    written += [(source.hugging_face or {}).get(name) for name in _WINDOW_NAMES]
-    written.append(_read_tokenizer_config(directory).get("model_max_length"))
-    # transformers writes 1e30 for "unknown".
-    known = (value for value in written if isinstance(value, int) and 1 < value < 2**30)
-    return next(known, DEFAULT_WINDOW_TOKENS)
 
 
 def _read_tokenizer_config(directory: Path) -> Mapping[str, Any]:

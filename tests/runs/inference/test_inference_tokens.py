@@ -1,20 +1,19 @@
-"""Stop strings across tokens, and prompts too long for the window."""
+"""What stands around a prompt, and prompts too long for the window."""
 
 from __future__ import annotations
 
 import types
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
 
-from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data.reading import Reading
 from tlm_jax.errors import UserError
-from tlm_jax.runs.inference.config import PromptsConfig
+from tlm_jax.evaluation.eval_set import TooLong
 from tlm_jax.runs.inference.prompts import Prompt
-from tlm_jax.runs.inference.tokens import PromptEncoder, TokenizerFiles
+from tlm_jax.runs.inference.tokens import PromptEncoder
+from tlm_jax.runs.opened.model import OpenedModel
 from tlm_jax.vocabularies import ByteVocabulary
 
 BYTES = ByteVocabulary()
@@ -23,12 +22,11 @@ BYTES = ByteVocabulary()
 DECODER = Reading(BYTES.bos_id, prompt_eos=True)
 
 
-def encoder(longest: int | None, reading: Reading = DECODER, **settings: Any) -> PromptEncoder:
-    source = types.SimpleNamespace(companions={}, path=Path("runs/a"))
-    files = TokenizerFiles(cast(Pretrained, source))
-    files.close()
-    config = PromptsConfig(file="prompts.jsonl", **settings)
-    return PromptEncoder(BYTES, files, config, reading=reading, longest=longest)
+def encoder(
+    longest: int | None, reading: Reading = DECODER, too_long: TooLong = "error"
+) -> PromptEncoder:
+    model = types.SimpleNamespace(vocabulary=BYTES, reading=reading)
+    return PromptEncoder(cast(OpenedModel, model), too_long=too_long, longest=longest)
 
 
 @pytest.mark.parametrize(
@@ -58,32 +56,3 @@ def test_a_long_prompt_is_an_error_or_keeps_its_end():
     assert cutting.encode(prompt) == [BYTES.bos_id, *BYTES.encode("efgh")]
     assert cutting.encode(Prompt("q8", "", text="abcd")) == [BYTES.bos_id, *BYTES.encode("abcd")]
     assert cutting.cut == 1
-
-
-def test_a_model_without_a_chat_template_is_named_itself():
-    prompt = Prompt("1", "", messages=({"role": "user", "content": "Hi"},))
-    with pytest.raises(UserError, match=r"^runs/a has no chat template"):
-        encoder(None).encode(prompt)
-
-
-def _source(companions: dict[str, Path | bytes], path: Path) -> Pretrained:
-    return cast(Pretrained, types.SimpleNamespace(companions=companions, path=path))
-
-
-def test_a_tokenizer_beside_a_model_is_read_where_it_lies(tmp_path):
-    """Copies would stay behind after a kill, and messages would name them."""
-    (tmp_path / "tokenizer.json").write_text("{}")
-    files = TokenizerFiles(_source({"tokenizer.json": tmp_path / "tokenizer.json"}, tmp_path))
-    assert files.directory == tmp_path
-    with pytest.raises(UserError, match=rf"^{tmp_path}/tokenizer.json is not a Hugging Face"):
-        files.vocabulary()
-    files.close()
-    assert (tmp_path / "tokenizer.json").is_file()
-
-
-def test_what_is_wrong_with_a_tokenizer_in_a_file_names_the_file(tmp_path):
-    files = TokenizerFiles(_source({"tokenizer.json": b"{}"}, tmp_path / "a.gguf"))
-    with pytest.raises(UserError, match=rf"^{tmp_path}/a.gguf/tokenizer.json is not a Hugging"):
-        files.vocabulary()
-    files.close()
-    assert not files.directory.exists()

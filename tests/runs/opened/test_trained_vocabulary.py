@@ -13,7 +13,8 @@ from tiny_models import encoder_decoder  # pyright: ignore[reportMissingImports]
 from tlm_jax import eval as evaluate
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.errors import UserError
-from tlm_jax.runs.inference.tokens import TokenizerFiles, model_vocabulary
+from tlm_jax.runs.opened.model import OpenedModel, of_task
+from tlm_jax.runs.opened.settings import ModelSettings
 from tlm_jax.runs.training.config import DataConfig
 from tlm_jax.runs.training.live_teacher import LiveTeacher
 from tlm_jax.runs.training.session import run_training
@@ -48,20 +49,19 @@ def test_training_writes_which_vocabulary_it_was(trained):
 
 
 def test_a_tasks_own_vocabulary_is_refused_and_a_named_one_is_taken(trained):
-    files = TokenizerFiles(open_pretrained(trained.model_dir))
+    fallback = of_task("addition_direct", ())
     with pytest.raises(UserError, match=r"bytes was trained with another vocabulary .* VOCABULARY"):
-        model_vocabulary(None, files, "addition_direct", ())
-    assert model_vocabulary("byte", files, "addition_direct", ()) == ByteVocabulary()
-    files.close()
+        OpenedModel(ModelSettings(trained.model_dir), fallback)
+    with OpenedModel(ModelSettings(trained.model_dir, vocabulary="byte"), fallback) as model:
+        assert model.vocabulary == ByteVocabulary()
 
 
 def test_the_tokenizer_that_lies_beside_a_student_of_another_is_refused(trained, tmp_path):
     """A run that begins as a model with a tokenizer, and reads its tasks with their own."""
     shutil.copytree(trained.model_dir, tmp_path / "student")
     (tmp_path / "student" / "tokenizer.json").write_text(_TOKENIZER)
-    files = TokenizerFiles(open_pretrained(tmp_path / "student"))
     with pytest.raises(UserError, match=r"student was trained with another .* set VOCABULARY to"):
-        model_vocabulary(None, files, None, ())
+        OpenedModel(ModelSettings(str(tmp_path / "student")))
 
 
 def test_an_evaluation_refuses_the_tasks_own_vocabulary(trained, tmp_path):

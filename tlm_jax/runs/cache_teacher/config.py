@@ -8,7 +8,7 @@ from typing import Literal
 
 from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.errors import UserError
-from tlm_jax.runs.inference.config import PromptsConfig, check_hosts
+from tlm_jax.runs.inference.config import check_hosts
 from tlm_jax.sharding.mesh import MeshShape
 from tlm_jax.teacher_cache.encoding import Encoding
 from tlm_jax.teacher_cache.encodings import encoding_by_name
@@ -181,12 +181,3 @@ class ScoreConfig:
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise UserError(f"{name.upper()} is {value}, expected at least 1")
-
-    def encoder_settings(self) -> PromptsConfig:
-        """Returns how `inference_tokens.PromptEncoder` is to write prompts."""
-        return PromptsConfig(
-            file="",
-            add_bos=self.prompts.add_bos,
-            add_eos=self.prompts.add_eos,
-            too_long=self.prompts.too_long,
-        )

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 
 from tlm_jax import models
-from tlm_jax.checkpoints.fingerprint import model_fingerprint
-from tlm_jax.checkpoints.loading import with_run_choices
-from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
-from tlm_jax.data.reading import Reading
 from tlm_jax.data.teacher_imports.examples import ExampleFile, solution_record
 from tlm_jax.errors import UserError
 from tlm_jax.metrics.sample_progress import SampleProgress
@@ -22,16 +16,14 @@ from tlm_jax.runs.cache_teacher.examples import write_examples
 from tlm_jax.runs.cache_teacher.solutions import Scored, load_solutions
 from tlm_jax.runs.cache_teacher.tokens import SolutionEncoder, Tokenized
 from tlm_jax.runs.inference.config import this_host
-from tlm_jax.runs.inference.tokens import TokenizerFiles, model_vocabulary
-from tlm_jax.runs.opened.parameters import params_on_mesh
-from tlm_jax.runs.opened.reading import ReadingSettings, reading_of
+from tlm_jax.runs.opened.model import OpenedModel, of_task
+from tlm_jax.runs.opened.reading import ReadingSettings
+from tlm_jax.runs.opened.settings import ModelSettings
 from tlm_jax.scoring.readouts import Draws, LastHidden, TopCandidates, vocab_shards
 from tlm_jax.scoring.teacher import TeacherScorer
-from tlm_jax.sharding import mesh as meshes
 from tlm_jax.system.home import expanded
 from tlm_jax.teacher_cache import CacheWriter, Header, StoredUnembedding
 from tlm_jax.teacher_cache.steps import TeacherRow
-from tlm_jax.vocabularies import Vocabulary, check_vocabulary_fits
 from tlm_jax.vocabularies.token_bytes import token_table
 
 _WINDOW_BATCHES = 64
@@ -44,28 +36,26 @@ def run_scoring(config: ScoreConfig) -> None:
     Raises:
       UserError: model, solutions or cache cannot be used.
     """
-    source = open_pretrained(config.model)
-    model = with_run_choices(source.config, dtype=config.dtype)
-    with TokenizerFiles(source) as files:
-        vocabulary = model_vocabulary(
-            config.vocabulary,
-            files,
-            config.solutions.mixture_or_task_name,
-            config.solutions.modules,
-        )
-        check_vocabulary_fits(vocabulary, model.vocab_size, "VOCABULARY")
-        settings = ReadingSettings(config.prompts.add_bos, config.prompts.add_eos)
-        reading = reading_of(model, vocabulary, source, settings)
-        every = load_solutions(config.solutions, config.prompts, vocabulary, reading)
+    settings = ModelSettings(
+        config.model,
+        config.dtype,
+        config.mesh,
+        config.vocabulary,
+        ReadingSettings(config.prompts.add_bos, config.prompts.add_eos),
+    )
+    fallback = of_task(config.solutions.mixture_or_task_name, config.solutions.modules)
+    with OpenedModel(settings, fallback) as model:
+        vocabulary = model.vocabulary
+        every = load_solutions(config.solutions, config.prompts, vocabulary, model.reading)
         wanted, counts = _wanted(every, config)
-        encoder = SolutionEncoder(source, vocabulary, files, config, reading)
+        encoder = SolutionEncoder(model, config)
         host, num_hosts = this_host(config.host_index, config.num_hosts)
         # Before the work, as what cannot become records is an error.
         examples = _examples(wanted, config) if host == 0 else None
-        teacher = _Teacher(config, source, model, vocabulary, reading)
+        teacher = _Teacher(config, model)
         with CacheWriter(
             expanded(config.output_dir),
-            _header(config, source, vocabulary, encoder),
+            _header(config, model, encoder),
             encoding=config.encoding.encoding(vocabulary.size),
             host=host,
             num_hosts=num_hosts,
@@ -93,39 +83,31 @@ def run_scoring(config: ScoreConfig) -> None:
 
 
 class _Teacher:
-    """The model on this host's devices; parameters are read when first needed."""
+    """The model on this host's devices."""
 
-    def __init__(
-        self,
-        config: ScoreConfig,
-        source: Pretrained,
-        model: models.ModelConfig,
-        vocabulary: Vocabulary,
-        reading: Reading,
-    ):
-        self._config, self._source, self._model = config, source, model
-        self._vocabulary, self._reading = vocabulary, reading
-        self._mesh = meshes.make_mesh(config.mesh, jax.local_devices())
-        self._params: Any = None
+    def __init__(self, config: ScoreConfig, model: OpenedModel):
+        self._config, self._model = config, model
+        _ = model.mesh  # a wrong one is told before the cache is there
 
     def rows(self, tokenized: Sequence[Tokenized]) -> Iterator[TeacherRow]:
         """Yields rows as they are done."""
         if not tokenized:
             return
-        mesh = self._mesh if self._mesh.size > 1 else None
+        model = self._model
+        shards = vocab_shards(model.config.vocab_size, model.sharded_mesh)
         scorer = TeacherScorer(
-            self._model,
-            _look(self._config, self._vocabulary.size, vocab_shards(self._model.vocab_size, mesh)),
+            model.config,
+            _look(self._config, model.vocabulary.size, shards),
             batch_size=self._config.batch_size,
-            bos_id=self._reading.start_id or 0,  # of an encoder-decoder's decoder
-            mesh=mesh,
+            bos_id=model.start_id,  # of an encoder-decoder's decoder
+            mesh=model.sharded_mesh,
         )
         width = _WINDOW_BATCHES * self._config.batch_size
         for start in range(0, len(tokenized), width):
             window = tokenized[start : start + width]
             requests = [one.request for one in window]
             keys = [[solution.key for solution in one.solutions] for one in window]
-            for request, option, steps in scorer.score(self._loaded(), requests, keys):
+            for request, option, steps in scorer.score(model.params, requests, keys):
                 solution = window[request].solutions[option]
                 yield TeacherRow(
                     key=solution.key,
@@ -136,18 +118,13 @@ class _Teacher:
 
     def unembedding(self) -> StoredUnembedding:
         """Returns the map from hidden states to logits, for the encoding `hidden`."""
-        found = models.unembedding(self._loaded(), self._model)
+        found = models.unembedding(self._model.params, self._model.config)
         return StoredUnembedding(
             np.asarray(found.matrix),
             float(found.scale),
             found.soft_cap,
             None if found.bias is None else np.asarray(found.bias),
         )
-
-    def _loaded(self) -> Any:
-        if self._params is None:
-            self._params = params_on_mesh(self._source, self._model, self._mesh)
-        return self._params
 
 
 def _look(config: ScoreConfig, num_ids: int, shards: int) -> TopCandidates | Draws | LastHidden:
@@ -192,16 +169,14 @@ def _share(solutions: Sequence[Scored], host: int, num_hosts: int) -> list[Score
     return [one for one, place in zip(solutions, places) if place % num_hosts == host]
 
 
-def _header(
-    config: ScoreConfig, source: Pretrained, vocabulary: Vocabulary, encoder: SolutionEncoder
-) -> Header:
+def _header(config: ScoreConfig, model: OpenedModel, encoder: SolutionEncoder) -> Header:
     solutions = config.solutions
     sources = (solutions.mixture_or_task_name, solutions.file and Path(solutions.file).name)
     return Header(
         teacher=config.teacher_name or str(config.model),
-        teacher_fingerprint=model_fingerprint(source),
-        tokenizer_fingerprint=token_table(vocabulary).fingerprint,
-        vocabulary_size=vocabulary.size,
+        teacher_fingerprint=model.fingerprint,
+        tokenizer_fingerprint=token_table(model.vocabulary).fingerprint,
+        vocabulary_size=model.vocabulary.size,
         temperature=float(config.encoding.temperature),
         source_task=" with ".join(part for part in sources if part),
         settings={"dtype": config.dtype, **encoder.settings()},

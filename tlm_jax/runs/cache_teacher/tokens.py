@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data.chat import render_chat
-from tlm_jax.data.reading import Reading, encode_continuations
+from tlm_jax.data.reading import encode_continuations
 from tlm_jax.errors import UserError
 from tlm_jax.runs.cache_teacher.config import ScoreConfig
 from tlm_jax.runs.cache_teacher.solutions import Scored
 from tlm_jax.runs.inference.prompts import Prompt
-from tlm_jax.runs.inference.tokens import PromptEncoder, TokenizerFiles
-from tlm_jax.runs.opened.window import window_of
+from tlm_jax.runs.inference.tokens import PromptEncoder
+from tlm_jax.runs.opened.model import OpenedModel
 from tlm_jax.scoring.rows import Request
-from tlm_jax.vocabularies import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,18 +43,14 @@ class SolutionEncoder:
     `apart`). A solution that was cut off has no EOS.
     """
 
-    def __init__(
-        self,
-        source: Pretrained,
-        vocabulary: Vocabulary,
-        files: TokenizerFiles,
-        config: ScoreConfig,
-        reading: Reading,
-    ):
-        """Takes a run's settings, the teacher's tokenizer, and how it reads."""
-        self._vocabulary, self._files, self._config = vocabulary, files, config
-        self._reading = reading
-        self._window = window_of(source)
+    def __init__(self, model: OpenedModel, config: ScoreConfig):
+        """Takes the teacher and a run's settings."""
+        self._model, self._config = model, config
+        self._vocabulary, self._reading, self._window = (
+            model.vocabulary,
+            model.reading,
+            model.window,
+        )
         self._prompts = self._encoder(config.prompts.max_tokens)
         self.apart = self.cut = self.left_out = 0
 
@@ -66,7 +60,7 @@ class SolutionEncoder:
         prompts = self._config.prompts
         chat = None
         if prompts.chat:
-            template = self._files.template()
+            template = self._model.template
             chat = hashlib.sha256(repr(template).encode()).hexdigest()[:16]
         return {
             **{f"prompt.{name}": value for name, value in rules.items()},
@@ -114,10 +108,8 @@ class SolutionEncoder:
 
     def _encoder(self, longest: int | None) -> PromptEncoder:
         return PromptEncoder(
-            self._vocabulary,
-            self._files,
-            self._config.encoder_settings(),
-            reading=self._reading,
+            self._model,
+            too_long=self._config.prompts.too_long,
             longest=longest,
             beside="its solution" if longest != self._config.prompts.max_tokens else "MAX_TOKENS",
         )
@@ -147,7 +139,7 @@ class SolutionEncoder:
         prompt, text = one.prompt, one.solution.text
         before = None
         if prompt.messages is not None:
-            template = self._files.template()
+            template = self._model.template
             before = render_chat(prompt.messages, template, add_generation_prompt=True)
         elif self._reading.plain:
             before = prompt.as_read or prompt.text or ""

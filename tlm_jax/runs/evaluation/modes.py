@@ -12,7 +12,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from tlm_jax.data.sources import Example
-from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Request as Generation
 from tlm_jax.decoding.requests import Sampling
 from tlm_jax.decoding.stop_strings import StopStrings
@@ -25,7 +24,7 @@ from tlm_jax.runs.evaluation.config import EvalConfig
 from tlm_jax.runs.evaluation.rank import rank
 from tlm_jax.runs.evaluation.subject import Subject, text_of, traits_of
 from tlm_jax.runs.inference.jobs import sample_seed
-from tlm_jax.sharding import rules
+from tlm_jax.runs.opened.model import OpenedModel
 
 
 def greedy(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome:
@@ -33,15 +32,15 @@ def greedy(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome:
     eval_set = subject.fitted(eval_set, config)
     evaluator = Evaluator(
         [eval_set],
-        subject.config,
+        subject.model.config,
         max_decode_steps=config.max_decode_tokens or config.feature_lengths["targets"],
         batch_size=config.batch_size,
-        mesh=subject.mesh,
+        mesh=subject.model.mesh,
         grading_rule=config.grading_rule,
-        eos_ids=subject.eos_ids,
+        eos_ids=subject.model.eos_ids,
         stop=config.stop,
     )
-    (result,) = evaluator.evaluate(subject.params, subject.step)
+    (result,) = evaluator.evaluate(subject.model.params, subject.model.source.step)
     questions = [
         Question(
             p.id,
@@ -76,7 +75,7 @@ def self_consistency(subject: Subject, eval_set: EvalSet, config: EvalConfig) ->
     if not graded:
         return subject.outcome(eval_set, "self_consistency", [], unreadable)
     ours = graded[jax.process_index() :: jax.process_count()]
-    texts = _of_all_hosts(_drawn(subject.on_this_host(), eval_set, config, ours))
+    texts = _of_all_hosts(_drawn(subject.model.on_this_host(), eval_set, config, ours))
     questions = [
         majority_question(
             eval_set.examples.ids[i],
@@ -95,7 +94,7 @@ MODES = {"greedy": greedy, "rank": rank, "self_consistency": self_consistency}
 
 
 def _drawn(
-    subject: Subject, eval_set: EvalSet, config: EvalConfig, questions: Sequence[int]
+    model: OpenedModel, eval_set: EvalSet, config: EvalConfig, questions: Sequence[int]
 ) -> dict[tuple[int, int], tuple[str, bool]]:
     """Returns the text of each sample, and whether it ended by itself, by question and number."""
     if not questions:
@@ -103,17 +102,12 @@ def _drawn(
     vocabulary = eval_set.vocabulary
     inputs = eval_set.examples.features["inputs"]
     start_id = eval_set.start_id
-    start = [] if subject.encoder_decoder or start_id is None else [start_id]
+    start = [] if model.encoder_decoder or start_id is None else [start_id]
     prompts = {i: [*start, *inputs[i].tolist()] for i in questions}
-    divisor = rules.batch_divisor(subject.mesh)
-    engine = Engine(
-        subject.params,
-        subject.config,
-        rows=-(-config.batch_size // divisor) * divisor,
-        eos_ids=tuple(dict.fromkeys((vocabulary.eos_id, *subject.eos_ids))),
+    engine = model.engine(
+        config.batch_size,
         max_prompt_tokens=max(map(len, prompts.values())),
         start_id=start_id or 0,
-        mesh=subject.mesh if subject.mesh.size > 1 else None,
     )
     sampling = Sampling(
         max_new_tokens=config.max_decode_tokens or config.feature_lengths["targets"],

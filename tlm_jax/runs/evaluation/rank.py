@@ -72,14 +72,14 @@ def rank(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome | N
     if config.too_long == "error":
         _check_lengths(subject, eval_set, asked, requests, limit, why)
     scorer = Scorer(
-        subject.config,
+        subject.model.config,
         batch_size=config.batch_size,
         bos_id=eval_set.start_id or 0,  # of an encoder-decoder's decoder
         max_length=limit + config.feature_lengths["targets"],
         max_context_length=limit,
-        mesh=subject.mesh,
+        mesh=subject.model.mesh,
     )
-    scores = scorer.score(subject.params, requests)
+    scores = scorer.score(subject.model.params, requests)
     questions = [
         _question(eval_set, some, found, config) for some, found in zip(asked, scores, strict=True)
     ]
@@ -121,19 +121,19 @@ def _requests(
     inputs = None if chosen.context is not None else eval_set.examples.features.get("inputs")
     if inputs is not None:
         prompts = [inputs[some.index] for some in asked]
-        apart = subject.encoder_decoder or all(p[-1:] == vocabulary.eos_id for p in prompts)
+        apart = subject.model.encoder_decoder or all(p[-1:] == vocabulary.eos_id for p in prompts)
         if apart or eval_set.plain:
             encoded = iter(_options(eval_set, asked))
             return [
                 Request(
                     prompt.astype(np.int32)
-                    if subject.encoder_decoder
+                    if subject.model.encoder_decoder
                     else with_start(prompt, vocabulary, eval_set.start_id),
                     [next(encoded) for _ in some.texts],
                 )
                 for prompt, some in zip(prompts, asked)
             ], None
-    if subject.encoder_decoder:
+    if subject.model.encoder_decoder:
         return encode_encoder_decoder(pairs, vocabulary), None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # It is told here.
@@ -159,7 +159,7 @@ def _check_lengths(
     limit: int,
     why: str,
 ) -> None:
-    start = 0 if subject.encoder_decoder or eval_set.start_id is None else 1
+    start = 0 if subject.model.encoder_decoder or eval_set.start_id is None else 1
     lengths = [len(request.context) - start for request in requests]
     long = [place for place, length in enumerate(lengths) if length > limit]
     if long:

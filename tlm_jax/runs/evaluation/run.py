@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from tlm_jax.checkpoints.loading import with_run_choices
-from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
-from tlm_jax.checkpoints.token_ids import end_ids
 from tlm_jax.data.pipeline.store import task_vocabulary
 from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
@@ -30,15 +26,12 @@ from tlm_jax.runs.evaluation.config import EvalConfig
 from tlm_jax.runs.evaluation.modes import MODES
 from tlm_jax.runs.evaluation.store import OutcomeStore, outcome_key
 from tlm_jax.runs.evaluation.subject import Subject
-from tlm_jax.runs.inference.tokens import TokenizerFiles
-from tlm_jax.runs.opened.parameters import params_on_mesh
-from tlm_jax.runs.opened.reading import ReadingSettings, reading_of
-from tlm_jax.runs.opened.window import window_of
+from tlm_jax.runs.opened.model import OpenedModel
+from tlm_jax.runs.opened.reading import ReadingSettings
+from tlm_jax.runs.opened.settings import ModelSettings
 from tlm_jax.runs.training import console, files
 from tlm_jax.runs.training.student_vocabulary import run_data
-from tlm_jax.sharding import mesh as meshes
 from tlm_jax.system.home import expanded
-from tlm_jax.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 
 
 def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
@@ -91,23 +84,26 @@ def _evaluate(
     known: dict[str, dict[str, Any]],
     store: OutcomeStore,
 ) -> list[Outcome]:
-    source = open_pretrained(path)
-    with TokenizerFiles(source) as tokenizer:
-        eval_sets = _open_sets(config, data, source, _vocabulary(config, tokenizer), known)
-        for eval_set in eval_sets:
-            check_vocabulary_fits(eval_set.vocabulary, source.config.vocab_size, "VOCABULARY")
-            if config.data.vocabulary is None:
-                tokenizer.check(eval_set.vocabulary, "set VOCABULARY to the one of its training")
-        load = functools.cache(lambda: _load(name, source, config))  # if anything is missing
+    settings = ModelSettings(
+        path,
+        config.dtype,
+        config.mesh,
+        config.data.vocabulary,
+        ReadingSettings(config.data.add_bos, config.data.add_eos),
+    )
+    with OpenedModel(settings, devices=jax.devices(), announce=console.say) as model:
+        eval_sets = _open_sets(config, data, model, known)
+        # SeqIO's tasks have vocabularies of their own.
+        subjects = [Subject(name, model.read_with(one.vocabulary)) for one in eval_sets]
         found = []
-        for eval_set in eval_sets:
-            key = outcome_key(config, source, eval_set)
+        for subject, eval_set in zip(subjects, eval_sets):
+            key = outcome_key(config, model, eval_set)
             for mode in config.modes:
                 start = time.perf_counter()
                 outcome = store.read(name, eval_set.task, mode, key)
                 there = outcome is not None
                 if outcome is None:
-                    outcome = MODES[mode](load(), eval_set, config)
+                    outcome = MODES[mode](subject, eval_set, config)
                 if outcome is None:
                     console.say(f"note: {eval_set.task} has no options to rank")
                     continue
@@ -121,47 +117,23 @@ def _evaluate(
         return found
 
 
-def _load(name: str, source: Pretrained, config: EvalConfig) -> Subject:
-    model = with_run_choices(source.config, dtype=config.dtype)
-    mesh = meshes.make_mesh(config.mesh)
-    params = params_on_mesh(source, model, mesh, console.say)
-    return Subject(name, model, params, mesh, source.step, end_ids(source), window_of(source))
-
-
-def _vocabulary(config: EvalConfig, tokenizer: TokenizerFiles) -> Vocabulary | None:
-    """Returns the vocabulary of the configuration, else the model's own, else the tasks' (None)."""
-    named = config.data.vocabulary
-    if named is not None:
-        return vocabulary_from_name(named) if isinstance(named, str) else named
-    if tokenizer.hold_tokenizer:
-        return tokenizer.vocabulary()
-    return None
-
-
 def _open_sets(
-    config: EvalConfig,
-    data: RunData,
-    source: Pretrained,
-    vocabulary: Vocabulary | None,
-    known: dict[str, dict[str, Any]],
+    config: EvalConfig, data: RunData, model: OpenedModel, known: dict[str, dict[str, Any]]
 ) -> list[EvalSet]:
-    settings = ReadingSettings(config.data.add_bos, config.data.add_eos)
-    sets = [
-        eval_set
-        for name in config.tasks
-        for eval_set in load_eval_sets(
+    """Returns the tasks' questions, read with the model's vocabulary, else with their own."""
+    sets = []
+    for name in config.tasks:
+        reader = model if model.has_vocabulary else model.read_with(task_vocabulary(name))
+        sets += load_eval_sets(
             name,
             config.split,
             feature_lengths=config.feature_lengths,
             num_examples=config.num_examples,
             examples_seed=config.examples_seed,
-            vocabulary=vocabulary,
+            vocabulary=model.vocabulary if model.has_vocabulary else None,
             data=data,
-            reading=reading_of(
-                source.config, vocabulary or task_vocabulary(name), source, settings
-            ),
+            reading=reader.reading,
         )
-    ]
     return [_without_known(eval_set, config, data, known) for eval_set in sets]
 
 

@@ -12,11 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from tlm_jax.checkpoints.fingerprint import model_fingerprint
-from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.evaluation.outcomes import Outcome, Question, Sample, as_lines
 from tlm_jax.runs.evaluation.config import EvalConfig
+from tlm_jax.runs.opened.model import OpenedModel
 from tlm_jax.runs.training import files
 
 _VERSION = 2
@@ -89,18 +88,19 @@ class OutcomeStore:
         return self._output / "samples" / checkpoint.replace("/", "_") / task / f"{mode}.jsonl"
 
 
-def outcome_key(config: EvalConfig, source: Pretrained, eval_set: EvalSet) -> str:
+def outcome_key(config: EvalConfig, model: OpenedModel, eval_set: EvalSet) -> str:
     """Returns a hash of what decides an outcome: settings, the model's files, the questions."""
     settings = {
         name: value
         for name, value in dataclasses.asdict(config).items()
         if name not in _DECIDES_NOTHING
     }
-    model = model_fingerprint(source)
     digest = hashlib.sha256()
     vocabulary = eval_set.vocabulary.fingerprint
     reading = eval_set.reading and dataclasses.asdict(eval_set.reading)
-    parts = (_VERSION, settings, str(source.path), source.step, model, vocabulary, reading)
+    source = model.source
+    known = (str(source.path), source.step, model.fingerprint)
+    parts = (_VERSION, settings, *known, vocabulary, reading)
     for part in parts:
         digest.update(json.dumps(part, sort_keys=True, default=repr).encode("utf-8", "replace"))
     for record in eval_set.examples.records:

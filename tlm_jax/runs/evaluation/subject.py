@@ -6,59 +6,26 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-import jax
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh
-
-from tlm_jax import models
 from tlm_jax.data.sources import Example
 from tlm_jax.data.traits import Trait
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.eval_set import EvalSet, fit_prompts
 from tlm_jax.evaluation.outcomes import Outcome, Question
 from tlm_jax.runs.evaluation.config import EvalConfig
-from tlm_jax.sharding import mesh as meshes
-from tlm_jax.sharding import rules
-from tlm_jax.types import Params
+from tlm_jax.runs.opened.model import OpenedModel
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A loaded checkpoint.
+    """A checkpoint.
 
     Attributes:
       name: in results.
-      config: the model.
-      params: its parameters, on `mesh`.
-      mesh: the devices.
-      step: of training, where known.
-      eos_ids: further tokens that end a text, beside the vocabulary's own.
-      window: most tokens of prompt and answer together; None for no limit.
+      model: its parameters are read when the first answer is asked for.
     """
 
     name: str
-    config: models.ModelConfig
-    params: Params
-    mesh: Mesh
-    step: int = 0
-    eos_ids: tuple[int, ...] = ()
-    window: int | None = None
-
-    @property
-    def encoder_decoder(self) -> bool:
-        return self.config.is_encoder_decoder
-
-    def on_this_host(self) -> Subject:
-        """Returns a copy on this host's devices alone; itself where there is one host only."""
-        if jax.process_count() == 1:
-            return self
-        mesh = meshes.make_mesh(meshes.MeshShape(), jax.local_devices())
-        shapes, axes = models.abstract_params(self.config), models.logical_axes(self.config)
-        params = jax.device_put(
-            multihost_utils.process_allgather(self.params, tiled=True),
-            rules.named_shardings(axes, mesh, shapes=shapes),
-        )
-        return dataclasses.replace(self, params=params, mesh=mesh)
+    model: OpenedModel
 
     def longest_prompt(self, config: EvalConfig) -> tuple[int, str]:
         """Returns the most tokens of a prompt, BOS not counted, and what sets the limit.
@@ -69,15 +36,16 @@ class Subject:
         limit = config.feature_lengths["inputs"]
         # BOS is the first token of the window; targets are scored, answers generated.
         answer = max(config.max_decode_tokens or 0, config.feature_lengths["targets"])
-        if self.window is None or self.window - 1 - answer >= limit:
+        window = self.model.window
+        if window is None or window - 1 - answer >= limit:
             return limit, "TASK_FEATURE_LENGTHS"
-        room = self.window - 1 - answer
+        room = window - 1 - answer
         if room < 1:
             raise UserError(
-                f"the window of {self.name} has {self.window:,} tokens, which {answer:,} tokens "
+                f"the window of {self.name} has {window:,} tokens, which {answer:,} tokens "
                 "of an answer fill; lower MAX_DECODE_TOKENS and TASK_FEATURE_LENGTHS['targets']"
             )
-        return room, f"the window of {self.name}, {self.window:,} tokens with the answer,"
+        return room, f"the window of {self.name}, {window:,} tokens with the answer,"
 
     def fitted(self, eval_set: EvalSet, config: EvalConfig) -> EvalSet:
         """Returns the set with prompts that the model can read.

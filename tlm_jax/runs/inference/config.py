@@ -32,7 +32,7 @@ class PromptsConfig:
       modules: further Python modules that register tasks.
       demonstrations: of in-context tasks.
       add_bos: whether BOS comes before a text prompt of a decoder-only model; None: as its
-        tokenizer does it, or as it was trained here (`runs.reading`).
+        tokenizer does it, or as it was trained here (`runs.opened.reading`).
       add_eos: whether EOS ends a text prompt; None: as the model was trained here, and not before
         the answers of a decoder-only model from elsewhere, which reads plain text.
       max_tokens: longest prompt; None: as many as the model's window leaves beside the answer.

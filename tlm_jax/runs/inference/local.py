@@ -7,29 +7,21 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from tlm_jax.checkpoints.fingerprint import model_fingerprint
-from tlm_jax.checkpoints.loading import with_run_choices
-from tlm_jax.checkpoints.pretrained import Pretrained, open_pretrained
-from tlm_jax.checkpoints.token_ids import end_ids
 from tlm_jax.data.reading import Reading
-from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Candidates, Request, Sample, Sampling
 from tlm_jax.decoding.stop_strings import StopStrings
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference.config import InferenceConfig
 from tlm_jax.runs.inference.jobs import Backend, Failed, Generated, Job
 from tlm_jax.runs.inference.prompts import Prompt
-from tlm_jax.runs.inference.tokens import PromptEncoder, TokenizerFiles, model_vocabulary
-from tlm_jax.runs.opened.parameters import params_on_mesh
-from tlm_jax.runs.opened.reading import ReadingSettings, reading_of
-from tlm_jax.runs.opened.window import window_of
-from tlm_jax.sharding import mesh as meshes
-from tlm_jax.sharding import rules
+from tlm_jax.runs.inference.tokens import PromptEncoder
+from tlm_jax.runs.opened.model import OpenedModel, of_task
+from tlm_jax.runs.opened.reading import ReadingSettings
+from tlm_jax.runs.opened.settings import ModelSettings
 from tlm_jax.system.home import expanded
-from tlm_jax.vocabularies import Vocabulary, check_vocabulary_fits
+from tlm_jax.vocabularies import Vocabulary
 
 
 class LocalBackend(Backend):
@@ -41,37 +33,31 @@ class LocalBackend(Backend):
         Raises:
           UserError: there is no model, or no tokenizer for it.
         """
-        self._config = config
-        self._source = open_pretrained(config.model)
-        self._model = with_run_choices(self._source.config, dtype=config.dtype)
+        self._config, prompts = config, config.prompts
         self._tokens: dict[str, list[int]] = {}
+        settings = ModelSettings(
+            config.model,
+            config.dtype,
+            config.mesh,
+            config.vocabulary,
+            ReadingSettings(prompts.add_bos, prompts.add_eos),
+        )
+        fallback = of_task(prompts.mixture_or_task_name, prompts.modules)
         with contextlib.ExitStack() as opened:
-            files = opened.enter_context(TokenizerFiles(self._source))
-            prompts = config.prompts
-            self._vocabulary = model_vocabulary(
-                config.vocabulary, files, prompts.mixture_or_task_name, prompts.modules
-            )
-            check_vocabulary_fits(self._vocabulary, self._model.vocab_size, "VOCABULARY")
-            settings = ReadingSettings(prompts.add_bos, prompts.add_eos)
-            self._reading = reading_of(self._model, self._vocabulary, self._source, settings)
-            self._encoder = PromptEncoder(
-                self._vocabulary,
-                files,
-                prompts,
-                reading=self._reading,
-                longest=_longest_prompt(config, self._source),
-            )
+            self._model = opened.enter_context(OpenedModel(settings, fallback))
+            longest = _longest_prompt(config, self._model.window)
+            self._encoder = PromptEncoder(self._model, too_long=prompts.too_long, longest=longest)
             self._opened = opened.pop_all()
 
     @property
     def vocabulary(self) -> Vocabulary:
         """Of the model."""
-        return self._vocabulary
+        return self._model.vocabulary
 
     @property
     def reading(self) -> Reading:
         """How the model reads prompts."""
-        return self._reading
+        return self._model.reading
 
     def __exit__(self, *unused: object) -> None:
         self._opened.close()
@@ -80,10 +66,10 @@ class LocalBackend(Backend):
         """Returns what model it is: where, its training step, its content."""
         return {
             "path": str(expanded(self._config.model).absolute()),
-            "format": self._source.source_format,
-            "step": self._source.step,
-            "content": model_fingerprint(self._source),
-            "vocabulary": self._vocabulary.fingerprint,
+            "format": self._model.source.source_format,
+            "step": self._model.source.step,
+            "content": self._model.fingerprint,
+            "vocabulary": self.vocabulary.fingerprint,
             "dtype": self._config.dtype,
             "prompts": self._encoder.rules(),
         }
@@ -96,8 +82,12 @@ class LocalBackend(Backend):
         """Draws all samples; those of one prompt share the work on it."""
         groups = [list(group) for _, group in itertools.groupby(jobs, lambda job: job.prompt.id)]
         prompts = [self._tokens[group[0].prompt.id] for group in groups]
-        engine = self._engine(max(len(prompt) for prompt in prompts))
-        stop = StopStrings(self._config.sampling.stop, self._vocabulary)
+        engine = self._model.engine(
+            self._config.batch_size,
+            max_prompt_tokens=max(len(prompt) for prompt in prompts),
+            num_candidates=self._config.sampling.num_candidates,
+        )
+        stop = StopStrings(self._config.sampling.stop, self.vocabulary)
         requests = (
             Request(
                 id=number,
@@ -124,20 +114,6 @@ class LocalBackend(Backend):
             "tokens were kept"
         ]
 
-    def _engine(self, longest_prompt: int) -> Engine:
-        mesh = meshes.make_mesh(self._config.mesh, jax.local_devices())
-        divisor = rules.batch_divisor(mesh)
-        return Engine(
-            params_on_mesh(self._source, self._model, mesh),
-            self._model,
-            rows=-(-self._config.batch_size // divisor) * divisor,
-            eos_ids=tuple(dict.fromkeys([self._vocabulary.eos_id, *end_ids(self._source)])),
-            max_prompt_tokens=longest_prompt,
-            num_candidates=self._config.sampling.num_candidates,
-            start_id=self._reading.start_id or 0,
-            mesh=mesh if mesh.size > 1 else None,
-        )
-
     def _sampling(self) -> Sampling:
         chosen = self._config.sampling
         return Sampling(
@@ -153,7 +129,7 @@ class LocalBackend(Backend):
     def _generated(self, sample: Sample, stop: StopStrings) -> Generated:
         tokens = list(sample.tokens)
         written = tokens[:-1] if sample.finish_reason == "eos" else tokens
-        text = self._vocabulary.decode(written)
+        text = self.vocabulary.decode(written)
         return Generated(
             text=stop.before(text) if sample.finish_reason == "stop" else text,
             finish_reason=sample.finish_reason,
@@ -178,14 +154,13 @@ def _candidates(found: Candidates | None) -> list[dict[str, Any]] | None:
     ]
 
 
-def _longest_prompt(config: InferenceConfig, source: Pretrained) -> int | None:
+def _longest_prompt(config: InferenceConfig, window: int | None) -> int | None:
     """Returns the most tokens of a prompt; None for no limit.
 
     Raises:
       UserError: the window has no room for a prompt.
     """
     limit = config.prompts.max_tokens
-    window = window_of(source)
     if window is None:
         return limit
     room = window - config.sampling.max_tokens

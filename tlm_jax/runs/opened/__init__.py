@@ -1,1 +1,1 @@
-"""A model that has been opened to be run: how it reads, its window, its parameters on a mesh."""
+"""A model of any format, opened to be run."""

@@ -37,7 +37,7 @@ class DataConfig:
       pack: whether several examples share a row.
       prefetch_batches: how many batches are made ahead of the loop.
       add_bos: whether BOS comes before what a decoder-only model reads; None: as its tokenizer
-        does it, or as it was trained here (`runs.reading`).
+        does it, or as it was trained here (`runs.opened.reading`).
       add_eos: whether EOS ends prompts; None: not before the answers of a decoder-only model that
         comes from elsewhere, which reads plain text.
     """

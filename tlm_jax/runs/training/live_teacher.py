@@ -24,7 +24,7 @@ class LiveTeacher:
         the student's lengths.
       num_candidates: how many of its most probable tokens are mapped to another vocabulary; None
         for 64.
-      add_bos: whether it reads BOS first; None: as it was made, see `runs.reading`.
+      add_bos: whether it reads BOS first; None: as it was made, see `runs.opened.reading`.
       add_eos: likewise EOS behind prompts.
       sharding: logical axes whose parameters are split otherwise than the student's, each with its
         mesh axes, such as {'embed': ('data', 'fsdp')}.

@@ -13,23 +13,21 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tlm_jax import models
 from tlm_jax.alignment.vocabulary_map import SAME, VocabularyMap
-from tlm_jax.checkpoints.fingerprint import model_fingerprint
 from tlm_jax.checkpoints.live_teacher import TeacherModel
-from tlm_jax.checkpoints.loading import load_params, with_run_choices
-from tlm_jax.checkpoints.pretrained import open_pretrained
+from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.processes import gather, is_primary
 from tlm_jax.data.teachers.join import OpenTeacher, TeacherJoin
 from tlm_jax.data.teachers.tokens import STEPS, TeacherTokens
 from tlm_jax.errors import UserError
 from tlm_jax.losses.distillation import Distillation
-from tlm_jax.runs.inference.tokens import TokenizerFiles
+from tlm_jax.runs.opened.model import OpenedModel
 from tlm_jax.runs.opened.reading import (
     ReadingSettings,
     border_between,
     described,
-    reading_of,
     student_reading,
 )
+from tlm_jax.runs.opened.settings import ModelSettings
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.live_teacher import LiveTeacher
@@ -43,7 +41,7 @@ from tlm_jax.training.matching import InnerMatching
 from tlm_jax.training.step_teacher import LiveArrays, LiveModel, own_features
 from tlm_jax.training.teacher_batch import teacher_batch
 from tlm_jax.types import Unembedding
-from tlm_jax.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
+from tlm_jax.vocabularies import Vocabulary
 from tlm_jax.vocabularies.token_bytes import token_table
 
 
@@ -196,26 +194,27 @@ class _LiveTeacher(RunTeacher):
 
     def __init__(self, settings: LiveTeacher, run: RunConfig):
         self._settings = settings
-        self._source = open_pretrained(settings.path)
-        config = with_run_choices(self._source.config, dtype=settings.dtype, dropout_rate=0.0)
-        self.live = LiveModel(config, settings.num_candidates or _NUM_CANDIDATES)
         student = student_vocabulary(run)
-        with TokenizerFiles(self._source) as files:
-            vocabulary = self._vocabulary(files)
-            if vocabulary is None:
-                vocabulary = student
-                files.check(student, "set TEACHER_VOCABULARY to the one of its training")
-        check_vocabulary_fits(vocabulary, config.vocab_size, "TEACHER_VOCABULARY")
+        chosen = ModelSettings(
+            settings.path,
+            settings.dtype,
+            vocabulary=settings.vocabulary,
+            reading=ReadingSettings(
+                settings.add_bos, settings.add_eos, ("TEACHER_BOS", "TEACHER_EOS")
+            ),
+            vocabulary_setting="TEACHER_VOCABULARY",
+        )
+        with OpenedModel(chosen, lambda: student) as model:
+            self._model, vocabulary, self.reading = model, model.vocabulary, model.reading
+        self.live = LiveModel(model.config, settings.num_candidates or _NUM_CANDIDATES)
         self._student_ids: np.ndarray | None = None
         same = vocabulary.fingerprint == student.fingerprint
+        self._check_positions(
+            run.feature_lengths if same else settings.feature_lengths or run.feature_lengths,
+            "TASK_FEATURE_LENGTHS" if same else "TEACHER_FEATURE_LENGTHS",
+        )
         assert isinstance(run.loss, DistillationObjective)
         check_live(settings, run.loss.distillation, run.feature_lengths, same_vocabulary=same)
-        self.reading = reading_of(
-            config,
-            vocabulary,
-            self._source,
-            ReadingSettings(settings.add_bos, settings.add_eos, ("TEACHER_BOS", "TEACHER_EOS")),
-        )
         if same:
             self._as_the_students(run)
             run.loss.distillation.check_label_smoothing()
@@ -249,7 +248,11 @@ class _LiveTeacher(RunTeacher):
         abstract = self.abstract(mesh)
         config = self.live.config
         params = load_params(
-            self._source, config, abstract.params, resize_vocabulary=True, announce=console.say
+            self._model.source,
+            config,
+            abstract.params,
+            resize_vocabulary=True,
+            announce=console.say,
         )
         if abstract.student_ids is None:
             return LiveArrays(params)
@@ -276,19 +279,20 @@ class _LiveTeacher(RunTeacher):
         return models.forward_flops(config, own, predictions)
 
     def identity(self) -> TeacherModel:
-        step = f", step {self._source.step}" if self._source.step else ""
-        found = model_fingerprint(self._source) if is_primary() else None
-        return TeacherModel(self._settings.path + step, gather(found)[0])
+        step = self._model.source.step
+        found = self._model.fingerprint if is_primary() else None
+        return TeacherModel(
+            self._settings.path + (f", step {step}" if step else ""), gather(found)[0]
+        )
 
-    def _vocabulary(self, files: TokenizerFiles) -> Vocabulary | None:
-        named = self._settings.vocabulary
-        if isinstance(named, Vocabulary):
-            return named
-        if named is not None:
-            return vocabulary_from_name(named)
-        if files.hold_tokenizer:
-            return files.vocabulary("TEACHER_VOCABULARY")
-        return None
+    def _check_positions(self, lengths: Mapping[str, int], setting: str) -> None:
+        """Refuses rows that are longer than what the teacher has learned positions for."""
+        positions = getattr(self._model.config, "max_positions", None)
+        if positions is not None and sum(lengths.values()) > positions:
+            raise UserError(
+                f"the teacher {self._settings.path} has {positions} positions, but is to read "
+                f"{sum(lengths.values())} tokens: lower {setting}"
+            )
 
     def _as_the_students(self, run: RunConfig) -> None:
         """Leaves out rows that the teacher has beyond the student's: padding of one tokenizer."""
