@@ -288,11 +288,20 @@ def test_bad_settings_are_one_line(llama, solutions, tmp_path, settings, message
     [
         ({"id": 1, "solution": "x"}, "s.jsonl:1 does not say what was asked"),
         ({"id": 1, "question": "x"}, "s.jsonl:1 has no solution"),
-        ({"id": 1, "question": 3, "solution": "x"}, "the question is int"),
+        ({"id": 1, "question": 3, "solution": "x"}, "'question' is int, expected text"),
         ({"id": 1, "question": "", "solution": "x"}, "does not say what was asked"),
-        ({"id": 1, "messages": ["x"], "solution": "x"}, "'messages' must be a list of objects"),
-        ({"id": 1, "question": "x", "options": 5, "solution": "x"}, "'options' must be a list"),
-        ({"id": 1, "question": "x", "kind": {}, "solution": "x"}, "kind {} is none of"),
+        (
+            {"id": 1, "messages": ["x"], "solution": "x"},
+            "'messages' is expected to be a list of objects",
+        ),
+        (
+            {"id": 1, "question": "x", "options": 5, "solution": "x"},
+            "'options' is expected to be a list",
+        ),
+        (
+            {"id": 1, "question": "x", "kind": {}, "solution": "x"},
+            "'kind' of the answer is {}, expected one of",
+        ),
         (
             {"id": 1, "question": "x", "solution": " "},
             "nothing to score: of 1 solutions 1 are empty",

@@ -8,7 +8,7 @@ from tlm_jax.data.teacher_imports.examples import Solution
 from tlm_jax.runs.cache_teacher.config import ScoreConfig, SolutionsConfig, TeacherPromptConfig
 from tlm_jax.runs.cache_teacher.solutions import Scored
 from tlm_jax.runs.cache_teacher.tokens import SolutionEncoder
-from tlm_jax.runs.inference.prompts import Prompt
+from tlm_jax.runs.inference.prompt import Prompt
 from tlm_jax.runs.opened.model import OpenedModel
 from tlm_jax.vocabularies import ByteVocabulary
 

@@ -41,7 +41,7 @@ def test_samples_of_a_local_model(drawn):
     assert found["one", 0]["correct"] is False
     assert "gold" not in found["three", 0]
     assert found["four", 0]["correct"] is None  # "forty" is no number
-    assert "line 4: the answer 'forty' cannot be read; not graded" in drawn.shown
+    assert "jsonl:4: the answer 'forty' cannot be read; not graded" in drawn.shown
     assert re.search(r"drawn   12 samples, [\d.,]+ samples/s, [\d.,]+ tokens/s", drawn.shown)
     summary = json.loads((drawn.output / "summary-host-00000.json").read_text())
     assert summary["unreadable_answers"] == ["four"]
@@ -112,7 +112,7 @@ def test_a_prompt_beyond_the_window(run, samples, write_prompts, llama, tmp_path
         {"id": "b", "prompt": "w6 " * 70},
         {"id": "c", "prompt": "w6 " * 58},
     )
-    with pytest.raises(UserError, match=r"long.jsonl, line 2: .*'b' has 70 tokens, .* for 58"):
+    with pytest.raises(UserError, match=r"long.jsonl:2: .*'b' has 70 tokens, .* for 58"):
         run(llama, long, tmp_path / "out")
     assert run(llama, long, tmp_path / "out", "TOO_LONG=keep_end", "TEMPERATURE=0") == 0
     found = samples(tmp_path / "out")

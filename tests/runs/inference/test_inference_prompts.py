@@ -45,7 +45,7 @@ def test_parts_of_a_message_are_joined(tmp_path):
     assert prompt.messages == ({"role": "user", "content": "What is 2+2?"},)
     for odd in (None, [], [{"type": "image_url"}], ["text"], [{"type": "text", "text": 4}]):
         write(tmp_path / "p.jsonl", {"messages": [{"role": "user", "content": odd}]})
-        with pytest.raises(UserError, match=r"line 1: 'messages' is expected .* parts of type"):
+        with pytest.raises(UserError, match=r"jsonl:1: 'messages' is expected .* parts of type"):
             load_prompts(PromptsConfig(file=path), None)
 
 
@@ -68,19 +68,19 @@ def test_asks_text_as_a_conversation(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", r"p.jsonl, line 2 is not JSON"),
-        ("[" * 100_000, r"p.jsonl, line 2 is not JSON"),
-        ('"text"', "line 2: expected an object"),
-        ({"prompt": "  "}, "line 2: the prompt '2' is empty"),
-        ({"messages": []}, "line 2: the prompt '2' is empty"),
-        ({"prompt": "x", "messages": []}, "line 2 has both"),
-        ({"prompt": "\ud83d"}, "line 2: the text holds .ud83d, half of a surrogate pair"),
-        ({"promt": "x"}, r"line 2 has neither .* Did you mean 'prompt' by 'promt'\?"),
-        ({"prompt": 5}, "line 2: 'prompt' is int"),
-        ({"messages": [{"role": "user"}]}, "line 2: 'messages' is expected to be"),
-        ({"prompt": "x", "options": "AB"}, "line 2: 'options'"),
-        ({"prompt": "x", "answer": "1", "kind": "numerc"}, r"line 2.* Did you mean 'numeric'\?"),
-        ({"id": "1", "prompt": "x"}, r"line 2: the id '1' is taken by .*line 1"),
+        ("{", r"p.jsonl:2: not valid JSON"),
+        ("[" * 100_000, r"p.jsonl:2: not valid JSON"),
+        ('"text"', "jsonl:2: expected a JSON object, got str"),
+        ({"prompt": "  "}, "jsonl:2: the prompt '2' is empty"),
+        ({"messages": []}, "jsonl:2: the prompt '2' is empty"),
+        ({"prompt": "x", "messages": []}, "jsonl:2 has both"),
+        ({"prompt": "\ud83d"}, "jsonl:2: the text holds .ud83d, half of a surrogate pair"),
+        ({"promt": "x"}, r"jsonl:2 has neither .* Did you mean 'prompt' by 'promt'\?"),
+        ({"prompt": 5}, "jsonl:2: 'prompt' is int"),
+        ({"messages": [{"role": "user"}]}, "jsonl:2: 'messages' is expected to be"),
+        ({"prompt": "x", "options": "AB"}, "jsonl:2: 'options'"),
+        ({"prompt": "x", "answer": "1", "kind": "numerc"}, r"jsonl:2.* Did you mean 'numeric'\?"),
+        ({"id": "1", "prompt": "x"}, r"jsonl:2: the id '1' is taken by .*jsonl:1"),
     ],
 )
 def test_names_the_line_that_is_wrong(tmp_path, line, message):
@@ -96,11 +96,11 @@ def test_a_system_message_needs_a_conversation(tmp_path):
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path):
-    with pytest.raises(UserError, match=r"absent.jsonl: prompts cannot be read"):
+    with pytest.raises(UserError, match=r"absent.jsonl: no such file"):
         load_prompts(PromptsConfig(file=str(tmp_path / "absent.jsonl")), None)
     path = tmp_path / "p.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"prompt": "x"}\n' * 99)[:-12])
-    with pytest.raises(UserError, match=r"p.jsonl.gz, after line \d+: prompts cannot be read"):
+    with pytest.raises(UserError, match=r"p.jsonl.gz:\d+: cannot be read"):
         load_prompts(PromptsConfig(file=str(path)), None)
     with pytest.raises(UserError, match="holds no prompts"):
         load_prompts(PromptsConfig(file=write(tmp_path / "empty.jsonl")), None)

@@ -11,7 +11,7 @@ import pytest
 from tlm_jax.data.reading import Reading
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.eval_set import TooLong
-from tlm_jax.runs.inference.prompts import Prompt
+from tlm_jax.runs.inference.prompt import Prompt
 from tlm_jax.runs.inference.tokens import PromptEncoder
 from tlm_jax.runs.opened.model import OpenedModel
 from tlm_jax.vocabularies import ByteVocabulary

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-from jaxtyping import Integer
-
-from tlm_jax.data import tasks
 from tlm_jax.data.formats import FORMATS, inline_options
-from tlm_jax.data.pipeline.store import open_readers
 from tlm_jax.data.reading import Reading
 from tlm_jax.data.records import from_dict, read_json_lines
-from tlm_jax.data.run_data import RunData
-from tlm_jax.data.sources import option_texts
 from tlm_jax.data.teacher_imports.examples import CUT_OFF, Solution
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation import fields
 from tlm_jax.evaluation.grading import grade
-from tlm_jax.evaluation.rules.registry import RULES
 from tlm_jax.runs.cache_teacher.config import SolutionsConfig, TeacherPromptConfig
 from tlm_jax.runs.inference.config import PromptsConfig
-from tlm_jax.runs.inference.prompts import Prompt, load_prompts
+from tlm_jax.runs.inference.prompt import (
+    Prompt,
+    Tokens,
+    as_conversation,
+    checked_kind,
+    prompt_of_row,
+)
+from tlm_jax.runs.inference.prompts import load_prompts
+from tlm_jax.runs.inference.task_prompts import task_examples
 from tlm_jax.system.home import expanded
 from tlm_jax.teacher_cache.steps import solution_key
 from tlm_jax.vocabularies import Vocabulary
-
-Tokens = Integer[np.ndarray, "n"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,13 +99,8 @@ class _Template:
                 "\"PROMPT='Q: {question}\\nA:\\n'\", or CHAT=True with "
                 "PROMPT='{question}'"
             )
-        if config.chat and prompt.messages is None:
-            messages = [{"role": "user", "content": prompt.text or ""}]
-            if config.system is not None:
-                messages.insert(0, {"role": "system", "content": config.system})
-            prompt = dataclasses.replace(
-                prompt, text=None, as_read=None, token_ids=None, messages=tuple(messages)
-            )
+        if config.chat:
+            prompt = as_conversation(prompt, config.system)
         return dataclasses.replace(one, prompt=prompt)
 
     def _filled(self, one: Scored) -> str:
@@ -126,49 +119,24 @@ class _Template:
 
 
 def _of_task(config: SolutionsConfig, vocabulary: Vocabulary, reading: Reading) -> Iterator[Scored]:
-    tasks.load_tasks(config.modules)
-    lengths = {"inputs": 1 << 20, "targets": 1 << 20}
-    assert config.mixture_or_task_name is not None
-    _, readers = open_readers(
-        config.mixture_or_task_name,
-        config.split,
-        feature_lengths=lengths,
-        vocabulary=vocabulary,
-        data=RunData(config.data_dir, demonstrations=config.demonstrations),
-        reading=reading,
-    )
-    for name, reader in readers.items():
-        counts = [n for n in (reader.num_examples, config.num_examples) if n is not None]
-        if not counts:
-            raise UserError(f"split {config.split!r} of {name!r} has no end: set NUM_EXAMPLES")
-        examples = reader.read(np.arange(min(counts)))
-        if not {"inputs", "targets"} <= set(examples.features):
+    for some in task_examples(_asked(config, examples_seed=None), vocabulary, reading):
+        if not {"inputs", "targets"} <= set(some.examples.features):
             raise UserError(
-                f"task {name!r} has {', '.join(examples.features)} only: a teacher is asked for "
-                "targets behind inputs, so give it inputs, or score a file (SOLUTIONS)"
+                f"task {some.task!r} has {', '.join(some.examples.features)} only: a teacher is "
+                "asked for targets behind inputs, so give it inputs, or score a file (SOLUTIONS)"
             )
-        inputs, targets = (
-            np.split(part.values, np.cumsum(part.lengths)[:-1])
-            for part in (examples.features["inputs"], examples.features["targets"])
-        )
-        for index, record in enumerate(examples.records):
-            text = {
-                side: value if isinstance(value, str) else vocabulary.decode(value.tolist())
-                for side in ("inputs", "targets")
-                if (value := record[side]) is not None
-            }
-            question = str(record.get("question") or text["inputs"])
-            options = option_texts(record)
+        found = zip(some.prompts(), some.examples.records, some.tokens("targets"))
+        for prompt, record, target_ids in found:
+            text = some.text(record, "targets")
+            question, options = prompt.question or prompt.text or "", prompt.options or ()
             kind = str(record["kind"]) if "kind" in record else None
-            place = f"task {name!r}, split {config.split!r}, example {index}"
-            identifier = examples.ids[index] or str(index)
             yield Scored(
-                key=solution_key(question, options, text["targets"]),
-                prompt=Prompt(identifier, place, text=text["inputs"], token_ids=inputs[index]),
+                key=solution_key(question, options, text),
+                prompt=prompt,
                 solution=Solution(
-                    identifier, question, text["targets"], kind=kind, options=options, place=place
+                    prompt.id, question, text, kind=kind, options=options, place=prompt.place
                 ),
-                target_ids=targets[index],
+                target_ids=target_ids,
                 becomes_record=False,
             )
 
@@ -222,50 +190,29 @@ def _of_row(
 
 
 def _prompt(row: Mapping[str, Any], identifier: str, place: str, config: SolutionsConfig) -> Prompt:
+    """Returns what was asked, by the names of samples, records and graded files alike."""
     question = row.get("question")
     if config.question_field is not None:
         question = fields.value_at(row, config.question_field, (), place)
-    text, messages = row.get("prompt", row.get("inputs")), row.get("messages")
-    options = row.get("options")
-    if messages is not None and not _are_messages(messages):
-        raise UserError(f"{place}: 'messages' must be a list of objects with role and content")
-    if options is not None and not _are_texts(options):
-        raise UserError(f"{place}: 'options' must be a list of texts")
-    question, text = question or None, text or None
-    if question is None and text is None and messages:
-        question = messages[-1].get("content")
-    for name, value in (("question", question), ("prompt", text)):
-        if value is not None and not isinstance(value, str):
-            raise UserError(f"{place}: the {name} is {type(value).__name__}, expected text")
-    if question is None and text is None:
-        raise UserError(
-            f"{place} does not say what was asked: expected 'question', 'prompt' or 'messages', or "
-            "QUESTION_FIELD to name another field"
-        )
-    answer, kind = row.get("answer", row.get("gold")), row.get("kind", row.get("rule", "numeric"))
-    if not isinstance(kind, str) or kind not in RULES:
-        raise UserError(f"{place}: kind {kind!r} is none of {', '.join(RULES)}")
-    return Prompt(
-        id=identifier,
-        place=place,
-        text=text,
-        messages=tuple(messages) if messages and text is None else None,
-        gold=None if answer in (None, "") else str(answer),
-        kind=kind,
-        options=None if options is None else tuple(options),
-        question=question,
-    )
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
-def _are_messages(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(message, Mapping) and _are_texts([message.get("role"), message.get("content")])
-        for message in value
-    )
+    text = row.get("prompt", row.get("inputs")) or None
+    asked = {
+        "prompt": text,
+        "messages": (row.get("messages") or None) if text is None else None,
+        "question": question or None,
+        "options": row.get("options"),
+        "answer": row.get("answer", row.get("gold")),
+        "kind": row.get("kind", row.get("rule", "numeric")),
+    }
+    checked_kind(asked, place)
+    prompt = prompt_of_row(asked, place, identifier)
+    if prompt.question is None and prompt.text is None:
+        if not prompt.messages:
+            raise UserError(
+                f"{place} does not say what was asked: expected 'question', 'prompt' or "
+                "'messages', or QUESTION_FIELD to name another field"
+            )
+        return dataclasses.replace(prompt, question=prompt.messages[-1]["content"])
+    return prompt
 
 
 def _texts(
@@ -318,16 +265,19 @@ def _is_correct(
 def _prompts_by_id(
     config: SolutionsConfig, vocabulary: Vocabulary, reading: Reading
 ) -> Mapping[str, Prompt]:
-    asked: Sequence[Prompt] = load_prompts(
-        PromptsConfig(
-            mixture_or_task_name=config.mixture_or_task_name,
-            split=config.split,
-            num_examples=config.num_examples,
-            data_dir=config.data_dir,
-            modules=config.modules,
-            demonstrations=config.demonstrations,
-        ),
-        vocabulary,
-        reading,
-    )
+    # The sample of questions that `tlm_jax.infer` asks.
+    asked = load_prompts(_asked(config), vocabulary, reading)
     return {prompt.id: prompt for prompt in asked}
+
+
+def _asked(config: SolutionsConfig, **chosen: Any) -> PromptsConfig:
+    """Returns the questions of the task as a configuration of prompts."""
+    return PromptsConfig(
+        mixture_or_task_name=config.mixture_or_task_name,
+        split=config.split,
+        num_examples=config.num_examples,
+        data_dir=config.data_dir,
+        modules=config.modules,
+        demonstrations=config.demonstrations,
+        **chosen,
+    )

@@ -14,7 +14,7 @@ from tlm_jax.data.reading import encode_continuations
 from tlm_jax.errors import UserError
 from tlm_jax.runs.cache_teacher.config import ScoreConfig
 from tlm_jax.runs.cache_teacher.solutions import Scored
-from tlm_jax.runs.inference.prompts import Prompt
+from tlm_jax.runs.inference.prompt import Prompt
 from tlm_jax.runs.inference.tokens import PromptEncoder
 from tlm_jax.runs.opened.model import OpenedModel
 from tlm_jax.scoring.rows import Request

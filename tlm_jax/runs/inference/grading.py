@@ -7,7 +7,7 @@ from typing import Any
 
 from tlm_jax.evaluation.grading import compare
 from tlm_jax.evaluation.rules.registry import rule_by_name
-from tlm_jax.runs.inference.prompts import Prompt
+from tlm_jax.runs.inference.prompt import Prompt
 
 
 class SampleGrader:

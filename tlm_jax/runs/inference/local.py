@@ -15,7 +15,7 @@ from tlm_jax.decoding.stop_strings import StopStrings
 from tlm_jax.errors import UserError
 from tlm_jax.runs.inference.config import InferenceConfig
 from tlm_jax.runs.inference.jobs import Backend, Failed, Generated, Job
-from tlm_jax.runs.inference.prompts import Prompt
+from tlm_jax.runs.inference.prompt import Prompt
 from tlm_jax.runs.inference.tokens import PromptEncoder
 from tlm_jax.runs.opened.model import OpenedModel, of_task
 from tlm_jax.runs.opened.reading import ReadingSettings

@@ -15,7 +15,8 @@ from tlm_jax.metrics.sample_progress import SampleProgress
 from tlm_jax.runs.inference.config import InferenceConfig, this_host
 from tlm_jax.runs.inference.grading import GradeCounts, SampleGrader
 from tlm_jax.runs.inference.jobs import Backend, Failed, Generated, Job, sample_seed
-from tlm_jax.runs.inference.prompts import Prompt, load_prompts
+from tlm_jax.runs.inference.prompt import Prompt
+from tlm_jax.runs.inference.prompts import load_prompts
 from tlm_jax.runs.inference.store import Key, SampleStore
 from tlm_jax.system.home import expanded
 from tlm_jax.system.terminal import printable

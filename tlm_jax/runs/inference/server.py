@@ -16,7 +16,7 @@ from tlm_jax.remote.meter import Meter
 from tlm_jax.remote.wire import Completion, Request
 from tlm_jax.runs.inference.config import InferenceConfig, SamplingConfig
 from tlm_jax.runs.inference.jobs import Backend, Failed, Generated, Job
-from tlm_jax.runs.inference.prompts import Prompt
+from tlm_jax.runs.inference.prompt import Prompt
 from tlm_jax.system.home import expanded
 
 

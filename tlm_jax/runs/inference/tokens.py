@@ -11,7 +11,7 @@ from jaxtyping import Integer
 from tlm_jax.data.chat import render_chat
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.eval_set import TooLong
-from tlm_jax.runs.inference.prompts import Prompt
+from tlm_jax.runs.inference.prompt import Prompt
 from tlm_jax.runs.opened.model import OpenedModel
 
 
