@@ -1,4 +1,4 @@
-"""What `--model_args` of the harness says, checked."""
+"""Arguments of the harness's `--model_args`, checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task's `generation_kwargs` ask for, as settings of the decoding engine."""
+"""Settings of the decoding engine, from a task's `generation_kwargs`."""
 
 from __future__ import annotations
 

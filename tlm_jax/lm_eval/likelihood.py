@@ -1,4 +1,4 @@
-"""How probable continuations are, for many requests of the harness: each context is read once."""
+"""Likelihoods of continuations, for many requests of the harness: each context is read once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many rows a device works on at a time: as told, or as many as its memory holds."""
+"""Number of rows that a device works on at a time: as told, or as many as its memory holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scoring run is: the dataclasses that gin_configs/cache_teacher.gin fills in."""
+"""Configuration of a scoring run: the dataclasses that gin_configs/cache_teacher.gin fills in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an import is."""
+"""Configuration of an import."""
 
 from __future__ import annotations
 

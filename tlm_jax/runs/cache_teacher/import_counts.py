@@ -1,4 +1,4 @@
-"""What an import met, kept and left out: counted, and told."""
+"""Counts of an import: what it met, kept and left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the teacher reads and what it is scored on, as tokens, solutions of one prompt together."""
+"""Tokens of prompts and solutions as a teacher reads them, solutions of one prompt together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to write instead of a value that is none, or not the one that is expected."""
+"""Remedies for values of settings: what to write instead of one that is none, or another kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation is: the dataclass that `gin_configs/eval.gin` fills in."""
+"""Configuration of an evaluation: the dataclass that `gin_configs/eval.gin` fills in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation has found so far, on disk, so that one that was stopped goes on."""
+"""Outcomes of an evaluation on disk, so that one that was stopped goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an inference run is: the dataclasses that gin_configs/infer.gin fills in."""
+"""Configuration of an inference run: the dataclasses that gin_configs/infer.gin fills in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an inference run asks of a model, whichever it is, and what it gets back."""
+"""Jobs of an inference run, their results, and the interface of the models that do them."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class OpenedModel:
         calls `max_position_embeddings`. Relative positions, as of an encoder-decoder, have no
         limit.
         """
-        if self.config.is_encoder_decoder:
+        if isinstance(self.config, models.EncoderDecoderConfig):
             return None
         if self.config.max_positions is not None:
             return self.config.max_positions

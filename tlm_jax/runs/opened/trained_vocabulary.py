@@ -1,5 +1,5 @@
-"""What a model was trained to read: which vocabulary, as equal sizes do not make ids mean the same,
-and what stood around its prompts."""
+"""The vocabulary.json of a trained model: its vocabulary, as equal sizes do not make ids mean the
+same, and what stood around its prompts."""
 
 from __future__ import annotations
 

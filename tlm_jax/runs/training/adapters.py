@@ -1,4 +1,4 @@
-"""What a run does with adapters beyond training them: start, account, hand over."""
+"""Adapters of a run, beyond their training: start, account, hand over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run is: the dataclasses that gin files fill in (`run.RunConfig`)."""
+"""Configuration of a training run: the dataclasses that gin files fill in (`run.RunConfig`)."""
 
 from __future__ import annotations
 

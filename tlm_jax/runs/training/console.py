@@ -1,4 +1,4 @@
-"""What a run tells a person on the terminal: where it starts, what it found, where things are."""
+"""Lines on the terminal: where a run starts, what it found, where things are."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from tlm_jax.data.run_data import RunData
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.config import RunConfig
+from tlm_jax.runs.training.run_teacher import RunTeacher
 from tlm_jax.runs.training.student_vocabulary import named_vocabulary, run_data
-from tlm_jax.runs.training.teacher import RunTeacher
 from tlm_jax.training.batches import HostRows
 from tlm_jax.vocabularies import check_vocabulary_fits
 

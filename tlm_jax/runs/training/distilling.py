@@ -1,4 +1,4 @@
-"""What a training run does because it has a teacher."""
+"""Parts of a training run that it has because of a teacher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gin file says about a live teacher."""
+"""Configuration of a live teacher, as gin files fill it in."""
 
 from __future__ import annotations
 

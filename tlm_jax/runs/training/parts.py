@@ -17,7 +17,8 @@ from tlm_jax.data.pipeline import converters
 from tlm_jax.optim import optimizers
 from tlm_jax.ragged import Ragged, TokenizedExamples
 from tlm_jax.runs.training.config import RunConfig
-from tlm_jax.runs.training.teacher import RunTeacher, inner_matching, open_teacher
+from tlm_jax.runs.training.run_teacher import RunTeacher
+from tlm_jax.runs.training.teacher import inner_matching, open_teacher
 from tlm_jax.runs.training.trainable import Trainable, trainable, with_auxiliary, with_shardings
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules

@@ -1,4 +1,4 @@
-"""What a run takes from an existing model: its configuration, its parameters, its tokenizer."""
+"""The existing model that a run starts from: its configuration, parameters and tokenizer."""
 
 from __future__ import annotations
 

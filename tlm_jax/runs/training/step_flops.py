@@ -7,7 +7,7 @@ from typing import Any
 
 from tlm_jax.runs.training import adapters
 from tlm_jax.runs.training.config import RunConfig
-from tlm_jax.runs.training.teacher import RunTeacher
+from tlm_jax.runs.training.run_teacher import RunTeacher
 
 
 def step_flops(run: RunConfig, batch: Mapping[str, Any], teacher: RunTeacher | None) -> float:

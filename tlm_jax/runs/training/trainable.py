@@ -1,4 +1,4 @@
-"""What a run trains: all of its model, or adapters on a frozen base, and projections beside it."""
+"""Trained parameters: a whole model's, or adapters on a frozen base, and projections beside it."""
 
 from __future__ import annotations
 
