@@ -44,11 +44,12 @@ SETTINGS = {
 
 
 def write_tokenizer(directory: Path, *words: str) -> Path:
-    from tokenizers import Tokenizer, decoders, models
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     ids = {word: n for n, word in enumerate(["<pad>", "<s>", "</s>", *words])}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
-    tokenizer.decoder = decoders.Fuse()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.Metaspace()
     directory.mkdir(exist_ok=True)
     tokenizer.save(str(directory / "tokenizer.json"))
     special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -92,7 +93,7 @@ def opened(tmp_path, tiny_run, monkeypatch) -> Callable[..., OpenedModel]:
         LocalBackend(InferenceConfig(model, out, prompts, sampling, **chosen))
 
     def score(model: str, window: int | None, bos: Any, eos: Any, **chosen: Any) -> None:
-        solution = {"prompt": "one", "solution": "two" * 99 if window else ""}
+        solution = {"prompt": "one", "solution": "two " * 99 if window else ""}
         (tmp_path / "s.jsonl").write_text(json.dumps(solution))
         solutions = SolutionsConfig(file=str(tmp_path / "s.jsonl"))
         prompts = TeacherPromptConfig(add_bos=bos, add_eos=eos)
@@ -155,7 +156,7 @@ def opened(tmp_path, tiny_run, monkeypatch) -> Callable[..., OpenedModel]:
     ) -> OpenedModel:
         if window is None:
             # What comes behind the opening is another test's.
-            monkeypatch.setattr("tlm_jax.runs.evaluation.run._open_sets", _end)
+            monkeypatch.setattr("tlm_jax.runs.evaluation.run.load_eval_sets", _end)
             monkeypatch.setattr("tlm_jax.runs.cache_teacher.scoring.load_solutions", _end)
         with contextlib.suppress(Nothing):
             paths[path](str(model), window, bos, eos, **chosen)
@@ -164,7 +165,7 @@ def opened(tmp_path, tiny_run, monkeypatch) -> Callable[..., OpenedModel]:
     return opened
 
 
-def _end(*unused: Any) -> Any:
+def _end(*unused: Any, **named: Any) -> Any:
     raise Nothing
 
 
@@ -188,9 +189,9 @@ def test_what_is_honoured(path, model, opened, tmp_path):
     named = opened(path, directory, vocabulary=str(other))
     assert named.vocabulary.fingerprint == vocabulary_from_name(str(other)).fingerprint
     assert named.fingerprint == own.fingerprint
-    with (directory / "model.safetensors").open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(bytes([file.read(1)[0] ^ 1]))
+    weights = directory / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert opened(path, directory).fingerprint != own.fingerprint
 
 
