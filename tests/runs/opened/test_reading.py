@@ -128,7 +128,8 @@ def test_rank_reads_the_tasks_prompts(case, asked):
         evaluation_rank._Asked(i, record, (), 0, str(record["inputs"]), ("7", "no"))
         for i, record in enumerate(eval_set.examples.records)
     ]
-    subject = cast(Any, types.SimpleNamespace(config=source.config, encoder_decoder=False))
+    model = types.SimpleNamespace(config=source.config, encoder_decoder=False)
+    subject = cast(Any, types.SimpleNamespace(model=model))
     chosen = evaluation_rank.rank_format("task", None, None)
     requests, _ = evaluation_rank._requests(subject, eval_set, some, chosen)
     assert [r.context.tolist() for r in requests] == [c for c, _ in examples(path, *around)]
