@@ -3,11 +3,12 @@
 They have no rationales; demonstrations come from GSM8K, as in FlanT5 specialization.
 """
 
-from tasks.gsm8k import RECORDS as GSM8K
 from tlm_jax.data.demonstrations import DemonstrationPool
 from tlm_jax.data.file_records import Candidate, file_records, official, uniform
 from tlm_jax.data.formatted import register_formats
 from tlm_jax.data.official.math import read_asdiv, read_multiarith, read_svamp
+
+from .gsm8k import RECORDS as GSM8K
 
 TEST_ONLY = "it is for evaluation only. Train on gsm8k, aqua or word_problems."
 

@@ -14,9 +14,10 @@ So a mixture never holds a FLAN part together with the set it repeats, and none 
 for evaluation only.
 """
 
-from tasks import flan_cot
 from tlm_jax.data.formats import FORMATS
 from tlm_jax.data.tasks import register_mixture
+
+from . import flan_cot
 
 # Rows of FLAN's files: a part is drawn as often as it is large, as FLAN does.
 FLAN_COT_ROWS = {

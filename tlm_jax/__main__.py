@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -71,6 +72,9 @@ def entry_point() -> None:
     """Runs the console script `tlm`."""
     from tlm_jax.runs.command_line.configuration import run_main
 
+    # As `python -m` does: TASK_MODULES names modules in the current directory.
+    if not sys.flags.safe_path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     run_main(main)
 
 

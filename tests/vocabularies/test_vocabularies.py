@@ -12,7 +12,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlm_jax.data.seqio_bridge import (
+from tlm_jax.data.seqio_vocabularies import (
     ForeignVocabulary,
     as_seqio_vocabulary,
     from_seqio_vocabulary,

@@ -1,58 +1,43 @@
-"""The registry of tasks and mixtures, kept without TensorFlow and mirrored into SeqIO's.
+"""Registers tasks and mixtures, loads the modules that do, and finds what they registered.
 
-Importing SeqIO imports TensorFlow (about three seconds). So `register_task` notes the task here,
-and `tlm_jax.data.seqio_bridge` enters it into SeqIO's registries: at once where SeqIO is already
-imported, else when something asks for it.
+Importing SeqIO imports TensorFlow (about three seconds). So a task is noted in the registry, and
+`tlm_jax.data.seqio_bridge` enters it into SeqIO's: at once where SeqIO is already imported, else
+when something asks for it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import math
 import pkgutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
+from tlm_jax.data import registry
+from tlm_jax.data.registry import WITH_TEACHER, Mixture, Task, is_registered, registered
 from tlm_jax.data.sources import RecordSource
 from tlm_jax.errors import UserError, nearest
+from tlm_jax.system.shipped import shipped_folder
 from tlm_jax.vocabularies import ByteVocabulary, Vocabulary
 
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A source of formatted examples and how they become tokens.
-
-    Attributes:
-      name: unique among tasks and mixtures.
-      source: the formatted examples.
-      features: the fields that are tokenized: ("inputs", "targets") or ("targets",).
-      vocabulary: used where the run does not choose another.
-      eos_features: the features that end with the vocabulary's EOS.
-      description: one line for `tlm_jax.inspect --list`.
-      seqio_options: further keywords of `seqio.TaskRegistry.add`, such as `metric_fns`.
-    """
-
-    name: str
-    source: RecordSource
-    features: tuple[str, ...] = ("inputs", "targets")
-    vocabulary: Vocabulary = dataclasses.field(default_factory=ByteVocabulary)
-    eos_features: tuple[str, ...] = ("inputs", "targets")
-    description: str = ""
-    seqio_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Mixture:
-    """Tasks (or mixtures) drawn in proportion to `rates`, which need not sum to one."""
-
-    name: str
-    rates: tuple[tuple[str, float], ...]
-    description: str = ""
-
-
-_registry: dict[str, Task | Mixture] = {}
+__all__ = [
+    "WITH_TEACHER",
+    "Mixture",
+    "Task",
+    "get",
+    "get_task",
+    "is_registered",
+    "load_tasks",
+    "register_mixture",
+    "register_task",
+    "registered",
+    "task_rates",
+    "unregister",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +49,6 @@ class _Loaded:
 
 
 _loaded: dict[str, _Loaded] = {}
-
-WITH_TEACHER = "_with_teacher"
-"""Ends the name of a task or mixture whose examples are joined with a teacher's rows."""
 
 
 def register_task(
@@ -141,19 +123,13 @@ def get(name: str) -> Task | Mixture:
     """
     if not is_registered(name):
         load_tasks()
-    if not is_registered(name):
+    found = registry.find(name)
+    if found is None:
         raise UserError(
-            f"no task or mixture named {name!r}.{nearest(name, _registry)} "
+            f"no task or mixture named {name!r}.{nearest(name, registered())} "
             "`python -m tlm_jax.inspect --list` shows all of them."
         )
-    return _registry[name] if name in _registry else _with_teacher(name)
-
-
-def is_registered(name: str) -> bool:
-    """Returns whether `get` finds a name among what is registered so far."""
-    return name in _registry or (
-        name.endswith(WITH_TEACHER) and name.removesuffix(WITH_TEACHER) in _registry
-    )
+    return found
 
 
 def get_task(name: str) -> Task:
@@ -165,11 +141,6 @@ def get_task(name: str) -> Task:
     return found
 
 
-def registered() -> dict[str, Task | Mixture]:
-    """Returns everything registered so far, in the order of registration."""
-    return dict(_registry)
-
-
 def unregister(name: str) -> None:
     """Forgets a task or mixture (tests, and notebooks that define one again)."""
     for loaded in _loaded.values():
@@ -178,7 +149,7 @@ def unregister(name: str) -> None:
 
 
 def _withdraw(name: str) -> None:
-    _registry.pop(name, None)
+    registry.remove(name)
     if "seqio" in sys.modules:
         from tlm_jax.data import seqio_bridge
 
@@ -186,7 +157,7 @@ def _withdraw(name: str) -> None:
 
 
 def load_tasks(modules: Sequence[str] | None = None) -> dict[str, Task | Mixture]:
-    """Imports every module of the top-level `tasks` package and those named; returns the registry.
+    """Imports every module of the `tasks` that ship and those named; returns the registry.
 
     What a module registered that an earlier run in this process named, and this one does not, is
     put aside until a run names that module again: a name means what the run's own modules say, or
@@ -198,8 +169,8 @@ def load_tasks(modules: Sequence[str] | None = None) -> dict[str, Task | Mixture
     Raises:
       UserError: a named module cannot be found, or registers a name that is taken.
     """
-    package = importlib.import_module("tasks")
-    for found in pkgutil.walk_packages(package.__path__, "tasks."):
+    package = _shipped_tasks()
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(found.name)
     for module, loaded in list(_loaded.items()):
         if module not in sys.modules:
@@ -217,9 +188,9 @@ def _load_module(module: str) -> None:
     for loaded in _loaded.values():
         if module in loaded.modules:
             for name, entry in loaded.entries.items():
-                if _registry.get(name) is not entry:
+                if registry.find(name) is not entry:
                     _add(entry)
-    entries, imported = set(_registry), set(sys.modules)
+    entries, imported = set(registered()), set(sys.modules)
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -229,7 +200,7 @@ def _load_module(module: str) -> None:
             f"cannot import module {module!r} (no module {error.name!r}): name a module on "
             "PYTHONPATH or in the current directory."
         ) from error
-    found = {name: entry for name, entry in _registry.items() if name not in entries}
+    found = {name: entry for name, entry in registered().items() if name not in entries}
     if found:
         _loaded[module] = _Loaded(frozenset({module, *sys.modules} - imported), found)
 
@@ -248,12 +219,21 @@ def task_rates(name: str) -> dict[str, float]:
     return shares
 
 
-def _with_teacher(name: str) -> Task | Mixture:
-    found = _registry[name.removesuffix(WITH_TEACHER)]
-    if isinstance(found, Task):
-        return dataclasses.replace(found, name=name)
-    rates = tuple((member + WITH_TEACHER, rate) for member, rate in found.rates)
-    return dataclasses.replace(found, name=name, rates=rates)
+def _shipped_tasks() -> ModuleType:
+    """Returns the package of our tasks, from where it lies and under a name of its own.
+
+    A package or module `tasks` of somebody else's, first on the path or not, is left alone.
+    """
+    if _SHIPPED not in sys.modules:
+        folder = shipped_folder("tasks")
+        spec = importlib.util.spec_from_file_location(
+            _SHIPPED, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[_SHIPPED] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[_SHIPPED])
+    return sys.modules[_SHIPPED]
 
 
 def _add_shares(name: str, share: float, path: tuple[str, ...], shares: dict[str, float]) -> None:
@@ -269,10 +249,11 @@ def _add_shares(name: str, share: float, path: tuple[str, ...], shares: dict[str
 
 
 def _add(entry: Task | Mixture) -> None:
-    if entry.name in _registry:
-        raise UserError(f"a task or mixture named {entry.name!r} is registered already.")
-    _registry[entry.name] = entry
+    registry.add(entry)
     if "seqio" in sys.modules:
         from tlm_jax.data import seqio_bridge
 
         seqio_bridge.publish()
+
+
+_SHIPPED = "tlm_jax_tasks"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from tlm_jax.decoding.greedy import jit_greedy
 from tlm_jax.decoding.stop_strings import StopStrings
 from tlm_jax.evaluation.batching import EvalBatch, count_truncated_prompts, eval_batches
 from tlm_jax.evaluation.eval_set import EvalSet
-from tlm_jax.evaluation.grading import grade, readable
+from tlm_jax.evaluation.grading import grade_example
 from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.evaluation.predictions import Prediction, write_predictions
 from tlm_jax.scoring.nll import target_nll
@@ -230,7 +229,7 @@ def _predictions(
         text, kept = stop.read(tokens)
         length = len(tokens) if kept is None else kept
         record = eval_set.examples.records[index]
-        gold, extracted, correct = _graded(record, text, rule)
+        gold, extracted, correct = grade_example(record, text, rule)
         yield (
             index,
             Prediction(
@@ -245,22 +244,6 @@ def _predictions(
                 logprob_nats=round(float(np.sum(decoded.logprobs[row, :length])), 4),
             ),
         )
-
-
-def _graded(
-    record: Example, text: str, rule: str | None
-) -> tuple[str | None, str | None, bool | None]:
-    """Returns gold answer, extracted answer and whether they agree; None for what there is not.
-
-    A gold answer that the rule cannot read gives no verdict.
-    """
-    gold = str(record["answer"]) if "answer" in record and "kind" in record else ""
-    if not gold:
-        return None, None, None
-    options = json.loads(str(record.get("options_json", "null")))
-    rule = rule or str(record["kind"])
-    graded = grade(rule, text, gold, options)
-    return gold, graded.extracted, graded.correct if readable(rule, gold, options) else None
 
 
 def _prompt(record: Example, vocabulary: Vocabulary) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tlm_jax.evaluation.rules.registry import rule_by_name
@@ -36,6 +37,27 @@ def grade(rule: str, text: str, gold: str, options: Sequence[str] | None = None)
     if gold_answer is None or extracted is None:
         return Graded(extracted, False)
     return compare(chosen, extracted, gold_answer)
+
+
+def grade_example(
+    example: Mapping[str, object], text: str, rule: str | None = None
+) -> tuple[str | None, str | None, bool | None]:
+    """Returns gold answer, extracted answer and whether they agree; None for what there is not.
+
+    A gold answer that the rule cannot read gives no verdict.
+
+    Args:
+      example: with the fields `answer`, `kind` and, of a choice, `options_json`.
+      text: what the model wrote.
+      rule: None for the kind that the example names.
+    """
+    gold = str(example["answer"]) if "answer" in example and "kind" in example else ""
+    if not gold:
+        return None, None, None
+    options = json.loads(str(example.get("options_json", "null")))
+    rule = rule or str(example["kind"])
+    graded = grade(rule, text, gold, options)
+    return gold, graded.extracted, graded.correct if readable(rule, gold, options) else None
 
 
 def readable(rule: str, gold: str, options: Sequence[str] | None = None) -> bool:

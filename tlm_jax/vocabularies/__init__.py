@@ -1,7 +1,7 @@
 """Text to token ids and back: bytes, SentencePiece and Hugging Face, without TensorFlow.
 
-The ids equal those of SeqIO's vocabularies; `tlm_jax.data.seqio_bridge.as_seqio_vocabulary` gives
-any of these as a `seqio.Vocabulary`.
+The ids equal those of SeqIO's vocabularies; `as_seqio_vocabulary` in
+`tlm_jax.data.seqio_vocabularies` gives any of these as a `seqio.Vocabulary`.
 """
 
 from tlm_jax.vocabularies.base import PAD_ID, Vocabulary

@@ -15,17 +15,15 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from tlm_jax.errors import UserError
 from tlm_jax.runs.command_line import peers
 from tlm_jax.system import interruption
+from tlm_jax.system.shipped import shipped_folder
 from tlm_jax.system.terminal import printable
 
 T = TypeVar("T")
-
-_REPOSITORY = Path(__file__).parents[3]
 
 
 def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> tuple[T, str]:
@@ -44,7 +42,8 @@ def load(root: type[T], known: argparse.Namespace, bindings: Sequence[str]) -> t
     if not known.gin_file:
         raise UserError("no configuration: give --gin_file=FILE (gin_configs/quickstart.gin, say)")
     gin.clear_config()
-    searched = [".", *filter(None, known.gin_search_paths.split(",")), str(_REPOSITORY)]
+    shipped = str(shipped_folder("gin_configs").parent)
+    searched = [".", *filter(None, known.gin_search_paths.split(",")), shipped]
     gin_errors.look_for_files_in(searched)
     gin_errors.read_files_as_utf8()
     with gin_errors.one_line(), _quiet_logging():

@@ -1,0 +1,70 @@
+"""Our tasks and gin files are found from anywhere, beside a user's own of the same names."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MINE = """\
+from tlm_jax.data import sources, tasks
+tasks.register_task("{name}", sources.ListSource({{"train": []}}))
+"""
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Returns a function that runs code in a folder of the user's; it returns what is printed."""
+
+    def run(code):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_a_package_called_tasks_neither_hides_ours_nor_is_hidden(run_python, tmp_path):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").write_text(MINE.format(name="of_mine"))
+    (tmp_path / "tasks" / "gsm8k.py").write_text(MINE.format(name="my_gsm8k"))
+    code = (
+        "from tlm_jax.data.tasks import load_tasks\n"
+        "found = load_tasks(['tasks', 'tasks.gsm8k'])\n"
+        "print([n in found for n in ('of_mine', 'my_gsm8k', 'gsm8k_cot_zero_shot')], len(found) > 100)"
+    )
+    assert run_python(code) == "[True, True, True] True\n"
+
+
+@pytest.mark.parametrize("name", ["tasks.py", "tasks/mine.py"])
+def test_neither_do_a_module_and_a_folder_of_that_name(run_python, tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(MINE.format(name="of_mine"))
+    module = name.removesuffix(".py").replace("/", ".")
+    code = (
+        "from tlm_jax.data.tasks import load_tasks\n"
+        f"found = load_tasks(['{module}'])\n"
+        "print('of_mine' in found, 'gsm8k_cot_zero_shot' in found)"
+    )
+    assert run_python(code) == "True True\n"
+
+
+def test_plain_import_of_tasks_in_a_checkout_enters_all_into_seqio(run_python):
+    code = (
+        "import tasks, seqio\n"
+        "from tasks.gsm8k import RECORDS\n"
+        "from tlm_jax.data.tasks import load_tasks\n"
+        "print('gsm8k_cot_zero_shot' in seqio.TaskRegistry.names(), RECORDS.name)\n"
+        "print(set(load_tasks(['tasks.gsm8k'])) <= "
+        "{*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()})"
+    )
+    assert run_python(code) == "True gsm8k\nTrue\n"
