@@ -14,6 +14,7 @@ SOURCES = ("tlm_jax", "tasks", "gin_configs", "pyproject.toml", "setup.py", "REA
 TINY = (
     *("TRAIN_STEPS=2", "BATCH_SIZE=8", "EVAL_TASKS=[]", "CHECKPOINT_PERIOD=2"),
     *("models.EncoderDecoderConfig.embed_dim=16", "models.EncoderDecoderConfig.mlp_dim=16"),
+    "schedules.Cosine.warmup_steps=1",
 )
 
 

@@ -76,6 +76,8 @@ def test_command_names_things_that_exist(command, monkeypatch, capsys):
     elif first == "tlm":
         _check(rest, monkeypatch)
         capsys.readouterr()
+    elif first == "seqio_cache_tasks":
+        assert importlib.util.find_spec("seqio.scripts.cache_tasks_main")
     else:
         assert first in ("cat", "mkdir", "pip", "source"), f"this test does not know {first!r}"
 

@@ -1,6 +1,7 @@
 """Contexts and options as text, for choices, truth values and lists in the question."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tlm_jax.data.formats import FORMATS
 from tlm_jax.data.formatted import FormattedRecords
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record, read_records
+from tlm_jax.data.tasks import load_tasks
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.rank_formats import (
     RANK_FORMATS,
@@ -145,8 +147,8 @@ def test_what_a_question_lacks():
 
 
 def test_every_bbh_question_with_options_is_asked(shared_dir):
-    from tasks.bbh import with_options
-
+    load_tasks()
+    with_options = sys.modules["tlm_jax_tasks.bbh"].with_options
     asked, none, unreadable = {}, set(), []
     for record in read_records(shared_dir / "data" / "bbh.jsonl.gz"):
         made = with_options(record)

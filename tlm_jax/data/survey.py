@@ -13,8 +13,9 @@ from tlm_jax.data.pipeline.converter import Converter
 from tlm_jax.data.pipeline.converters import make_converter
 from tlm_jax.data.pipeline.mixing import ExampleOrder
 from tlm_jax.data.pipeline.packing import assign_rows
+from tlm_jax.data.pipeline.reader import Reader
 from tlm_jax.data.pipeline.shuffle import permute
-from tlm_jax.data.pipeline.store import OrderedReader, Reader, open_readers
+from tlm_jax.data.pipeline.store import OrderedReader, open_readers
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.shown_examples import ShownExample, show_example
 from tlm_jax.ragged import PreparedExamples, TokenizedExamples

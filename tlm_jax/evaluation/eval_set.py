@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from tlm_jax.data.pipeline.reader import Reader
 from tlm_jax.data.pipeline.shuffle import chosen
-from tlm_jax.data.pipeline.store import Reader, open_readers
+from tlm_jax.data.pipeline.store import open_readers
 from tlm_jax.data.reading import Reading, start_id, task_reading
 from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError

@@ -28,7 +28,10 @@ def test_answer(argument, answer):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("binding", ["DROPOUT_RATE=0.1", "LABEL_SMOOTHING=0.1", "Z_LOSS=0.0"])
+@pytest.mark.parametrize(
+    "binding",
+    ["DROPOUT_RATE=0.1", "LABEL_SMOOTHING=0.1", "Z_LOSS=0.0", "LOSS_NORMALIZING_FACTOR=64.0"],
+)
 def test_macros_that_t5x_and_we_share(binding, capsys):
     assert train.main([*START, binding]) == 0
     name, _, value = binding.partition("=")

@@ -13,7 +13,7 @@ import seqio
 import tensorflow as tf
 from jaxtyping import Integer
 
-from tlm_jax.data.pipeline.store import Reader
+from tlm_jax.data.pipeline.reader import Reader
 from tlm_jax.data.seqio_bridge import vocabularies_of
 from tlm_jax.errors import UserError
 from tlm_jax.ragged import Ragged, TokenizedExamples

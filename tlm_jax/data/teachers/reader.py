@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Integer
 
-from tlm_jax.data.pipeline.store import Reader
+from tlm_jax.data.pipeline.reader import Reader
 from tlm_jax.data.tasks import WITH_TEACHER
 from tlm_jax.data.teachers.join import OpenTeacher, TeacherJoin, fill_of
 from tlm_jax.errors import UserError

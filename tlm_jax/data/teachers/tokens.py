@@ -12,7 +12,7 @@ from tlm_jax.alignment import offsets
 from tlm_jax.alignment.vocabulary_map import SAME, VocabularyMap
 from tlm_jax.data.pipeline.converter import Converter
 from tlm_jax.data.pipeline.converters import make_converter
-from tlm_jax.data.pipeline.store import Reader
+from tlm_jax.data.pipeline.reader import Reader
 from tlm_jax.data.reading import Reading, start_id
 from tlm_jax.data.sources import Example
 from tlm_jax.errors import UserError
