@@ -8,7 +8,7 @@ from typing import Any
 from tlm_jax.data.pipeline.config import PipelineConfig
 from tlm_jax.data.pipeline.converter import Converter
 from tlm_jax.data.pipeline.converters import make_converter
-from tlm_jax.data.pipeline.store import Reader
+from tlm_jax.data.pipeline.reader import Reader
 from tlm_jax.data.reading import start_id
 from tlm_jax.data.teachers.join import OpenTeacher, fill_of
 from tlm_jax.data.teachers.tokens import STEPS

@@ -12,7 +12,6 @@ from tlm_jax.data.pipeline.chosen_converter import converter_for
 from tlm_jax.data.pipeline.config import PipelineConfig, check_division
 from tlm_jax.data.pipeline.mixing import ExampleOrder
 from tlm_jax.data.pipeline.prefetch import Prefetcher
-from tlm_jax.data.pipeline.reader import Reader
 from tlm_jax.data.pipeline.rows import BatchRows, PackedRows, RowPlan, UnpackedRows
 from tlm_jax.data.pipeline.statistics import PipelineStatistics
 from tlm_jax.data.pipeline.store import OrderedReader, open_readers
