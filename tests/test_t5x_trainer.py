@@ -64,6 +64,7 @@ def test_training_and_evaluation(tmp_path):
     file = tmp_path / "run.gin"
     vocabulary = vocabulary_file(EMBEDDED_VOCABULARY.path)
     model_dir = tmp_path / "model"
+    (model_dir / "inference_eval").mkdir(parents=True)  # SeqIO's JSONLogger makes no folder
     file.write_text(RUN.format(task=TASK, model_dir=model_dir, vocabulary=vocabulary))
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(

@@ -23,9 +23,9 @@ def test_quickstart_from_an_empty_folder(capsys):
 def test_a_file_in_a_folder_of_that_name_includes_ours(folder, capsys):
     (folder / "gin_configs").mkdir()
     own = folder / "gin_configs" / "mine.gin"
-    own.write_text("include 'gin_configs/quickstart.gin'\nTRAIN_STEPS = 7\n")
+    own.write_text("include 'gin_configs/quickstart.gin'\nTRAIN_STEPS = 700\n")
     assert train.main(["--gin_file=gin_configs/mine.gin", "--dry_run"]) == 0
-    assert "TRAIN_STEPS = 7" in capsys.readouterr().out
+    assert "TRAIN_STEPS = 700" in capsys.readouterr().out
     # Ours itself, with what it includes.
     assert train.main([QUICKSTART, "--dry_run"]) == 0
     assert "TRAIN_STEPS = 1200" in capsys.readouterr().out
@@ -36,9 +36,9 @@ def test_a_file_of_the_users_own_comes_first(folder, capsys, flags):
     text = (shipped_folder("gin_configs") / "quickstart.gin").read_text()
     place = folder / ("elsewhere" if flags else "") / "gin_configs"
     place.mkdir(parents=True)
-    (place / "quickstart.gin").write_text(text.replace("TRAIN_STEPS = 1200", "TRAIN_STEPS = 9"))
+    (place / "quickstart.gin").write_text(text.replace("TRAIN_STEPS = 1200", "TRAIN_STEPS = 900"))
     assert train.main([QUICKSTART, *flags, "--dry_run"]) == 0
-    assert "TRAIN_STEPS = 9" in capsys.readouterr().out
+    assert "TRAIN_STEPS = 900" in capsys.readouterr().out
 
 
 def test_search_paths_of_one_run_are_not_those_of_the_next(folder, capsys):
