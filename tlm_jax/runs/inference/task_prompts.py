@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Integer
 
 from tlm_jax.data import tasks
+from tlm_jax.data.pipeline.reader import Reader
 from tlm_jax.data.pipeline.shuffle import chosen
-from tlm_jax.data.pipeline.store import Reader, open_readers
+from tlm_jax.data.pipeline.store import open_readers
 from tlm_jax.data.reading import Reading
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.sources import Example, option_texts
