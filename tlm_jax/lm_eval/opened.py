@@ -80,7 +80,7 @@ class HarnessModel(OpenedModel):
           UserError: more are wanted than it has positions for.
         """
         told = self._arguments.max_length
-        positions = getattr(self.config, "max_positions", None)
+        positions = self.config.position_limit
         if positions is not None and (told or 0) > positions:
             raise UserError(
                 f"--model_args: max_length={told}, but the model has {positions} positions; lower "

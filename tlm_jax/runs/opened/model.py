@@ -169,10 +169,10 @@ class OpenedModel:
         calls `max_position_embeddings`. Relative positions, as of an encoder-decoder, have no
         limit.
         """
-        if isinstance(self.config, models.EncoderDecoderConfig):
+        if self.config.is_encoder_decoder:
             return None
-        if self.config.max_positions is not None:
-            return self.config.max_positions
+        if self.config.position_limit is not None:
+            return self.config.position_limit
         named = (self.source.hugging_face or {}).get("max_position_embeddings")
         return named if isinstance(named, int) else None
 

@@ -141,7 +141,7 @@ class RunningTeacher(RunTeacher):
 
     def _check_positions(self, lengths: Mapping[str, int], setting: str) -> None:
         """Refuses rows that are longer than what the teacher has learned positions for."""
-        positions = getattr(self._model.config, "max_positions", None)
+        positions = self._model.config.position_limit
         if positions is not None and sum(lengths.values()) > positions:
             raise UserError(
                 f"the teacher {self._settings.path} has {positions} positions, but is to read "
