@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 
 import pytest
 
@@ -88,7 +88,8 @@ def test_no_room_for_a_prompt_is_one_line(answers, opened):
     with pytest.raises(UserError, match=r"max_gen_toks is 24, but the model's window has 24"):
         answers["decoder"].write([("w5", {"max_gen_toks": 24})])
     # An encoder has its own window.
-    model = dataclasses.replace(opened["encoder_decoder"], window_tokens=2)
+    model = copy.copy(opened["encoder_decoder"])
+    model.window_tokens = 2
     short = Answers(model, encoder_of(model), Rows(4))
     assert short._prompts([("w5 w6 w7", {})], [_settings(24)]) == [
         [model.vocabulary.encode("w7")[0], model.vocabulary.eos_id]
