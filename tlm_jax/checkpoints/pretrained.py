@@ -24,6 +24,9 @@ from tlm_jax.models.config import ModelConfig
 from tlm_jax.system import git_lfs
 from tlm_jax.system.home import expanded
 
+ASSETS = Path(__file__).parents[1] / "assets"
+"""Models that come with the library."""
+
 REPORT_FILE = "conversion.json"
 """What a conversion writes about itself, beside the model."""
 
@@ -66,13 +69,14 @@ def open_pretrained(path: Path | str, source_format: str | None = None) -> Pretr
 
     Args:
       path: a Hugging Face directory, a T5X checkpoint, a .gguf file, a MODEL_DIR or one of its
-        checkpoints, or a directory made by `tlm_jax.convert`.
+        checkpoints, or a directory made by `tlm_jax.convert`; asset:NAME is a model that comes
+        with the library.
       source_format: a name in `FORMATS`, not to look.
 
     Raises:
       UserError: there is no model here, or it cannot be read.
     """
-    path = expanded(path)
+    path = _located(path)
     if source_format is not None and source_format not in FORMATS:
         raise UserError(
             f"unknown format {source_format!r}; expected one of {', '.join(FORMATS)}."
@@ -84,6 +88,20 @@ def open_pretrained(path: Path | str, source_format: str | None = None) -> Pretr
         return FORMATS[source_format or recognised(path)](path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {reason_and_file(error)}") from error
+
+
+def _located(path: Path | str) -> Path:
+    name = str(path)
+    if not name.startswith("asset:"):
+        return expanded(path)
+    found = ASSETS / name.removeprefix("asset:")
+    known = [f"asset:{asset.name}" for asset in sorted(ASSETS.iterdir())]
+    if name not in known:
+        raise UserError(
+            f"no model {name!r} comes with the library.{nearest(name, known)} "
+            f"There is {', '.join(known)}."
+        )
+    return found
 
 
 def recognised(path: Path) -> str:
