@@ -73,3 +73,8 @@ def test_training_in_an_empty_folder(installed, tmp_path):
         env=environment,
     )
     assert "addition_direct" in defaults
+    # A model that comes along, too.
+    infer = ("infer", "MODEL=asset:word_problems_student", "OUTPUT_DIR=samples", "NUM_EXAMPLES=1")
+    task = ("MIXTURE_OR_TASK_NAME=word_problems_easy_cot_zero_shot", "MAX_TOKENS=2")
+    run(*command[:3], *infer, *task, cwd=tmp_path, env=environment)
+    assert (tmp_path / "samples" / "samples.jsonl").is_file()
