@@ -30,7 +30,13 @@ def write_run(directory: Path, right: list[bool], nll: float, *, task: str = "su
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (directory / "metrics.jsonl").write_text(lines)
     predictions = [
-        {"id": f"q{i}", "correct": correct, "prompt": f"Is\n{i}?", "prediction": f"so\n{i}\x1b"}
+        {
+            "id": f"q{i}",
+            "correct": correct,
+            "prompt": f"Is\n{i}?",
+            "prediction": f"so\n{i}\x1b",
+            "gold": str(i),
+        }
         for i, correct in enumerate(right)
     ]
     text = "".join(json.dumps(p) + "\n" for p in predictions)

@@ -74,7 +74,8 @@ class TaskComparison:
         """Returns predictions of the first and the last run where only the last is right.
 
         Those of which the last run was most certain come first: of the others some are right by
-        chance, with steps that are not.
+        chance, with steps that are not. Of one right answer there is one question, as others of
+        it may be the same but for names.
         """
         first, last = self.results[0].predictions, self.results[-1].predictions
         found = [
@@ -83,7 +84,10 @@ class TaskComparison:
             if last[name]["correct"] and not first[name]["correct"]
         ]
         found.sort(key=lambda pair: -pair[1].get("logprob_nats", 0.0))
-        return found[:most]
+        by_answer: dict[Any, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+        for pair in found:
+            by_answer.setdefault(pair[1].get("gold"), pair)
+        return list(by_answer.values())[:most]
 
     def _common(self, first: int, second: int) -> list[str]:
         answered_by_second = self.results[second].predictions
