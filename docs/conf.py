@@ -48,7 +48,13 @@ html_title = "tlm_jax"
 def setup(app: sphinx.application.Sphinx) -> None:
     """Turns docstrings into reStructuredText before they are written."""
     app.connect("autodoc-process-docstring", _convert)
+    app.connect("source-read", _link_within_the_site)
 
 
 def _convert(app: object, kind: str, name: str, thing: object, options: object, lines: list[str]):
     lines[:] = docstrings.converted(lines)
+
+
+def _link_within_the_site(app: object, page: str, source: list[str]) -> None:
+    """Lets pages link to CONTRIBUTING.md as they must for GitHub; the site has it as a page."""
+    source[0] = source[0].replace("../../CONTRIBUTING.md", "../contributing.md")
