@@ -192,11 +192,13 @@ def test_a_refused_connection_and_a_timeout_are_told(server):
 
 
 def test_asks_as_many_at_a_time_as_it_may_and_no_more(server):
-    def slow(number, payload):
-        time.sleep(0.05)
+    three = threading.Barrier(3)
+
+    def together(number, payload):
+        three.wait(timeout=20)  # breaks, and so fails, where fewer come
         return 200, {}, GOOD
 
-    server.script = slow
+    server.script = together
     with make_client(server.url, concurrency=3) as client:
         found = dict(client.complete_all((n, Request(prompt=str(n))) for n in range(12)))
     assert sorted(found) == list(range(12))

@@ -26,14 +26,22 @@ def test_items_come_in_order_and_end():
 
 
 def test_at_most_depth_items_are_made_ahead():
-    made = []
-    prefetched = Prefetcher((made.append(i) or i for i in itertools.count()), depth=2)
-    wait_until(lambda: len(made) == 3)  # two in the queue and one in hand
-    time.sleep(0.1)
-    assert len(made) == 3
-    assert next(prefetched) == 0
-    wait_until(lambda: len(made) == 4)
+    asked = 0
+    ahead = []
+
+    def items():
+        for number in itertools.count():
+            ahead.append(number + 1 - asked)
+            yield number
+
+    prefetched = Prefetcher(items(), depth=2)
+    wait_until(lambda: len(ahead) == 3)  # two in the queue and one in hand
+    for number in range(200):
+        asked += 1
+        assert next(prefetched) == number
+    wait_until(lambda: len(ahead) == 203)
     prefetched.close()
+    assert max(ahead) == 3
 
 
 def test_an_error_is_raised_where_its_item_would_be():
