@@ -4,87 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scored_solutions import PROMPT, ROOT, SOLUTIONS, run, write
 
 from tlm_jax import infer
 from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.data.records import read_records
-from tlm_jax.errors import UserError
-from tlm_jax.runs.cache_teacher.commands import score
 from tlm_jax.scoring.continuations import Scorer
 from tlm_jax.scoring.rows import Request
 from tlm_jax.teacher_cache import TeacherCache
 from tlm_jax.teacher_cache.steps import HiddenSteps, StepDistributions, content_key
 from tlm_jax.vocabularies import vocabulary_from_name
-
-ROOT = Path(__file__).parents[3]
-GOLDEN = ROOT / "tests" / "golden" / "hf"
-PROMPT = "Q: {question}\n"
-TEMPLATE = "{% for message in messages %}[{{ message.content }}]{% endfor %}"
-SOLUTIONS = [
-    {"id": "a", "sample": 0, "question": "2+2?", "solution": "2+2=4\nThe answer is 4"},
-    {"id": "a", "sample": 1, "question": "2+2?", "solution": "The answer is 5"},
-    {"id": "b", "sample": 0, "question": "1+2?", "solution": "1+2=3\nThe answer is 3"},
-]
-SOLUTIONS = [{**row, "answer": {"a": "4", "b": "3"}[row["id"]]} for row in SOLUTIONS]
-
-
-def make_model(directory: Path, golden: str) -> Path:
-    """A model with random weights whose tokens are the printable ASCII bytes and a few pairs."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    shutil.copytree(GOLDEN / golden, directory)
-    special = ["<pad>", "</s>", "<s>"]
-    letters = [chr(code) for code in range(0x21, 0x7F)] + ["Ġ", "Ċ"]
-    merges = [("a", "n"), ("an", "s"), ("i", "s"), ("Ċ", "T"), ("Ġ", "is")]
-    words = [*special, *letters, *("".join(pair) for pair in merges)]
-    tokenizer = Tokenizer(models.BPE({word: n for n, word in enumerate(words)}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(special)
-    tokenizer.save(str(directory / "tokenizer.json"))
-    config = {"eos_token": "</s>", "bos_token": "<s>", "pad_token": "<pad>"}
-    (directory / "tokenizer_config.json").write_text(json.dumps(config))
-    (directory / "chat_template.jinja").write_text(TEMPLATE)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "llama", "llama_tied_linear_rope")
-
-
-@pytest.fixture(scope="module")
-def t5(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "t5", "mt5")
-
-
-@pytest.fixture
-def solutions(tmp_path) -> Path:
-    return write(tmp_path / "solutions.jsonl", *SOLUTIONS)
-
-
-def write(path: Path, *rows: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def run(model: Path, cache: Path, *settings: str) -> Any:
-    named = [f"MODEL={model}", f"OUTPUT_DIR={cache}", "NUM_CANDIDATES=104", "BATCH_SIZE=8"]
-    assert score([*named, *settings]) == 0
-    return TeacherCache.open(cache)
 
 
 def key(row: dict[str, Any]) -> str:
@@ -262,80 +202,3 @@ def test_a_killed_run_goes_on_where_it_was(llama, tmp_path):
     assert 3 <= kept < 60
     assert same(run(llama, cache, *settings), run(llama, tmp_path / "whole", *settings))
     assert len(TeacherCache.open(cache)) == 60
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ([], "has a question and no prompt: set PROMPT"),
-        (["PROMPT={qestion}"], r"'qestion' is none of its fields"),
-        ([f"PROMPT={PROMPT}", "ENCODING=topp"], "no encoding 'topp'"),
-        ([f"PROMPT={PROMPT}", "ENCODING=hidden", "TEMPERATURE=2"], "keeps no distribution"),
-        ([f"PROMPT={PROMPT}", "SYSTEM=be brief"], "set CHAT to True"),
-        (["PROMPT=Q: {question}\\n"], "a backslash and an n, no line break"),
-        ([f"PROMPT={PROMPT}", "SOLUTION_FIELD=solutoin"], "Did you mean 'solution'"),
-        ([f"PROMPT={PROMPT}", "BATCH_SIZE=0"], "BATCH_SIZE is 0"),
-        ([f"PROMPT={PROMPT}", "HOST_INDEX=1"], "belong together"),
-    ],
-)
-def test_bad_settings_are_one_line(llama, solutions, tmp_path, settings, message):
-    with pytest.raises(UserError, match=message):
-        run(llama, tmp_path / "c", f"SOLUTIONS={solutions}", *settings)
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({"id": 1, "solution": "x"}, "s.jsonl:1 does not say what was asked"),
-        ({"id": 1, "question": "x"}, "s.jsonl:1 has no solution"),
-        ({"id": 1, "question": 3, "solution": "x"}, "'question' is int, expected text"),
-        ({"id": 1, "question": "", "solution": "x"}, "does not say what was asked"),
-        (
-            {"id": 1, "messages": ["x"], "solution": "x"},
-            "'messages' is expected to be a list of objects",
-        ),
-        (
-            {"id": 1, "question": "x", "options": 5, "solution": "x"},
-            "'options' is expected to be a list",
-        ),
-        (
-            {"id": 1, "question": "x", "kind": {}, "solution": "x"},
-            "'kind' of the answer is {}, expected one of",
-        ),
-        (
-            {"id": 1, "question": "x", "solution": " "},
-            "nothing to score: of 1 solutions 1 are empty",
-        ),
-        ({"id": 1, "question": "x" * 999, "solution": "x"}, "has 1,003 tokens, but there is room"),
-        ({"id": 1, "question": "x", "solution": "x" * 999}, "tokens, but the model reads"),
-    ],
-)
-def test_bad_lines_are_told(llama, tmp_path, row, message):
-    path = write(tmp_path / "s.jsonl", row)
-    with pytest.raises(UserError, match=message):
-        run(llama, tmp_path / "c", f"SOLUTIONS={path}", f"PROMPT={PROMPT}")
-
-
-def test_what_cannot_become_records_is_told_before_the_work(llama, tmp_path):
-    twice = [{"id": 1, "question": "x", "solution": text} for text in ("y", "z")]
-    path = write(tmp_path / "s.jsonl", *twice)
-    with pytest.raises(UserError, match="two solutions have the id '1', and other texts"):
-        run(llama, tmp_path / "c", f"SOLUTIONS={path}", f"PROMPT={PROMPT}")
-    assert not (tmp_path / "c").exists()
-
-
-def test_there_are_no_more_candidates_than_tokens(llama, tmp_path):
-    path = write(tmp_path / "s.jsonl", {"id": 1, "question": "x", "solution": "y"})
-    settings = [f"SOLUTIONS={path}", f"PROMPT={PROMPT}", "NUM_CANDIDATES=9999"]
-    cache = run(llama, tmp_path / "c", *settings)
-    assert cache.header.vocabulary_size < 9999
-    assert cache.identity["encoding"]["num_candidates"] == cache.header.vocabulary_size
-
-
-def test_another_teacher_or_prompt_is_refused(llama, t5, solutions, tmp_path):
-    settings = [f"SOLUTIONS={solutions}", f"PROMPT={PROMPT}"]
-    run(llama, tmp_path / "c", *settings)
-    with pytest.raises(UserError, match="teacher"):
-        run(t5, tmp_path / "c", *settings)
-    with pytest.raises(UserError, match=r"prompt.template is .*Q: "):
-        run(llama, tmp_path / "c", settings[0], "PROMPT=A: {question}\n")
