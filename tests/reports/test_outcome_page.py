@@ -198,8 +198,8 @@ class _Answers(BaseHTTPRequestHandler):
 def _facts(browser, page, folder, width, dark):
     """Returns what the probe found in the page, once it has: a busy machine takes its time.
 
-    `--dump-dom` would not do: it takes the page as it is when the browser's own notion of loading
-    and a budget of its clock are over, and both can be before the last script has run.
+    `--dump-dom` does not wait for it: it takes the page as it is when loading, as the browser sees
+    it, and a budget of the browser's clock are over.
     """
     # Errors are caught from the first script on; the probe runs when all is there.
     catch = "<script>window.failures = [];\nonerror = text => { failures.push(text); };</script>"
