@@ -11,6 +11,7 @@ import gin
 import numpy as np
 import pytest
 import seqio
+from fresh_python import run_python
 
 from tlm_jax import seqio_tasks
 from tlm_jax.data import seqio_bridge, tasks
@@ -79,19 +80,6 @@ def accuracy_of(name, answers, **options):
     with contextlib.closing(evaluator(name, **options)) as evaluated:
         metrics, _ = evaluated.evaluate(compute_metrics=True, predict_fn=predict)
         return metrics.result()[name]
-
-
-def run_python(code, *, directory, **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_all_tasks_and_mixtures_are_in_seqio():

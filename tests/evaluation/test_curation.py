@@ -77,7 +77,6 @@ def test_paths_with_the_same_equations_are_one():
 def test_questions_are_told_apart_by_their_options():
     candidates = [right("A", options=("1", "2")), right("A", options=("3", "4"))]
     assert curate(candidates, Curation()) == [None, None]
-    assert curate([right("A"), right("A", question_id="7")], Curation()) == [None, None]
 
 
 def test_questions_of_a_test_set_are_left_out():

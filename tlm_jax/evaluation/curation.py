@@ -30,7 +30,6 @@ class Candidate:
       answered: whether an answer was found in it.
       finished: whether it ended by itself.
       options: of a choice.
-      question_id: of the question, where questions are known by their ids; "": by what they ask.
     """
 
     question: str
@@ -39,12 +38,11 @@ class Candidate:
     answered: bool = True
     finished: bool = True
     options: Sequence[str] | None = None
-    question_id: str = ""
 
     @property
     def asked(self) -> str:
         """What tells the question from others."""
-        return self.question_id or asked_text(self.question, self.options)
+        return asked_text(self.question, self.options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,15 +2,7 @@
 
 import pytest
 import tokenizers
-from small_pipelines import (  # noqa: F401
-    Endless,
-    assert_equal_batches,
-    finite,
-    global_batches,
-    make,
-    pipeline_tasks,
-    take,
-)
+from small_pipelines import make, pipeline_tasks, take  # noqa: F401 (the second is a fixture)
 
 from tlm_jax.data import tasks
 from tlm_jax.data.sources import ListSource
