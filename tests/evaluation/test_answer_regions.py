@@ -5,6 +5,13 @@ import pytest
 from tlm_jax.evaluation.answer_regions import regions
 
 
+def test_a_region_knows_where_it_stands():
+    text = "a<think>b</think>cd\nQ: e<think>f</think>g"
+    first, second = regions(text)
+    assert [text[first.place_in_output(i)] for i in range(len(first.text))] == [*"acd"]
+    assert [text[second.place_in_output(i)] for i in range(len(second.text))] == [*" eg"]
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -26,6 +33,16 @@ from tlm_jax.evaluation.answer_regions import regions
         ("4\nQuestion 7: b", ["4", " b"]),
         ("#### 4\nHow many then?\n#### 5", ["#### 4", "How many then?\n#### 5"]),
         ("#### 4\nThat is all.", ["#### 4\nThat is all."]),
+        (
+            "The answer is 4.\n\nTom has 5 pens. How many has he?\n5",
+            ["The answer is 4.", "Tom has 5 pens. How many has he?\n5"],
+        ),
+        (
+            "The answer is 4.\nWait, it has 5 pens. How many?",
+            ["The answer is 4.\nWait, it has 5 pens. How many?"],
+        ),
+        ("The answer is 4.\nIs it? Yes.", ["The answer is 4.\nIs it? Yes."]),
+        ("She sells 9.\nTom has 5. How many?", ["She sells 9.\nTom has 5. How many?"]),
         ("The problem: none", ["The problem: none"]),
         ("<scratchpad>a</scratchpad>b", ["b"]),
         ('<think mode="deep">a</think>b', ["b"]),
@@ -36,4 +53,4 @@ from tlm_jax.evaluation.answer_regions import regions
     ],
 )
 def test_regions(text, parts):
-    assert regions(text) == parts
+    assert [region.text for region in regions(text)] == parts

@@ -24,8 +24,8 @@ def extract_choice(text: str, options: Sequence[str]) -> str | None:
     them (`A or B`) are none.
     """
     letters = LETTERS[: len(options)] if options else LETTERS
-    for region in regions(text):
-        region = _without_lists(region, options)
+    for part in regions(text):
+        region = _without_lists(part.text, options)
         found = declarations(region)
         for declared in found:
             letter = _declared(declared, options)

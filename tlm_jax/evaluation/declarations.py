@@ -19,16 +19,33 @@ class Declaration(NamedTuple):
         "box", "tag" (`<answer>`).
       start: of the declaration in the text.
       tail: what follows a marker or label; what stands in a box or tag.
+      tail_start: where that begins in the text.
     """
 
     kind: str
     start: int
     tail: str
+    tail_start: int
 
     @property
     def line(self) -> str:
         """The first line of the tail that says anything."""
-        return next((line for line in self.tail.split("\n") if line.strip(" \t:*$_[]\\#>-.`")), "")
+        return self.tail[slice(*self._line)]
+
+    @property
+    def read(self) -> tuple[int, int]:
+        """Where what is read begins and ends in the text: a box or tag as a whole, else a line."""
+        start, end = (0, len(self.tail)) if self.kind in ("box", "tag") else self._line
+        return self.tail_start + start, self.tail_start + end
+
+    @property
+    def _line(self) -> tuple[int, int]:
+        start = 0
+        for line in self.tail.split("\n"):
+            if line.strip(" \t:*$_[]\\#>-.`"):
+                return start, start + len(line)
+            start += len(line) + 1
+        return 0, 0
 
 
 def declarations(text: str) -> list[Declaration]:
@@ -46,19 +63,20 @@ def declarations(text: str) -> list[Declaration]:
         if kind == "box":
             content = _boxed(text[match.start() : later][:_LONGEST_BOX])
             if content is not None:
-                behind = match.end() + text[match.end() : later].find(content) + len(content)
-                joined = _listed(content, text[behind:later], found)
+                begin = match.end() + text[match.end() : later].find(content)
+                joined = _listed(content, text[begin + len(content) : later], found)
                 if joined != content:
                     found.pop()
-                found.append(Declaration("box", match.start(), joined))
+                found.append(Declaration("box", match.start(), joined, begin))
         elif kind == "tag":
             content = _END_TAG.split(text[match.end() : end], maxsplit=1)[0]
-            found.append(Declaration("tag", match.start(), content))
+            found.append(Declaration("tag", match.start(), content, match.end()))
             end = match.start()
         else:
             final = kind == "label" and _FINAL.search(match[0])
             name = "marker" if final else kind
-            found.append(Declaration(name, match.start(), text[match.end() : end]))
+            tail = text[match.end() : end]
+            found.append(Declaration(name, match.start(), tail, match.end()))
             end = match.start()
         later = match.start()
     return found

@@ -16,7 +16,8 @@ def extract_boolean(text: str) -> str | None:
     Behind a declaration the first such word counts; without one, the text must begin or end with
     it. Of a text that goes on with other questions the first part with an answer counts.
     """
-    for region in regions(text):
+    for part in regions(text):
+        region = part.text
         found = declarations(region)
         for declared in found:
             match = _TRUTH.search(_BOTH.sub(" ", _set_plainly(declared.tail[:_LONGEST_TAIL])))
@@ -36,7 +37,8 @@ def extract_text(text: str) -> str | None:
     White space at both ends and one final full stop are dropped. Thoughts are left out, and of a
     text that goes on with other questions the first part counts.
     """
-    for region in regions(text):
+    for part in regions(text):
+        region = part.text
         found = declarations(region)
         marked = next((d for d in found if d.kind in ("marker", "hashes", "tag")), None)
         boxed = last_boxed(region)

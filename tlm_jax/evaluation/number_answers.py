@@ -7,14 +7,14 @@ import re
 from tlm_jax.evaluation.answer_regions import regions
 from tlm_jax.evaluation.declarations import Declaration, declarations
 from tlm_jax.evaluation.number_clauses import (
-    DIGIT,
     LONGEST_LINE,
     SENTENCE_END,
     read_number,
     without_remarks,
 )
+from tlm_jax.evaluation.number_sentences import DIGIT, begins_with_number, stated
 from tlm_jax.evaluation.number_text import plain
-from tlm_jax.evaluation.quantities import Quantity, quantities
+from tlm_jax.evaluation.quantities import Quantity
 
 
 def extract_number(text: str) -> float | None:
@@ -26,7 +26,8 @@ def extract_number(text: str) -> float | None:
     none holds one, there is no answer. What is no single number (a range, a time, a list, a term
     with a root) is none, rather than read in part.
     """
-    for region in regions(text):
+    for part in regions(text):
+        region = part.text
         found = declarations(region)
         for declared in found:
             value = _declared(declared)
@@ -44,11 +45,11 @@ def _declared(declared: Declaration) -> float | None:
     line = declared.tail if declared.kind in ("box", "tag") else declared.line
     if declared.kind == "box" and _FACTORIAL.search(line):
         return None
-    if declared.kind == "hashes" and not _NUMBER_FIRST.match(plain(line[:LONGEST_LINE])):
+    if declared.kind == "hashes" and not begins_with_number(plain(line[:LONGEST_LINE])):
         return None  # a heading
     if declared.kind == "label":
         line = plain(line[:LONGEST_LINE])
-        if not _NUMBER_FIRST.match(line):
+        if not begins_with_number(line):
             return None
         sentence = SENTENCE_END.split(line.strip(), maxsplit=1)[0]
         if "=" not in sentence and _CONCLUDES.search(sentence):
@@ -81,7 +82,7 @@ def _last_bare(text: str) -> Quantity | None:
             line = plain(piece)
             cut = _CHECK.search(line)
             found = _last_in(line[: cut.start()] if cut else line)
-            if found is not None:
+            if found is not None and not _IN_BRACKETS.fullmatch(line):
                 return found
             remark = remark or _last_in(line)
     return remark
@@ -96,23 +97,15 @@ def _pieces(line: str) -> list[str]:
 
 
 def _last_in(line: str) -> Quantity | None:
-    line = _HEADING.sub("", without_remarks(line))
-    last = None
-    for found in quantities(line):
-        last = found
-    return last
+    return stated(_HEADING.sub("", without_remarks(line)))
 
 
 _FACTORIAL = re.compile(r"[0-9)]\s*!")
 _BULLET = re.compile(r"^[ \t]*[-*][ \t]+")
-_NUMBER_FIRST = re.compile(
-    r"[\s*_$:\[(≈~]*(?:about |approximately )?(?:(?:us)?[$£€¥₹]|rs\.?|minus |negative )?"
-    r"[ ]?[-+(]?[ ]?[$£€¥]?[.]?[0-9]|[\s*_$:]*[A-Za-z](?:[ ]?[-+*/][ ]?[A-Za-z0-9]){0,4}[ ]?=",
-    re.IGNORECASE,
-)
 _CONCLUDES = re.compile(
     r"\b(?:makes?|is|are|equals?|gives?|leaves?|totals?|has|have|becomes?|yields?)\b", re.IGNORECASE
 )
+_IN_BRACKETS = re.compile(r"\s*\([^()]*[A-Za-z]{2}[^()]*\)\.?\s*")
 _CHECK = re.compile(
     r"(?<![A-Za-z])(?:double-?check|check(?:ing)?|verif(?:y|ication)|to verify|proof|note|p\.?s\.?)"
     r"(?:[ ]that)?\b",

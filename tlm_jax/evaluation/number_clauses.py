@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tlm_jax.evaluation.number_sentences import DIGIT, main_clause, result_of_subjects
 from tlm_jax.evaluation.number_text import plain
 from tlm_jax.evaluation.numbers import close, evaluate
 from tlm_jax.evaluation.quantities import Quantity, quantities
@@ -26,6 +27,10 @@ def read_number(line: str) -> float | None:
     if described and "=" not in clause:  # `the sum of 9 and 9, which is 18`
         named = _NAMED_AT_LAST.search(clause, described.end())
         return _of_clause(clause[named.end() :]) if named else None
+    clause = main_clause(clause)
+    compared = _COMPARED.match(clause)
+    if compared:  # `2 more than 16, so 18`
+        return _of_clause(clause[compared.end() :])
     first = next(quantities(clause), None)
     if first is not None:
         cut = _EXPLANATION.search(clause, first.end)
@@ -67,6 +72,9 @@ def _of_clause(clause: str) -> float | None:
 def _of_several(side: str, found: list[Quantity]) -> float | None:
     """Returns the first of several numbers, unless they are a list or one quantity together."""
     first, second = found[:2]
+    result = result_of_subjects(side, found)
+    if result is not None:
+        return found[result].value
     between = side[first.end : second.start].strip()
     if _LIST.fullmatch(between):
         values = [q.value for q in found]
@@ -153,15 +161,20 @@ def _negations_out(clause: str) -> str:
     return _NEGATED.sub("", clause)
 
 
-DIGIT = re.compile(r"[0-9\uff10-\uff19¼-¾⅐-⅞]")
-
-
 _SPACED_SIGN = re.compile(r"^-[ ]+(?=[$£€]?[0-9.])")
 
 
 _DESCRIBED = re.compile(
     r"\b(?:sum|difference|product|quotient|ratio|average|mean)[ ](?:of|between)[ ][$£€]?[0-9]"
     r"|\b(?:twice|double|triple|half(?:[ ]of)?)[ ][$£€]?[0-9]",
+    re.IGNORECASE,
+)
+
+
+_COMPARED = re.compile(
+    r"[$£€]?[0-9.,]{1,20}[ ](?:[a-z]+[ ])?(?:more|less|fewer|greater|older|younger|longer|shorter)"
+    r"(?:[ ][a-z]+)?[ ]than[ ][$£€]?[0-9.,]{0,20}[0-9][^,;=]{0,30},"
+    r"[ ](?:so|or|thus|hence|i\.e\.|that[ ]is)[ ]",
     re.IGNORECASE,
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from markupsafe import Markup, escape
 
-from tlm_jax.evaluation.extraction import after_marker
+from tlm_jax.evaluation.answer_places import answer_places
 from tlm_jax.evaluation.numbers import close
 from tlm_jax.evaluation.quantities import find_numbers
 from tlm_jax.reports.templating import printable
@@ -19,9 +19,9 @@ def marked_answer(text: str, extracted: str | None) -> Markup:
     """Returns `text`, escaped, with the place of the extracted answer in a <mark> element.
 
     The answer stands in its normal form in `extracted` ('1000', 'yes', 'B') and as the model wrote
-    it in the text ('$1,000', 'True', '(b)'). As in extraction, the first fitting place after the
-    last marker counts, or the last one of a text without marker. An answer that was calculated
-    (`48 / 2`) stands nowhere: then the line after the marker is marked.
+    it in the text ('$1,000', 'True', '(b)'). It is marked in the first of the places where the
+    rules look (`answer_places`) that holds it. An answer that was calculated (`48 / 2`) stands
+    nowhere: then the line of the declaration is marked.
     """
     span = answer_span(text, extracted)
     if span is None:
@@ -35,38 +35,43 @@ def answer_span(text: str, extracted: str | None) -> Span | None:
     """Returns where the extracted answer begins and ends in `text`, or None."""
     if not extracted:
         return None
-    marked = after_marker(text)
-    start = 0 if marked is None else len(text) - len(marked)
-    for places in (*_equal(text, start, extracted), _literal(text, start, extracted)):
-        spans = list(places)
-        if spans:
-            return spans[0 if marked is not None else -1]
-    if marked is None or not marked.strip():
-        return None
-    start += len(marked) - len(marked.lstrip())
-    return start, start + len(marked.strip().split("\n")[0])
+    places = list(answer_places(text))
+    for start, end, declared in places:
+        for fitting in (
+            *_equal(text, start, end, extracted),
+            _literal(text, start, end, extracted),
+        ):
+            spans = list(fitting)
+            if spans:
+                return spans[0 if declared else -1]
+    line = next(((start, end) for start, end, declared in places if declared), None)
+    if line is None:  # an official rule's, from where the strict ones do not look
+        return next(reversed([*_literal(text, 0, len(text), extracted)]), None)
+    start, end = line
+    read = text[start:end]
+    return start + len(read) - len(read.lstrip()), start + len(read.rstrip())
 
 
-def _literal(text: str, start: int, extracted: str) -> Iterator[Span]:
+def _literal(text: str, start: int, end: int, extracted: str) -> Iterator[Span]:
     # Not inside a word or a longer number; a letter answer must stand as a capital or in brackets.
     if len(extracted) == 1 and extracted.isalpha():
         letter = re.escape(extracted)
         pattern = rf"\((?i:{letter})\)|(?<![\w'])(?:{letter}|(?i:{letter})(?=[.):]))(?![\w'])"
     else:
         pattern = rf"(?<![\w.,])(?i:{re.escape(extracted)})(?![\w]|[.,]\d)"
-    return (match.span() for match in re.compile(pattern).finditer(text, start))
+    return (match.span() for match in re.compile(pattern).finditer(text, start, end))
 
 
-def _equal(text: str, start: int, extracted: str) -> Iterator[Iterator[Span]]:
+def _equal(text: str, start: int, end: int, extracted: str) -> Iterator[Iterator[Span]]:
     numbers = find_numbers(extracted)
     if len(numbers) == 1:
         yield (
             match.span()
-            for match in _NUMBER.finditer(text, start)
+            for match in _NUMBER.finditer(text, start, end)
             if any(close(value, numbers[0]) for value in find_numbers(match.group()))
         )
     if extracted in _TRUTH_WORDS:
-        yield (match.span() for match in _TRUTH_WORDS[extracted].finditer(text, start))
+        yield (match.span() for match in _TRUTH_WORDS[extracted].finditer(text, start, end))
 
 
 _NUMBER = re.compile(

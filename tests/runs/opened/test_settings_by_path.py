@@ -22,6 +22,7 @@ from tlm_jax.runs.evaluation.config import EvalConfig
 from tlm_jax.runs.evaluation.run import run_evaluation
 from tlm_jax.runs.inference.config import InferenceConfig, PromptsConfig, SamplingConfig
 from tlm_jax.runs.inference.local import LocalBackend
+from tlm_jax.runs.inference.run import run_inference
 from tlm_jax.runs.opened.model import OpenedModel
 from tlm_jax.runs.training.config import DataConfig
 from tlm_jax.runs.training.live_teacher import LiveTeacher
@@ -86,17 +87,25 @@ def opened(tmp_path, tiny_run, monkeypatch) -> Callable[..., OpenedModel]:
 
     monkeypatch.setattr(OpenedModel, "__init__", noting)
 
-    def infer(model: str, window: int | None, bos: Any, eos: Any, **chosen: Any) -> None:
-        prompts = PromptsConfig(file="p.jsonl", add_bos=bos, add_eos=eos)
+    def infer(
+        model: str, window: int | None, bos: Any, eos: Any, chat: bool = False, **chosen: Any
+    ) -> None:
+        (tmp_path / "p.jsonl").write_text('{"prompt": "one"}')
+        prompts = PromptsConfig(str(tmp_path / "p.jsonl"), add_bos=bos, add_eos=eos, chat=chat)
         sampling = SamplingConfig(max_tokens=window or 8)
         out = str(tmp_path / "out")
-        LocalBackend(InferenceConfig(model, out, prompts, sampling, **chosen))
+        config = InferenceConfig(model, out, prompts, sampling, **chosen)
+        if chat:
+            run_inference(config)
+        LocalBackend(config)
 
-    def score(model: str, window: int | None, bos: Any, eos: Any, **chosen: Any) -> None:
+    def score(
+        model: str, window: int | None, bos: Any, eos: Any, chat: bool = False, **chosen: Any
+    ) -> None:
         solution = {"prompt": "one", "solution": "two " * 99 if window else ""}
         (tmp_path / "s.jsonl").write_text(json.dumps(solution))
         solutions = SolutionsConfig(file=str(tmp_path / "s.jsonl"))
-        prompts = TeacherPromptConfig(add_bos=bos, add_eos=eos)
+        prompts = TeacherPromptConfig(add_bos=bos, add_eos=eos, chat=chat)
         run_scoring(ScoreConfig(model, str(tmp_path / "out"), solutions, prompts, **chosen))
 
     def evaluate(
@@ -236,3 +245,12 @@ def test_what_is_refused(path, model, opened):
 def test_what_the_window_has_no_room_for_is_refused(path, message, model, opened):
     with pytest.raises(UserError, match=message):
         opened(path, model("gpt_neo"), window=99)
+
+
+@pytest.mark.parametrize("path", ["infer", "score", "evaluate"])
+def test_a_conversation_needs_the_models_template(path, model, opened):
+    directory = model()
+    opened(path, directory, window=8, chat=True)
+    (directory / "chat_template.jinja").unlink()
+    with pytest.raises(UserError, match="has no chat template"):
+        opened(path, directory, window=8, chat=True)

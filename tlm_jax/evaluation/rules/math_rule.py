@@ -19,7 +19,7 @@ LONGEST_ANSWER = 2_000
 
 def _math(text: str, options: Options = None) -> str | None:
     for region in regions(text):
-        found = _in_region(region)
+        found = _in_region(region.text)
         if found is not None:
             return found
     return None
@@ -126,9 +126,21 @@ def _same_mathematics(extracted: str, gold: str) -> bool:
         return _words(extracted) == gold_words
     if _DOTS.search(extracted) or _DOTS.search(gold) or _units_differ(extracted, gold):
         return False  # lists that are not written out are the same only as text
+    if _bases_differ(extracted, gold):
+        return False
     if max(len(extracted), len(gold)) > LONGEST_ANSWER:
         raise Undecided(f"answer longer than {LONGEST_ANSWER:,} characters")
-    return _process.same(_exactly(gold), _exactly(extracted))
+    if _process.same(_exactly(gold), _exactly(extracted)):
+        return True
+    bare, bare_gold = _PER_CENT.sub("", extracted), _PER_CENT.sub("", gold)
+    one_is_per_cent = (bare != extracted) != (bare_gold != gold)
+    return one_is_per_cent and _process.same(_exactly(bare_gold), _exactly(bare))
+
+
+def _bases_differ(one: str, other: str) -> bool:
+    """Whether both are numbers in a base that they name, and not in the same one."""
+    bases = [match[1] if match else "" for match in (_BASE.search(one), _BASE.search(other))]
+    return all(bases) and bases[0] != bases[1]
 
 
 def _words(answer: str) -> str | None:
@@ -150,6 +162,8 @@ _MOST_BOXES = 20
 _BETWEEN_BOXES = re.compile(r"[\s$,.;]*(?:and|or)?[\s$,;]*")
 _DOTS = re.compile(r"\\[lcd]?dots|\.\.\.|…")
 _UNIT = re.compile(r"(?<=[0-9}])\s*\\(?:text|mathrm|mbox)\s*\{\s*([A-Za-z ]+)\.?\s*\}\s*$")
+_PER_CENT = re.compile(r"\s*\\?%\s*$")
+_BASE = re.compile(r"(?<=[0-9A-Z}])_\s*\{?\s*([0-9]+)\s*\}?\s*$")
 _MIXED = re.compile(r"(?<![0-9/.])([0-9]+)\s+([0-9]+)/([0-9]+)(?![0-9/])")
 _UPRIGHT_E = re.compile(r"\\mathrm\s*\{\s*e\s*\}")
 _REPEATING = re.compile(

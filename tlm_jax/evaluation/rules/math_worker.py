@@ -43,7 +43,7 @@ def _reply(question: dict[str, Any]) -> dict[str, Any]:
     gold, answer = question["gold"], question["answer"]
 
     try:
-        golds, answers = _parsed(gold), _parsed(answer)
+        golds, answers = _as_sets(_parsed(gold), _parsed(answer))
         # math-verify's own limits are of another kind, and raise inside of it.
         same = bool(verify(golds, answers, timeout_seconds=None))
         return {"same": same and not _differ_exactly(golds, answers)}
@@ -77,6 +77,23 @@ def _parsed(answer: str) -> list:
     )
     understood = any(not isinstance(part, str) for part in found)
     return [_as_set(part) for part in found] if understood else []
+
+
+def _as_sets(golds: list, answers: list) -> tuple[list, list]:
+    """Returns both with `x > 2` as the set that it means, where the other one is a set."""
+    import sympy
+
+    both = (golds, answers)
+    if sum(any(isinstance(part, sympy.Set) for part in parts) for parts in both) != 1:
+        return both
+    bound = (sympy.StrictLessThan, sympy.LessThan, sympy.StrictGreaterThan, sympy.GreaterThan)
+    return tuple(
+        [
+            part.as_set() if isinstance(part, bound) and len(part.free_symbols) == 1 else part
+            for part in parts
+        ]
+        for parts in both
+    )
 
 
 def _as_set(part: object) -> object:

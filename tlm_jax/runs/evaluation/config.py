@@ -30,6 +30,9 @@ class EvalConfig:
       feature_lengths: most tokens of `inputs` and `targets`.
       too_long: what becomes of a prompt that is longer, or that the model's window has no room for:
         an error, or the end of it is kept.
+      chat: whether each prompt is asked as a user's message, by the model's chat template, as
+        `tlm_jax.infer` does; not with "rank".
+      system: a system message before it.
       modes: "greedy" decoding; "rank", the most probable option of choice and boolean questions;
         "self_consistency", the majority of `num_samples` samples.
       normalize: for "rank": "none" compares sums of log-probabilities, "tokens" means.
@@ -63,6 +66,8 @@ class EvalConfig:
     feature_lengths: Mapping[str, int]
     too_long: TooLong = "error"
     split: str = "test"
+    chat: bool = False
+    system: str | None = None
     modes: Sequence[Mode] = ("greedy",)
     normalize: Literal["none", "tokens"] = "none"
     rank_format: str = "task"
@@ -93,6 +98,13 @@ class EvalConfig:
             if isinstance(value := getattr(self, name), int) and value < 1:
                 raise UserError(f"EvalConfig.{name} is {value}, expected at least 1")
         check_stop(self.stop, "STOP")
+        if self.system is not None and not self.chat:
+            raise UserError("SYSTEM is set, but prompts are plain text; set CHAT to True")
+        if self.chat and "rank" in self.modes:
+            raise UserError(
+                "CHAT is True, but 'rank' compares options as they follow a task's own text: leave "
+                "'rank' out of MODES, or set CHAT to False"
+            )
         if isinstance(self.rank_format, str):
             rank_format(self.rank_format, self.rank_context, self.rank_continuation)
         if isinstance(self.grading_rule, str):

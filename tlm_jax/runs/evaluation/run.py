@@ -23,6 +23,7 @@ from tlm_jax.metrics.progress import duration
 from tlm_jax.reports import outcome_page
 from tlm_jax.runs.evaluation import table as evaluation_table
 from tlm_jax.runs.evaluation.config import EvalConfig
+from tlm_jax.runs.evaluation.conversations import as_conversations
 from tlm_jax.runs.evaluation.modes import MODES
 from tlm_jax.runs.evaluation.store import OutcomeStore, outcome_key
 from tlm_jax.runs.evaluation.subject import Subject
@@ -95,6 +96,11 @@ def _evaluate(
         eval_sets = _open_sets(config, data, model, known)
         # SeqIO's tasks have vocabularies of their own.
         subjects = [Subject(name, model.read_with(one.vocabulary)) for one in eval_sets]
+        if config.chat:
+            eval_sets = [
+                as_conversations(one, subject.model, config.system)
+                for one, subject in zip(eval_sets, subjects)
+            ]
         found = []
         for subject, eval_set in zip(subjects, eval_sets):
             key = outcome_key(config, model, eval_set)

@@ -24,6 +24,7 @@ _VERSION = 2
 _DECIDES_NOTHING = (
     *("output_dir", "checkpoints", "tasks", "modes", "batch_size", "show_questions", "mesh"),
     *("data", "training_sets", "leave_out_known"),  # they decide the questions, which count below
+    *("chat", "system"),  # with the model's template they decide tokens, which count below
 )
 
 
@@ -101,6 +102,9 @@ def outcome_key(config: EvalConfig, model: OpenedModel, eval_set: EvalSet) -> st
     source = model.source
     known = (str(source.path), source.step, model.fingerprint)
     parts = (_VERSION, settings, *known, vocabulary, reading)
+    if config.chat:
+        inputs = eval_set.examples.features["inputs"]
+        parts = (*parts, _whole(inputs.values), _whole(inputs.lengths))
     for part in parts:
         digest.update(json.dumps(part, sort_keys=True, default=repr).encode("utf-8", "replace"))
     for record in eval_set.examples.records:
