@@ -128,7 +128,7 @@ def test_a_pickle_of_adapters_is_refused_with_the_way_out(tmp_path):
         ("lm-head", r"adapter of 'lm_head', which .*merge them"),
         ("modules-to-save", r"modules_to_save is .* merge them"),
         ("trainable-tokens", r"trainable_token_indices is \[5, 6\].* merge them"),
-        ("alpha-null", r"lora_alpha is None, expected a number above 0"),
+        ("alpha-null", r"lora_alpha is None, expected a number above 0: set it to the one that"),
     ],
 )
 def test_published_adapters_are_refused_with_a_way_out(shared_dir, case, message):

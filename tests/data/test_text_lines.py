@@ -104,5 +104,12 @@ def test_published_compressed_files_are_read(shared_dir, name, rows):
 
 @pytest.mark.parametrize("name", ["cut.jsonl.gz", "plain.jsonl.gz", "zst.jsonl.zst"])
 def test_published_damaged_files_are_refused_by_name(shared_dir, name):
-    with pytest.raises(UserError, match=rf"{name}(:\d+: cannot be read \(| is not compressed as)"):
+    with pytest.raises(
+        UserError, match=rf"{name}(:\d+: cannot be read \(.*get it again| is not compressed as)"
+    ):
         _rows(shared_dir / "cases" / "19-compressed" / name)
+
+
+def test_a_number_of_thousands_of_digits_is_refused_with_a_way_out(shared_dir):
+    with pytest.raises(UserError, match=r"huge-number.jsonl:2: a whole number .* write it as text"):
+        _rows(shared_dir / "cases" / "19-compressed" / "huge-number.jsonl")

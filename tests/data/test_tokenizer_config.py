@@ -110,6 +110,79 @@ def test_tokens_that_stand_beside_the_tokenizer_are_added(tokenizer, special):
     assert found.fingerprint != fingerprint
 
 
+def write_words(directory, *, in_vocabulary=False, held=None, said=None):
+    """A tokenizer that keeps spaces and lowers what it reads, and <New> in it or beside it."""
+    from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+
+    words = ["<pad>", "</s>", "a", "b", "<", ">", "new", "x", "New", " "]
+    words += ["<New>"] if in_vocabulary else []
+    tokenizer = Tokenizer(
+        models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<pad>")
+    )
+    tokenizer.normalizer = normalizers.Lowercase()
+    split = [pre_tokenizers.Split(" ", "isolated"), pre_tokenizers.Punctuation()]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
+    if held is not None:
+        tokenizer.add_tokens([AddedToken("<New>", **{**PLAIN, **held})])
+    tokenizer.save(str(directory / "tokenizer.json"))
+    token = {"content": "<New>", **PLAIN, **(said or {})}
+    return tokens(directory, tokenizer_config={"added_tokens_decoder": {"10": token}})
+
+
+PLAIN = dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized", "special"), False)
+
+
+@pytest.mark.parametrize(
+    ("said", "ids", "text"),
+    [
+        ({}, [[2, 9, 10, 9, 3], [2, 10, 3], [4, 6, 5, 9, 2, 9, 4, 6, 5]], "a   <New>   b"),
+        ({"lstrip": True}, [[2, 10, 9, 3], [2, 10, 3], [4, 6, 5, 9, 2, 9, 4, 6, 5]], "a <New>   b"),
+        ({"rstrip": True}, [[2, 9, 10, 3], [2, 10, 3], [4, 6, 5, 9, 2, 9, 4, 6, 5]], "a   <New> b"),
+        (
+            {"single_word": True},
+            [[2, 9, 10, 9, 3], [2, 4, 6, 5, 3], [4, 6, 5, 9, 2, 9, 4, 6, 5]],
+            "a   <New>   b",
+        ),
+        ({"normalized": True}, [[2, 9, 10, 9, 3], [2, 10, 3], [10, 9, 2, 9, 10]], "a   <new>   b"),
+        ({"special": True}, [[2, 9, 10, 9, 3], [2, 10, 3], [4, 6, 5, 9, 2, 9, 4, 6, 5]], "a     b"),
+        (
+            {"special": True, "normalized": True},
+            [[2, 9, 10, 9, 3], [2, 10, 3], [10, 9, 2, 9, 10]],
+            "a   <new>   b",
+        ),
+        (
+            {"special": True, "lstrip": True, "rstrip": True},
+            [[2, 10, 3], [2, 10, 3], [4, 6, 5, 9, 2, 9, 4, 6, 5]],
+            "a b",
+        ),
+    ],
+)
+@pytest.mark.parametrize("where", ["beside", "in the vocabulary", "held otherwise"])
+def test_what_is_said_of_an_added_token_holds(tmp_path, said, ids, text, where):
+    """As transformers 5.24 reads the same folders, wherever else the token stands."""
+    held = {"beside": None, "in the vocabulary": None, "held otherwise": {"normalized": True}}
+    found = write_words(
+        tmp_path, in_vocabulary=where == "in the vocabulary", held=held[where], said=said
+    )
+    texts = ["a <New> b", "a<New>b", "<new> a <NEW>"]
+    assert [found.encode(one).tolist() for one in texts] == ids
+    if where != "held otherwise":  # such text is written as the one that it was held as
+        assert found.decode_text(ids[0]) == text
+
+
+def test_what_is_said_of_an_added_token_is_in_the_fingerprint(tmp_path):
+    found = []
+    for n, (held, said) in enumerate(
+        [({}, {}), (None, {"normalized": True}), (None, {"lstrip": True}), ({}, {"lstrip": True})]
+    ):
+        (tmp_path / str(n)).mkdir()
+        found.append(write_words(tmp_path / str(n), held=held, said=said).fingerprint)
+    assert len(set(found)) == 4
+    only = vocabulary_from_name(str(tmp_path / "0" / "tokenizer.json"))
+    (tmp_path / "0" / "tokenizer_config.json").unlink()
+    assert found[0] == only.fingerprint
+
+
 def test_added_tokens_of_another_model_are_refused(tokenizer):
     found = tokens(tokenizer, added_tokens={"<new>": 999_999})
     with pytest.raises(
@@ -133,7 +206,31 @@ def test_templates_in_other_places(tokenizer):
     more = tokenizer / "additional_chat_templates"
     more.mkdir()
     (more / "rag.jinja").write_text("x")
-    with pytest.raises(UserError, match=r"templates \(rag\) .*: save the one to use as chat_temp"):
+    with pytest.raises(
+        UserError, match=r"templates \(rag\) .*, or save the one to use as chat_temp"
+    ):
         read_chat_template(tokenizer)
     (tokenizer / "chat_template.jinja").write_bytes(b"\xef\xbb\xbfnew")
     assert read_chat_template(tokenizer).source == "new"
+
+
+def test_templates_have_names(tokenizer):
+    """Those of a list and those of files; as in transformers the files go before the list."""
+    listed = [{"name": "default", "template": "d"}, {"name": "rag", "template": "listed"}]
+    (tokenizer / "tokenizer_config.json").write_text(json.dumps({"chat_template": listed}))
+    assert read_chat_template(tokenizer).source == "d"
+    assert read_chat_template(tokenizer, "rag").source == "listed"
+    more = tokenizer / "additional_chat_templates"
+    more.mkdir()
+    (more / "rag.jinja").write_text("of a file")
+    (more / "tool_use.jinja").write_text("tools")
+    assert read_chat_template(tokenizer, "rag").source == "of a file"
+    assert read_chat_template(tokenizer, "tool_use").source == "tools"
+    assert read_chat_template(tokenizer).source == "d"
+    with pytest.raises(
+        UserError, match=r"CHAT_TEMPLATE is 'rags', but .* has default, rag, tool_use.*mean 'rag'"
+    ):
+        read_chat_template(tokenizer, "rags")
+    (tokenizer / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"\(rag, tool_use\) .*: set CHAT_TEMPLATE to one of them"):
+        read_chat_template(tokenizer)

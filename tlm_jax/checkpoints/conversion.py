@@ -27,6 +27,7 @@ from tlm_jax.lazy import LazyArray, cast
 from tlm_jax.losses.reduction import NONE
 from tlm_jax.models import layouts
 from tlm_jax.system import git_lfs
+from tlm_jax.vocabularies import vocabulary_from_name
 
 TARGETS = ("native", "hf", "t5x")
 
@@ -96,6 +97,7 @@ def convert(
             source, arrays, unfinished, shard_bytes, scan_layers, _counter(written, total)
         )
         _copy_companions(source.companions, unfinished)
+        notes = (*notes, *_tokens_without_rows(source, unfinished))
         count = sum(int(np.prod(array.shape)) for array in arrays.values())
         result = Conversion(count, total, architecture, notes)
         write_report(
@@ -107,6 +109,24 @@ def convert(
             num_bytes=total,
         )
     return result
+
+
+def _tokens_without_rows(source: Pretrained, directory: Path) -> tuple[str, ...]:
+    """Returns a note where the tokenizer beside the model has ids that its embedding lacks."""
+    if "tokenizer.json" not in source.companions:
+        return ()
+    try:
+        size = vocabulary_from_name(str(directory)).size
+    except UserError:
+        return ()  # who reads texts with it will be told
+    rows = source.config.vocab_size
+    if size <= rows:
+        return ()
+    return (
+        f"the tokenizer has {size:,} ids, but the model's embedding only {rows:,} rows: it cannot "
+        "be run with this tokenizer. Get the one of its training, or train from here with "
+        "RESIZE_VOCABULARY=True",
+    )
 
 
 def _write_native(

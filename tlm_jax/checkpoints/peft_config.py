@@ -149,7 +149,10 @@ def _check_numbers(path: Path, settings: Mapping[str, Any]) -> None:
     }
     for name, value in numbers.items():
         if not _is_number(value) or not 0 < value < math.inf:
-            raise UserError(f"{path}: {name} is {value!r}, expected a number above 0")
+            raise UserError(
+                f"{path}: {name} is {value!r}, expected a number above 0: set it to the one that "
+                "the adapters were trained with (PEFT's own default is 8)"
+            )
     dropout: Any = settings.get("lora_dropout") or 0.0
     if not _is_number(dropout) or not 0 <= dropout < 1:
         raise UserError(f"{path}: lora_dropout is {dropout!r}, expected a number from 0 to below 1")

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tlm_jax.errors import UserError
+from tlm_jax.errors import UserError, nearest
 from tlm_jax.system.limited_process import LimitedProcess, NoReply
 from tlm_jax.system.text_files import read_json_object, read_text
 from tlm_jax.vocabularies.hugging_face import CONFIG_FILE, special_token_names
@@ -34,39 +34,29 @@ class ChatTemplate:
     special_tokens: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def read_chat_template(directory: Path) -> ChatTemplate:
-    """Returns the template of a model.
+def read_chat_template(directory: Path, name: str | None = None) -> ChatTemplate:
+    """Returns a template of a model.
 
     It stands in `chat_template.jinja`, else in `tokenizer_config.json`, else, of processors, in
-    `chat_template.json`. Of several for different uses the one named "default" is taken.
+    `chat_template.json`. Further ones for other uses have names: in a list there, or as files of
+    `additional_chat_templates`.
+
+    Args:
+      directory: with the tokenizer's files.
+      name: of one of several; None: the one named "default".
 
     Raises:
       UserError: there is none, or none of that name.
     """
-    config_path, template_path = directory / CONFIG_FILE, directory / _TEMPLATE_FILE
-    old_path = directory / _OLD_TEMPLATE_FILE
-    source = None
-    if template_path.is_file():
-        source = read_text(template_path).removeprefix("\ufeff")
-    for path in (config_path, old_path):
-        if source is None and path.is_file():
-            source = read_json_object(path).get("chat_template")
-            config_path = path if source is not None else config_path
-    names = [path.stem for path in sorted((directory / _MORE_TEMPLATES).glob("*.jinja"))]
-    if isinstance(source, list):
-        # Several for different uses, such as with tools.
-        entries = [entry for entry in source if isinstance(entry, Mapping)]
-        listed = {str(entry.get("name")): entry.get("template") for entry in entries}
-        names, source = [*listed, *names], listed.get("default")
-    if not isinstance(source, str | None):
+    found = _templates(directory)
+    source = found.get(name or "default")
+    if source is None and name is not None:
+        known = f"has {', '.join(found)}." + nearest(name, found) if found else "has none"
+        raise UserError(f"CHAT_TEMPLATE is {name!r}, but of chat templates {directory} {known}")
+    if source is None and found:
         raise UserError(
-            f"{config_path}: chat_template is a {type(source).__name__}, expected text or a list "
-            "of objects with 'name' and 'template'"
-        )
-    if source is None and names:
-        raise UserError(
-            f"{directory} has several chat templates ({', '.join(names)}) and none named 'default':"
-            f" save the one to use as {_TEMPLATE_FILE}"
+            f"{directory} has several chat templates ({', '.join(found)}) and none named 'default':"
+            f" set CHAT_TEMPLATE to one of them, or save the one to use as {_TEMPLATE_FILE}"
         )
     if source is None:
         raise UserError(
@@ -74,6 +64,31 @@ def read_chat_template(directory: Path) -> ChatTemplate:
             f"{CONFIG_FILE}; a model without one was not trained on conversations"
         )
     return ChatTemplate(source, special_token_names(directory))
+
+
+def _templates(directory: Path) -> dict[str, str]:
+    """Returns the sources of all templates by name."""
+    found: dict[str, str] = {}
+    for path in (directory / CONFIG_FILE, directory / _OLD_TEMPLATE_FILE):
+        listed = read_json_object(path).get("chat_template") if path.is_file() else None
+        if listed is None or found:
+            continue
+        if isinstance(listed, str):
+            listed = [{"name": "default", "template": listed}]
+        if not isinstance(listed, list):
+            raise UserError(
+                f"{path}: chat_template is a {type(listed).__name__}, expected text or a list of "
+                "objects with 'name' and 'template'"
+            )
+        entries = [entry for entry in listed if isinstance(entry, Mapping)]
+        sources = {str(entry.get("name")): entry.get("template") for entry in entries}
+        found = {name: source for name, source in sources.items() if isinstance(source, str)}
+    files = {path.stem: path for path in sorted((directory / _MORE_TEMPLATES).glob("*.jinja"))}
+    if (directory / _TEMPLATE_FILE).is_file():
+        files["default"] = directory / _TEMPLATE_FILE
+    for name, path in files.items():
+        found[name] = read_text(path).removeprefix("\ufeff")
+    return found
 
 
 def render_chat(

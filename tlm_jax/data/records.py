@@ -204,14 +204,23 @@ def _parsed_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, Any]
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError) as error:
-                streamed = line.startswith("data:")
-                hint = " This is a stream of events: ask with stream=False." if streamed else ""
-                raise UserError(f"{path}:{number}: not valid JSON ({error}).{hint}") from None
+                raise UserError(f"{path}:{number}: {_not_json(error, line)}") from None
             yield number, line, value
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}:{number + 1}: cannot be read ({error}).") from None
+        # What decompression says has no number of the system's.
+        damaged = isinstance(error, (EOFError, OSError)) and getattr(error, "errno", None) is None
+        hint = " It is cut off or damaged: get it again." if damaged else ""
+        raise UserError(f"{path}:{number + 1}: cannot be read ({error}).{hint}") from None
+
+
+def _not_json(error: Exception, line: str) -> str:
+    if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
+        return "a whole number of more digits than Python reads; write it as text, in quotes."
+    streamed = line.startswith("data:")
+    hint = " This is a stream of events: ask with stream=False." if streamed else ""
+    return f"not valid JSON ({error}).{hint}"
 
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:

@@ -23,8 +23,9 @@ class HuggingFaceVocabulary(Vocabulary):
 
     Special tokens not given are taken from `tokenizer_config.json` and `special_tokens_map.json`
     in the same folder as transformers takes them (`special_token_names`), else from the names in
-    common use. Tokens that stand only in `added_tokens_decoder` of the former, or in
-    `added_tokens.json`, are added.
+    common use. Tokens of `added_tokens_decoder` of the former, or of `added_tokens.json`, are
+    added, with whether they take the white space beside them, stand as words of their own, and are
+    looked for in normalized text; what is said there goes before `tokenizer.json`.
 
     Attributes:
       path: the `tokenizer.json` file.
@@ -110,7 +111,8 @@ class HuggingFaceVocabulary(Vocabulary):
             read = _Read(content, *_parsed(content, json.dumps(added, sort_keys=True)))
         except Exception as error:
             raise UserError(f"{self.path} is not a Hugging Face tokenizer.json: {error}") from error
-        for written, (token_id, _) in added.items():
+        for written, token in added.items():
+            token_id = token["id"]
             if (found := read.tokenizer.token_to_id(written)) != token_id:
                 raise UserError(
                     f"{self.path} has {written!r} as token {found}, but the added tokens beside it "
@@ -123,8 +125,7 @@ class HuggingFaceVocabulary(Vocabulary):
     def _fingerprint(self) -> str:
         bos_id = self.bos_id if self.has_bos else PAD_ID
         ids = f"{self.eos_id} {bos_id} {self.unk_id}"
-        more = self._read.num_added  # tokens that tokenizer.json itself does not hold
-        ids += f" and {self.size}" if more else ""
+        ids += self._read.beside
         return digest(b"huggingface", self._read.content, ids.encode())
 
     def _special(self, role: str, given: str | None) -> int | None:
@@ -182,20 +183,22 @@ def special_token_names(directory: Path) -> dict[str, str]:
     return found
 
 
-def _added_tokens(directory: Path) -> dict[str, tuple[int, bool]]:
-    """Returns tokens that files beside tokenizer.json add: ids, and whether they are special."""
+def _added_tokens(directory: Path) -> dict[str, dict[str, Any]]:
+    """Returns tokens that files beside tokenizer.json add: "id", and what is said of each."""
     config, added = directory / CONFIG_FILE, directory / "added_tokens.json"
     listed = read_json_object(config).get("added_tokens_decoder") if config.is_file() else None
     if isinstance(listed, Mapping):
         return {
-            token["content"]: (int(number), token.get("special") is True)
+            token["content"]: {"id": int(number)}
+            | {name: token[name] for name in _FLAGS if isinstance(token.get(name), bool)}
             for number, token in listed.items()
             if number.isdecimal() and isinstance(token, Mapping) and "content" in token
         }
     found = read_json_object(added) if added.is_file() else {}
-    return {text: (number, False) for text, number in found.items() if isinstance(number, int)}
+    return {text: {"id": number} for text, number in found.items() if isinstance(number, int)}
 
 
+_FLAGS = ("special", "lstrip", "rstrip", "single_word", "normalized")
 CONFIG_FILE, SPECIAL_TOKENS_FILE = "tokenizer_config.json", "special_tokens_map.json"
 _CUSTOMARY_TOKENS = {
     "eos": ("</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "[SEP]"),
@@ -206,27 +209,47 @@ _CUSTOMARY_TOKENS = {
 
 
 class _Read(NamedTuple):
-    """A tokenizer.json and what is made of it."""
+    """A tokenizer.json and what is made of it.
+
+    Attributes:
+      content: of the file.
+      tokenizer: with the tokens that stand beside it.
+      size: of the vocabulary.
+      beside: what these tokens change, for the fingerprint.
+    """
 
     content: bytes
     tokenizer: Any
     size: int
-    num_added: int
+    beside: str
 
 
 @functools.lru_cache(maxsize=16)
-def _parsed(content: bytes, added: str) -> tuple[Any, int, int]:
+def _parsed(content: bytes, added: str) -> tuple[Any, int, str]:
     import tokenizers
 
     tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    missing = [
-        (written, is_special)
-        for written, (_, is_special) in sorted(json.loads(added).items(), key=lambda one: one[1])
-        if tokenizer.token_to_id(written) is None
-    ]
-    for written, is_special in missing:
-        (tokenizer.add_special_tokens if is_special else tokenizer.add_tokens)([written])
+    known = {
+        token.content: _flags(token) for token in tokenizer.get_added_tokens_decoder().values()
+    }
+    num_missing, changed = 0, []
+    for written, said in sorted(json.loads(added).items(), key=lambda one: one[1]["id"]):
+        flags = {name: value for name, value in said.items() if name != "id"}
+        token = tokenizers.AddedToken(written, **flags)
+        missing = tokenizer.token_to_id(written) is None
+        if known.get(written) == _flags(token):
+            continue
+        (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
+        num_missing += missing
+        common = tokenizers.AddedToken(written, special=token.special)
+        if not missing or _flags(token) != _flags(common):
+            changed.append((written, *_flags(token)))
     size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
-    return tokenizer, size, len(missing)
+    beside = f" and {size}" if num_missing else ""
+    return tokenizer, size, beside + (f" with {changed}" if changed else "")
+
+
+def _flags(token: Any) -> tuple[bool, ...]:
+    return tuple(getattr(token, name) for name in _FLAGS)

@@ -22,8 +22,10 @@ from tlm_jax.runs.opened.model import OpenedModel
 from tlm_jax.runs.opened.settings import ModelSettings
 
 TASK = "creak_answer_zero_shot"
-# `The` is there as what a model reads before each message, `So` where its own turn begins.
-TEMPLATE = "<s> {% for m in messages %}The {{ m.role[:1] }} {{ m.content }} {% endfor %}So"
+TEMPLATE = (
+    "<s> {% for m in messages %}{{ 'The' if m.role == 'system' else 'Q:' }} {{ m.content }} "
+    "{% endfor %}So"
+)
 
 
 @pytest.fixture(scope="module", params=["one", "t5"])
@@ -63,7 +65,7 @@ def test_the_tokens_are_those_of_infer(chatty, world, system):
         inputs = found.examples.features["inputs"]
         tokens = {name: inputs[i].tolist() for i, name in enumerate(found.examples.ids)}
         assert tokens == wanted
-        begun = model.vocabulary.encode("<s> The s dogs sing" if system else "<s> The u")
+        begun = model.vocabulary.encode("<s> The dogs sing Q:" if system else "<s> Q:")
         assert tokens["creak_dev-0"][: len(begun)] == begun.tolist()
         for batch in eval_batches(found, model.config, 8):  # as they reach the model
             encoder_decoder = model.config.is_encoder_decoder
@@ -93,6 +95,23 @@ def test_answers_are_those_of_infer_in_every_mode(chatty, world, evaluate, tmp_p
         assert {row["id"]: row["samples"][0]["text"] for row in rows} == texts
 
 
+def test_a_template_is_chosen_by_name(chatty, world, tmp_path):
+    model = shutil.copytree(chatty, tmp_path / "model")
+    (model / "additional_chat_templates").mkdir()
+    (model / "additional_chat_templates" / "short.jinja").write_text("<s> So")
+    with OpenedModel(ModelSettings(str(model), chat_template="short")) as opened:
+        (plain,) = load_eval_sets(
+            TASK,
+            "validation",
+            feature_lengths={"inputs": 24, "targets": 8},
+            vocabulary=opened.vocabulary,
+            data=RunData(str(world / "data")),
+            reading=opened.reading,
+        )
+        inputs = as_conversations(plain, opened, None).examples.features["inputs"]
+        assert inputs[0].tolist() == opened.vocabulary.encode("<s> So").tolist()
+
+
 def test_what_is_kept_depends_on_the_form(chatty, evaluate, tmp_path, capsys):
     common = {"CHECKPOINTS": [str(chatty)], "MODES": ["greedy"]}
     evaluate(tmp_path, **common)
@@ -109,5 +128,9 @@ def test_what_is_refused(world, evaluate, tmp_path):
         evaluate(tmp_path, CHAT=True, MODES=["greedy", "rank"])
     with pytest.raises(UserError, match="SYSTEM is set, but prompts are plain text; set CHAT"):
         evaluate(tmp_path, SYSTEM="dogs")
+    with pytest.raises(UserError, match=r"CHAT_TEMPLATE is set, but prompts are plain text"):
+        evaluate(tmp_path, CHAT_TEMPLATE="rag")
     with pytest.raises(UserError, match="has no chat template"):
         evaluate(tmp_path, CHAT=True)
+    with pytest.raises(UserError, match=r"CHAT_TEMPLATE is 'rag', but .* has none"):
+        evaluate(tmp_path, CHAT=True, CHAT_TEMPLATE="rag")

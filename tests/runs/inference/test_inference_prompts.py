@@ -78,6 +78,10 @@ def test_asks_text_as_a_conversation(tmp_path):
         ({"promt": "x"}, r"jsonl:2 has neither .* Did you mean 'prompt' by 'promt'\?"),
         ({"prompt": 5}, "jsonl:2: 'prompt' is int"),
         ({"messages": [{"role": "user"}]}, "jsonl:2: 'messages' is expected to be"),
+        (
+            {"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "c"}]}]},
+            "jsonl:2: message 1 of 'messages' has 'tool_calls', but only 'role' and 'content'",
+        ),
         ({"prompt": "x", "options": "AB"}, "jsonl:2: 'options'"),
         ({"prompt": "x", "answer": "1", "kind": "numerc"}, r"jsonl:2.* Did you mean 'numeric'\?"),
         ({"id": "1", "prompt": "x"}, r"jsonl:2: the id '1' is taken by .*jsonl:1"),
@@ -93,6 +97,8 @@ def test_a_system_message_needs_a_conversation(tmp_path):
     path = write(tmp_path / "p.jsonl", {"prompt": "x"})
     with pytest.raises(UserError, match="set CHAT to True"):
         load_prompts(PromptsConfig(file=path, system="Be brief."), None)
+    with pytest.raises(UserError, match=r"CHAT_TEMPLATE is set, but .* set CHAT to True"):
+        load_prompts(PromptsConfig(file=path, chat_template="rag"), None)
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path):

@@ -250,7 +250,6 @@ def test_what_the_window_has_no_room_for_is_refused(path, message, model, opened
 @pytest.mark.parametrize("path", ["infer", "score", "evaluate"])
 def test_a_conversation_needs_the_models_template(path, model, opened):
     directory = model()
-    opened(path, directory, window=8, chat=True)
     (directory / "chat_template.jinja").unlink()
     with pytest.raises(UserError, match="has no chat template"):
         opened(path, directory, window=8, chat=True)

@@ -222,6 +222,25 @@ def test_on_policy_steps_resume_as_if_never_stopped(tiny_run, teachers, model, c
     assert [row["divergence"] for row in seen] == [row["divergence"] for row in expected]
 
 
+def test_z_loss_counts_in_on_policy_steps(tiny_run, teachers):
+    rows = {}
+    for z_loss in (0.0, 0.5):
+        run = tiny_run(
+            f"z-{z_loss}",
+            teacher=LiveTeacher(teachers["same"]),
+            loss=DistillationObjective(Distillation(z_loss=z_loss)),
+            on_policy=OnPolicy(student_share=1.0, max_new_tokens=6),
+            train_steps=1,
+            log_period_steps=1,
+        )
+        run_training(run, "")
+        (rows[z_loss],) = metrics(run.model_dir)
+    assert rows[0.5]["z_loss"] > 0
+    np.testing.assert_allclose(rows[0.5]["divergence"], rows[0.0]["divergence"], rtol=1e-6)
+    added = rows[0.5]["loss"] - rows[0.0]["loss"]
+    np.testing.assert_allclose(added, rows[0.5]["z_loss"], rtol=1e-4)
+
+
 def test_examples_without_a_row_may_be_left_out(tiny_run, tmp_path):
     write_cache(tmp_path / "cache", 100, every=2)
     join, task = TeacherJoin([str(tmp_path / "cache")]), "addition_direct_with_teacher"
@@ -283,3 +302,7 @@ def test_impossible_teachers_are_refused_in_one_line(tiny_run, teachers):
     mixed = DistillationObjective(Distillation(alpha=0.5))
     with pytest.raises(UserError, match=r"ALPHA=0.5: cross-entropy on the student's own samples"):
         tiny_run(loss=mixed, teacher=same, on_policy=OnPolicy())
+    smoothed = DistillationObjective(Distillation(label_smoothing=0.1))
+    for on_policy in (None, OnPolicy()):
+        with pytest.raises(UserError, match=r"LABEL_SMOOTHING=0.1 is of the cross entropy, of"):
+            run_training(tiny_run(loss=smoothed, teacher=same, on_policy=on_policy), "")

@@ -159,11 +159,21 @@ def import_tensors(
         if list(source.shape) != _their_shape(tensor, shapes):
             raise UserError(
                 f"{where}: tensor {tensor.hf_name!r} has shape {list(source.shape)}, but its "
-                f"config.json gives {_their_shape(tensor, shapes)}"
+                f"config.json gives {_their_shape(tensor, shapes)}: "
+                + _remedy(source.shape, _their_shape(tensor, shapes), config)
             )
         ours |= _separate(tensor, source)
     _check_all_used(family, config, arrays, expected, embedding, where)
     return ours
+
+
+def _remedy(shape: Sequence[int], wanted: Sequence[int], config: models.ModelConfig) -> str:
+    if wanted[0] == config.vocab_size and list(shape[1:]) == list(wanted[1:]):
+        return (
+            f"its vocab_size is {config.vocab_size:,}; set it to {shape[0]:,} if the weights are "
+            "right, or get the config.json that belongs to them"
+        )
+    return "get the config.json that belongs to the weights"
 
 
 def export_tensors(

@@ -4,13 +4,14 @@ A line is an answer by itself (`choices`, or as another protocol has it: `answer
 in `response`, as batch outputs do, or is a sample of `tlm_jax.infer` from a server (`tokens`,
 `logprobs`, `candidates`). Question and gold answer stand on the line (`question`, else `prompt` or
 the last of the user's `messages`; `answer` or `gold`), or in a file of questions with the same ids.
+Several prompts at once (a list) are parted by the choices' `index` (`several_prompts`).
 Source: the API reference, chat completions (`logprobs.content[].top_logprobs`, with bytes) and
 completions (`logprobs.top_logprobs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tlm_jax.data.teacher_imports.captured import Captured
 from tlm_jax.data.teacher_imports.echoed_prompts import begins_with, is_echoed, prompt_of
 from tlm_jax.data.teacher_imports.examples import CUT_OFF
 from tlm_jax.data.teacher_imports.openai_logprobs import read_choice
+from tlm_jax.data.teacher_imports.several_prompts import prompt_of_each, prompts_at_once
 from tlm_jax.errors import UserError
 from tlm_jax.messages import text_of_content
 from tlm_jax.system.terminal import printable
@@ -82,21 +84,27 @@ def read_answers(
             elif identifier in streamed:  # the last one of a stream has an end
                 answer = {"object": ".chunk", "choices": []}
             choices = choices_of(answer)
+            each = _prompt_of_each(row, choices, questions)
         except NoAnswer as reason:
             yield Captured(identifier, place, "", "", None, problem=str(reason))
             continue
-        asked = _asked(row, identifier, questions, place)
+        asked = {} if each else _asked(row, identifier, questions, place)
         first = row.get("sample", 0)
         if not isinstance(first, int):
             raise UserError(f"{place}: sample is {str(first)[:40]!r}, expected a whole number")
         for index, choice in enumerate(choices):
             alone = len(choices) == 1 and "sample" not in row
+            about, question_id = row, identifier
+            if each:
+                about = {**row, "prompt": each[index]}
+                asked = _asked(about, identifier, None, place)
+                question_id = f"{identifier}/{each.index(each[index])}"
             yield Captured(
                 id=identifier if alone else f"{identifier}/{first + index}",
                 place=place,
-                question_id=identifier,
+                question_id=question_id,
                 finished=choice.get("finish_reason") not in CUT_OFF,
-                **_solution(choice, row, ends, num_choices=len(choices)),
+                **_solution(choice, about, ends, num_choices=len(choices)),
                 **asked,
             )
 
@@ -112,6 +120,19 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield place, one if isinstance(one, dict) else {"response": one}
         else:
             yield place, {"response": value}
+
+
+def _prompt_of_each(
+    row: Mapping[str, Any], choices: Sequence[Mapping[str, Any]], questions: Questions | None
+) -> Sequence[str]:
+    """Returns each choice's prompt where a request asked several; else nothing."""
+    request = _request(row)
+    prompts = prompts_at_once(row, request)
+    if prompts is None:
+        return ()
+    if questions is not None:
+        raise NoAnswer("several prompts at once, which --questions tells one question of")
+    return prompt_of_each(prompts, choices, row, request)
 
 
 def _solution(
@@ -176,7 +197,10 @@ def _asked(
         if identifier not in questions:
             raise UserError(f"{place}: the file of questions has no id {identifier!r}")
         about = questions[identifier]
-    question = about.get("question") or about.get("prompt") or last_question(_request(row))
+    asked = about.get("prompt") or last_question(_request(row))
+    if isinstance(asked, list) and len(asked) == 1:
+        asked = asked[0]
+    question = about.get("question") or asked
     if not isinstance(question, str):
         raise UserError(
             f"{place} does not say what was asked: expected 'question', 'prompt' or 'messages' on "

@@ -70,6 +70,7 @@ class TeacherPromptConfig:
         that prompt as it stands.
       chat: whether the text is asked as a user's message, by the model's chat template.
       system: a system message before it.
+      chat_template: name of one of several templates of the model; None: its default.
       add_bos: as PROMPT_BOS of `tlm_jax.infer`.
       add_eos: likewise PROMPT_EOS.
       max_tokens: longest prompt; None: as many as the window leaves beside the solution.
@@ -79,14 +80,18 @@ class TeacherPromptConfig:
     template: str | None = None
     chat: bool = False
     system: str | None = None
+    chat_template: str | None = None
     add_bos: bool | None = None
     add_eos: bool | None = None
     max_tokens: int | None = None
     too_long: Literal["error", "keep_end"] = "error"
 
     def __post_init__(self) -> None:
-        if self.system is not None and not self.chat:
-            raise UserError("SYSTEM is set, but prompts are plain text; set CHAT to True")
+        for name in ("system", "chat_template"):
+            if getattr(self, name) is not None and not self.chat:
+                raise UserError(
+                    f"{name.upper()} is set, but prompts are plain text; set CHAT to True"
+                )
         if isinstance(self.template, str) and "\\n" in self.template:
             raise UserError(
                 f"PROMPT is {self.template!r}: that is a backslash and an n, no line break. Quote "

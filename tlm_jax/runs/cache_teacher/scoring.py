@@ -42,6 +42,7 @@ def run_scoring(config: ScoreConfig) -> None:
         config.mesh,
         config.vocabulary,
         ReadingSettings(config.prompts.add_bos, config.prompts.add_eos),
+        config.prompts.chat_template,
     )
     fallback = of_task(config.solutions.mixture_or_task_name, config.solutions.modules)
     with OpenedModel(settings, fallback) as model:

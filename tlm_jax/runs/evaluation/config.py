@@ -33,6 +33,7 @@ class EvalConfig:
       chat: whether each prompt is asked as a user's message, by the model's chat template, as
         `tlm_jax.infer` does; not with "rank".
       system: a system message before it.
+      chat_template: name of one of several templates of the model; None: its default.
       modes: "greedy" decoding; "rank", the most probable option of choice and boolean questions;
         "self_consistency", the majority of `num_samples` samples.
       normalize: for "rank": "none" compares sums of log-probabilities, "tokens" means.
@@ -68,6 +69,7 @@ class EvalConfig:
     split: str = "test"
     chat: bool = False
     system: str | None = None
+    chat_template: str | None = None
     modes: Sequence[Mode] = ("greedy",)
     normalize: Literal["none", "tokens"] = "none"
     rank_format: str = "task"
@@ -98,8 +100,11 @@ class EvalConfig:
             if isinstance(value := getattr(self, name), int) and value < 1:
                 raise UserError(f"EvalConfig.{name} is {value}, expected at least 1")
         check_stop(self.stop, "STOP")
-        if self.system is not None and not self.chat:
-            raise UserError("SYSTEM is set, but prompts are plain text; set CHAT to True")
+        for name in ("system", "chat_template"):
+            if getattr(self, name) is not None and not self.chat:
+                raise UserError(
+                    f"{name.upper()} is set, but prompts are plain text; set CHAT to True"
+                )
         if self.chat and "rank" in self.modes:
             raise UserError(
                 "CHAT is True, but 'rank' compares options as they follow a task's own text: leave "

@@ -91,6 +91,7 @@ def _evaluate(
         config.mesh,
         config.data.vocabulary,
         ReadingSettings(config.data.add_bos, config.data.add_eos),
+        config.chat_template,
     )
     with OpenedModel(settings, devices=jax.devices(), announce=console.say) as model:
         eval_sets = _open_sets(config, data, model, known)

@@ -24,7 +24,7 @@ _VERSION = 2
 _DECIDES_NOTHING = (
     *("output_dir", "checkpoints", "tasks", "modes", "batch_size", "show_questions", "mesh"),
     *("data", "training_sets", "leave_out_known"),  # they decide the questions, which count below
-    *("chat", "system"),  # with the model's template they decide tokens, which count below
+    *("chat", "system", "chat_template"),  # they decide the prompts' tokens, which count below
 )
 
 

@@ -28,6 +28,7 @@ class PromptsConfig:
       examples_seed: which ones, a sample that this seed fixes; None: the first.
       chat: whether a text prompt is asked as a user's message, by the model's chat template.
       system: a system message before it.
+      chat_template: name of one of several templates of a local model; None: its default.
       data_dir: folder with the data sets' files; else the environment's TLM_JAX_DATA_DIR.
       modules: further Python modules that register tasks.
       demonstrations: of in-context tasks.
@@ -46,6 +47,7 @@ class PromptsConfig:
     examples_seed: int | None = 0
     chat: bool = False
     system: str | None = None
+    chat_template: str | None = None
     data_dir: str | None = None
     modules: Sequence[str] = ()
     demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)

@@ -41,6 +41,7 @@ class LocalBackend(Backend):
             config.mesh,
             config.vocabulary,
             ReadingSettings(prompts.add_bos, prompts.add_eos),
+            prompts.chat_template,
         )
         fallback = of_task(prompts.mixture_or_task_name, prompts.modules)
         with contextlib.ExitStack() as opened:
@@ -64,6 +65,7 @@ class LocalBackend(Backend):
 
     def identity(self) -> Mapping[str, Any]:
         """Returns what model it is: where, its training step, its content."""
+        named = self._config.prompts.chat_template
         return {
             "path": str(expanded(self._config.model).absolute()),
             "format": self._model.source.source_format,
@@ -72,6 +74,7 @@ class LocalBackend(Backend):
             "vocabulary": self.vocabulary.fingerprint,
             "dtype": self._config.dtype,
             "prompts": self._encoder.rules(),
+            **({} if named is None else {"chat_template": named}),
         }
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:

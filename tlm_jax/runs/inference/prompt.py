@@ -120,9 +120,20 @@ def _messages(messages: Any, place: str) -> Messages:
             f"{place}: 'messages' is expected to be a list of objects with 'role' and 'content', "
             "both text (or, as content, a list of parts of type 'text')"
         )
+    for number, message in enumerate(messages):
+        called = [name for name in _CALLS if message.get(name)]
+        if called:
+            raise UserError(
+                f"{place}: message {number + 1} of 'messages' has {called[0]!r}, but only 'role' "
+                "and 'content' are passed on, which asks something else: write the call as text, "
+                "or leave the line out"
+            )
     return tuple(
         {"role": m["role"], "content": text_of_content(m["content"]) or ""} for m in messages
     )
+
+
+_CALLS = ("tool_calls", "function_call")
 
 
 def _all_text(values: Any) -> bool:

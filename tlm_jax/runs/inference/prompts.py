@@ -56,8 +56,11 @@ def load_prompts(
 def _asked(prompt: Prompt, config: PromptsConfig) -> Prompt:
     """Returns the prompt as a conversation, where that is wanted."""
     if not config.chat and prompt.messages is None:
-        if config.system is not None:
-            raise UserError(f"SYSTEM is set, but {prompt.place} is plain text; set CHAT to True")
+        for name in ("system", "chat_template"):
+            if getattr(config, name) is not None:
+                raise UserError(
+                    f"{name.upper()} is set, but {prompt.place} is plain text; set CHAT to True"
+                )
         return prompt
     return as_conversation(prompt, config.system)
 

@@ -36,6 +36,11 @@ class ServerBackend(Backend):
         _check_extra(config.server.extra)
         if config.sampling.max_repeats:
             raise UserError("MAX_REPEATS is for local models: no server knows it; leave it at 0")
+        if config.prompts.chat_template is not None:
+            raise UserError(
+                "CHAT_TEMPLATE is for local models: a server has its own; leave it out, or see "
+                "its manual for a field of REQUEST_EXTRA"
+            )
         settings = config.server
         url, model = config.remote
         self._sampling, self._extra = config.sampling, dict(settings.extra)

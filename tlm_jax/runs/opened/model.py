@@ -157,9 +157,9 @@ class OpenedModel:
         """How conversations are written.
 
         Raises:
-          UserError: the model has no template.
+          UserError: the model has no template, or none of the name that is chosen.
         """
-        return self._files.template()
+        return self._files.template(self._settings.chat_template)
 
     @property
     def window(self) -> int | None:

@@ -19,6 +19,7 @@ class ModelSettings:
       mesh: devices along data, fsdp and tensor.
       vocabulary: an object or a name; None: the tokenizer beside the model.
       reading: what stands around its prompts.
+      chat_template: name of one of the model's chat templates; None: its default.
       vocabulary_setting: what the configuration calls `vocabulary`, for errors.
     """
 
@@ -27,4 +28,5 @@ class ModelSettings:
     mesh: MeshShape = dataclasses.field(default_factory=MeshShape)
     vocabulary: Vocabulary | str | None = None
     reading: ReadingSettings = dataclasses.field(default_factory=ReadingSettings)
+    chat_template: str | None = None
     vocabulary_setting: str = "VOCABULARY"

@@ -67,14 +67,17 @@ class TokenizerFiles:
         remedy = f"set {setting} to the one of its training"
         check_trained_with(self.directory, self.model, vocabulary, remedy)
 
-    def template(self) -> ChatTemplate:
+    def template(self, name: str | None = None) -> ChatTemplate:
         """Returns the chat template.
 
+        Args:
+          name: of one of several; None: the model's default.
+
         Raises:
-          UserError: the model has none.
+          UserError: the model has none, or none of that name.
         """
         with self._named_by_model():
-            return read_chat_template(self.directory)
+            return read_chat_template(self.directory, name)
 
     @contextlib.contextmanager
     def _named_by_model(self) -> Iterator[None]:
