@@ -233,3 +233,10 @@ def test_biases_of_each_layer_have_no_place_in_transformers(shared_dir, tmp_path
     )
     with pytest.raises(UserError, match=r"different relative biases.*transformers' T5 has one for"):
         convert(source, tmp_path / "hf", "hf")
+
+
+def test_a_tokenizer_with_more_ids_than_rows_is_noted(shared_dir, tmp_path):
+    source = open_pretrained(shared_dir / "cases" / "54-vocabulary-rows" / "tokenizer-larger")
+    (note,) = convert(source, tmp_path / "hf", "hf").notes
+    assert note.startswith("the tokenizer has 262 ids, but the model's embedding only 258 rows")
+    assert note.endswith("or train from here with RESIZE_VOCABULARY=True")

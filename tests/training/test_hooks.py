@@ -77,6 +77,7 @@ def test_a_batch_without_targets_is_told_once_with_its_examples(metrics_hook, tm
     notes = [line for line in said.getvalue().splitlines() if "has no loss" in line]
     assert len(notes) == 1
     assert "note: step 2 has no loss (nan), and nothing to learn from: no target" in notes[0]
+    assert "It changes no parameter; examples: " in notes[0]
     assert notes[0].rstrip().endswith("examples: a, b")
 
 

@@ -88,6 +88,24 @@ def test_non_finite_step_applies_nothing(bad):
         np.testing.assert_array_equal(after, before)
 
 
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_a_step_in_which_nothing_counts_applies_nothing(micro_batches):
+    optimizer = optax.adamw(0.1)  # whose momentum and decay would go on
+    schedule = optax.constant_schedule(0.1)
+    step = jax.jit(make_train_step(_objective, optimizer, schedule, micro_batches=micro_batches))
+    state, _ = step(_state(optimizer), _batch())
+    nothing = dict(_batch(), weight=jnp.zeros(8))
+    new, metrics = step(state, nothing)
+    assert (bool(metrics.finite), float(metrics.sums["loss"].weight)) == (True, 0.0)
+    assert int(new.step) == 2
+    for after, before in zip(
+        jax.tree.leaves((new.params, new.opt_state)),
+        jax.tree.leaves((state.params, state.opt_state)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(after, before)
+
+
 @pytest.mark.parametrize(
     "config",
     [

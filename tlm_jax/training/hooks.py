@@ -132,7 +132,7 @@ class MetricsHook(Hook):
         self._progress.line(
             f"note: step {step} has no loss (nan), and nothing to learn from: no target token of "
             "its examples has weight: they have none, TASK_FEATURE_LENGTHS leaves none, or no "
-            f"row of a teacher; examples: {', '.join(ids)}"
+            f"row of a teacher. It changes no parameter; examples: {', '.join(ids)}"
         )
 
     def _report_non_finite(

@@ -66,7 +66,8 @@ def make_train_step(
 
     Returns:
       `step(state, batch, frozen=None) -> (state, StepMetrics)`. A step with a non-finite loss or
-      gradient leaves parameters and optimizer as they were and counts as a step.
+      gradient, or whose loss has no weight (no token counts), leaves parameters and optimizer as
+      they were and counts as a step.
     """
 
     def train_step(
@@ -82,11 +83,13 @@ def make_train_step(
         gradient = jax.tree.map(lambda g: g / weight, gradient)
         gradient_norm = optax.global_norm(gradient)
         finite = jnp.isfinite(output.loss.total) & jnp.isfinite(gradient_norm)
+        # Without a token that counts momentum and weight decay would still move parameters.
+        applied = finite & (output.loss.weight > 0)
 
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
+            lambda new, old: jnp.where(applied, new, old),
             (params, opt_state),
             (state.params, state.opt_state),
         )

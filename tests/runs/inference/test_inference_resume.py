@@ -145,3 +145,17 @@ def test_ctrl_c_does_not_wait_for_answers_under_way(server, prompts, tmp_path):
         _, shown = process.communicate(timeout=15)
     assert shown == ("stopped by SIGINT; what was finished is safe, and the same command goes on\n")
     assert process.returncode == 130
+
+
+def test_another_template_is_another_model_to_conversations(run, llama, write_prompts, tmp_path):
+    model = shutil.copytree(llama, tmp_path / "model")
+    plain = write_prompts(tmp_path / "plain.jsonl", {"prompt": "w5"})
+    asked = write_prompts(
+        tmp_path / "asked.jsonl", {"messages": [{"role": "user", "content": "w5"}]}
+    )
+    for name, path in (("plain", plain), ("asked", asked)):
+        assert run(model, path, tmp_path / name, "MAX_TOKENS=2") == 0
+    (model / "chat_template.jinja").write_text("w8")
+    assert run(model, plain, tmp_path / "plain", "MAX_TOKENS=2") == 0
+    with pytest.raises(UserError, match=r"holds samples made with model\.chat_template"):
+        run(model, asked, tmp_path / "asked", "MAX_TOKENS=2")

@@ -85,6 +85,11 @@ class Backend(abc.ABC):
         """How the model reads prompts; None for a server's."""
         return None
 
+    @property
+    def chat_template(self) -> str | None:
+        """A hash of how the model writes conversations; None for a server's."""
+        return None
+
     @abc.abstractmethod
     def identity(self) -> Mapping[str, Any]:
         """Returns what tells this model from others, for `settings.json`."""

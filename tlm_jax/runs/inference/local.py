@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -63,9 +64,13 @@ class LocalBackend(Backend):
     def __exit__(self, *unused: object) -> None:
         self._opened.close()
 
+    @property
+    def chat_template(self) -> str | None:
+        """A hash of how the model writes conversations."""
+        return hashlib.sha256(repr(self._model.template).encode()).hexdigest()[:16]
+
     def identity(self) -> Mapping[str, Any]:
         """Returns what model it is: where, its training step, its content."""
-        named = self._config.prompts.chat_template
         return {
             "path": str(expanded(self._config.model).absolute()),
             "format": self._model.source.source_format,
@@ -74,7 +79,6 @@ class LocalBackend(Backend):
             "vocabulary": self.vocabulary.fingerprint,
             "dtype": self._config.dtype,
             "prompts": self._encoder.rules(),
-            **({} if named is None else {"chat_template": named}),
         }
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:

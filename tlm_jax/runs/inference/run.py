@@ -216,10 +216,12 @@ def _settings(
     del sampling["num_samples"]
     asked = {p.id: [p.text, p.messages, p.question, p.gold, p.kind, p.options] for p in prompts}
     text = json.dumps(asked, sort_keys=True)
+    conversations = any(p.messages is not None for p in prompts)
     return {
         **{f"sampling.{name}": value for name, value in sampling.items()},
         "grading_rule": config.grading_rule,
         **{f"model.{name}": value for name, value in backend.identity().items()},
+        "model.chat_template": backend.chat_template if conversations else None,
         "prompts.sha256": hashlib.sha256(text.encode("ascii")).hexdigest(),
     }
 
