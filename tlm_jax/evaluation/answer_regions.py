@@ -43,15 +43,16 @@ def regions(text: str) -> list[Region]:
     cuts = [match.span() for match in starts]
     for pattern in (_AFTER_HASHES, _NEW_STORY):
         cuts += [match.span("cut") for match in pattern.finditer(spoken)]
-    parts, place = [], 0
+    parts: list[tuple[int, int]] = []
+    place = 0
     for start, end in sorted(cuts):
         parts.append((place, start))
         place = max(place, end)
     parts.append((place, len(spoken)))
-    return [_region(spoken, *part, spans) for part in parts if spoken[slice(*part)].strip()]
+    return [_region(spoken, *part, spans=spans) for part in parts if spoken[slice(*part)].strip()]
 
 
-def _region(spoken: str, start: int, end: int, spans: list[tuple[int, int]]) -> Region:
+def _region(spoken: str, start: int, end: int, *, spans: list[tuple[int, int]]) -> Region:
     pieces = []
     place = 0  # in `spoken`
     for begin, behind in spans:

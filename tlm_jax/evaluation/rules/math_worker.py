@@ -87,22 +87,14 @@ def _as_sets(golds: list, answers: list) -> tuple[list, list]:
     if sum(any(isinstance(part, sympy.Set) for part in parts) for parts in both) != 1:
         return both
     bound = (sympy.StrictLessThan, sympy.LessThan, sympy.StrictGreaterThan, sympy.GreaterThan)
-    return tuple(
-        [
+
+    def as_sets(parts: list) -> list:
+        return [
             part.as_set() if isinstance(part, bound) and len(part.free_symbols) == 1 else part
             for part in parts
         ]
-        for parts in both
-    )
 
-
-def _as_set(part: object) -> object:
-    """Returns the set that bounds on both sides of one variable mean."""
-    import sympy
-
-    if isinstance(part, sympy.And) and len(part.free_symbols) == 1:
-        return part.as_set()
-    return part
+    return as_sets(golds), as_sets(answers)
 
 
 def _differ_exactly(golds: list, answers: list) -> bool:
