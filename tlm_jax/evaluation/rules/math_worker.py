@@ -97,6 +97,15 @@ def _as_sets(golds: list, answers: list) -> tuple[list, list]:
     return as_sets(golds), as_sets(answers)
 
 
+def _as_set(part: object) -> object:
+    """Returns the set that bounds on both sides of one variable mean."""
+    import sympy
+
+    if isinstance(part, sympy.And) and len(part.free_symbols) == 1:
+        return part.as_set()
+    return part
+
+
 def _differ_exactly(golds: list, answers: list) -> bool:
     """Whether two exact numbers differ, which a comparison of decimals may not see."""
     import sympy
