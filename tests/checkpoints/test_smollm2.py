@@ -12,7 +12,10 @@ from tlm_jax import models
 from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.data.chat import read_chat_template, render_chat
+from tlm_jax.decoding.common_prefixes import common_prefixes
+from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.greedy import jit_greedy
+from tlm_jax.decoding.requests import Request, Sampling
 from tlm_jax.vocabularies import vocabulary_from_name
 
 pytestmark = pytest.mark.slow
@@ -110,3 +113,21 @@ def test_greedy_answers(model, directory, reference):
         assert list(np.asarray(decoded.tokens[number, : len(expected)])) == list(expected)
     gravity = vocabulary.decode(np.asarray(decoded.tokens[3, : int(decoded.lengths[3])]))
     assert gravity == GRAVITY
+
+
+def test_questions_behind_one_demonstration(model, directory):
+    config, params = model
+    vocabulary = vocabulary_from_name(str(directory))
+    demonstrations = "\n\n".join(f"Q: {text}\nA: {GRAVITY}" for text in QUESTIONS)
+    prompts = [list(vocabulary.encode(f"{demonstrations}\n\nQ: {text}\nA:")) for text in QUESTIONS]
+    (prefix,) = common_prefixes(prompts, rows=len(prompts))
+    assert len(prefix) > 200
+    sampling = Sampling(max_new_tokens=24, temperature=0.0)
+    requests = [Request(id=n, prompt=p, sampling=sampling) for n, p in enumerate(prompts)]
+    engine = Engine(params, config, rows=4, eos_ids=(vocabulary.eos_id,))
+    whole = {sample.request_id: sample for sample in engine.run(requests)}
+    assert len(whole) == len(prompts)
+    for sample in engine.run(requests, [prefix]):
+        assert sample.tokens == whole[sample.request_id].tokens
+        np.testing.assert_allclose(sample.logprobs, whole[sample.request_id].logprobs, atol=1e-4)
+    assert engine.stats().reused_tokens == 3 * len(prefix)

@@ -236,6 +236,19 @@ def test_a_penalty_keeps_tokens_from_coming_again(tiny):
     assert alone.tokens == samples[1].tokens
 
 
+def test_a_penalty_counts_no_token_of_other_rows(tiny):
+    """Others begin beside a sample that may repeat no token, at every second of its steps."""
+    config, params = tiny("dec", VOCABULARY)
+    penalty = Sampling(max_new_tokens=25, temperature=0.0, repetition_penalty=1e5)
+    request = Request(id="long", prompt=[5, 6, 7], sampling=penalty)
+    short = Sampling(max_new_tokens=2, temperature=0.0)
+    others = [Request(id=number, prompt=[8 + number], sampling=short) for number in range(12)]
+    engine = Engine(params, config, rows=2, eos_ids=(), steps_per_call=1)
+    beside = {sample.request_id: sample for sample in engine.run([request, *others])}
+    [alone] = Engine(params, config, rows=1, eos_ids=()).run([request])
+    assert beside["long"].tokens == alone.tokens
+
+
 def test_a_sample_that_repeats_itself_is_ended(tiny):
     config, params = tiny("dec", VOCABULARY)
     params = jax.tree.map(jnp.zeros_like, params)  # all logits alike: greedy takes 0 for ever

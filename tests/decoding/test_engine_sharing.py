@@ -10,6 +10,7 @@ import pytest
 
 from tlm_jax import models
 from tlm_jax.decoding import placing
+from tlm_jax.decoding import prompts as reading
 from tlm_jax.decoding import rows as device
 from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Request, Sampling
@@ -96,7 +97,7 @@ def test_no_step_copies_a_cache(tiny, kind):
     batch = {"decoder_input_tokens": tokens, "decoder_causal_attention": tokens}
     if kind == "encdec":
         batch = {"encoder_input_tokens": tokens, "decoder_input_tokens": tokens[:, :1]}
-    prompts = jax.eval_shape(lambda batch: placing.read_prompts(params, batch, config), batch)
+    prompts = jax.eval_shape(lambda batch: reading.read_prompts(params, batch, config), batch)
     names = layer_slots(config)
     generated = tuple((name, 48) for name in sorted(set(names)))
     room = placing.Room(prompt=24, window=0, generated=generated, cross=24)

@@ -11,8 +11,9 @@ import numpy as np
 
 from tlm_jax import models
 from tlm_jax.decoding.ledger import Ledger
-from tlm_jax.decoding.placing import Placing, Prompts, Room
+from tlm_jax.decoding.placing import Placing, Room
 from tlm_jax.decoding.programs import Programs
+from tlm_jax.decoding.prompts import PromptPrefix, Prompts
 from tlm_jax.decoding.rows import Chosen, Rows
 from tlm_jax.decoding.running import Running, Waiting
 from tlm_jax.decoding.samplers import RowSampling, seed_words
@@ -42,6 +43,8 @@ class Board:
       params: the model's parameters, to read prompts.
       step_params: the same, laid out for steps.
       config: the model.
+      prefix: tokens that all prompts begin with, as a batch of one row; None where there are none.
+        It is read when the first prompts are.
     """
 
     def __init__(
@@ -50,8 +53,11 @@ class Board:
         params: Params,
         step_params: Params,
         config: models.ModelConfig,
+        prefix: Batch | None = None,
     ):
         self._programs, self._params, self._step_params = programs, params, step_params
+        self._prefix_batch = prefix
+        self._prefix: PromptPrefix | None = None
         self.rows = programs.rows
         self._window = config.decoder_spec().attention_window
         self._ledgers = {
@@ -68,8 +74,8 @@ class Board:
         return next(iter(self._ledgers.values())).step
 
     def read(self, batch: Batch) -> Prompts:
-        """Reads prompts."""
-        return self._programs.read_prompts(self._params, batch)
+        """Reads prompts, of which the batch has what follows the prefix."""
+        return self._programs.read_prompts(self._params, batch, self._before())
 
     def place(
         self,
@@ -112,7 +118,7 @@ class Board:
             firsts[name], number = ledger.claim(number, oldest)
         self._grow(self._room._replace(generated=self._generated()))
         self._state, chosen, made = self._programs.steps(
-            self._step_params, self._state, firsts, number, fewest_live
+            self._step_params, self._state, self._before(), firsts, number, fewest_live
         )
         chosen, made = jax.device_get((chosen, made))
         for name, ledger in self._ledgers.items():
@@ -125,6 +131,11 @@ class Board:
         live = np.zeros(self.rows, bool)
         live[list(rows)] = True
         self._state = self._state._replace(live=jnp.asarray(live))
+
+    def _before(self) -> PromptPrefix | None:
+        if self._prefix is None and self._prefix_batch is not None:
+            self._prefix = self._programs.read_prefix(self._params, self._prefix_batch)
+        return self._prefix
 
     def _with_room(self, prompts: Prompts, num_groups: int, alone: bool) -> Rows:
         """Returns the rows with at least as many slots as the prompts need."""

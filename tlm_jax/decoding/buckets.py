@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+_PREFIX_STEP = 64
+
+
+def prefix_bucket(length: int) -> int:
+    """Returns the least multiple of 64 that holds a prefix.
+
+    A run has few prefixes, so that finer steps than those of prompts compile no more programs, and
+    every step of every row attends to the padding.
+    """
+    return -(-length // _PREFIX_STEP) * _PREFIX_STEP
+
 
 def bucket_length(length: int, limit: int, *, smallest: int = 32) -> int:
     """Returns the least of `smallest`, 2 * `smallest`, 4 * `smallest`, ..., `limit` that holds it.

@@ -5,15 +5,17 @@
         ...
 
 A prompt is read once for all its samples, and those that are decoded together share its keys and
-values. Steps run on the device, several a call; the host places samples, asks stop rules and hands
-out what has ended (`scheduler`). Lengths are rounded up to powers of two, so that few programs are
-compiled.
+values. What many prompts begin with, such as the demonstrations of a few-shot prompt, is read once
+for all of them (`prefixes` of `Engine.run`). Steps run on the device, several a call; the host
+places samples, asks stop rules and hands out what has ended (`scheduler`). Lengths are rounded up
+to few sizes, so that few programs are compiled.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 import jax
@@ -23,7 +25,8 @@ from jax.sharding import Mesh
 
 from tlm_jax import models
 from tlm_jax.decoding.board import Board
-from tlm_jax.decoding.buckets import bucket_length
+from tlm_jax.decoding.buckets import bucket_length, prefix_bucket
+from tlm_jax.decoding.common_prefixes import TokenPrefix, by_prefix
 from tlm_jax.decoding.programs import Programs
 from tlm_jax.decoding.requests import Request, Sample
 from tlm_jax.decoding.scheduler import EngineStats, Scheduler
@@ -96,21 +99,44 @@ class Engine:
         self._shards, self._eos_ids = divisor, frozenset(eos_ids)
         self._programs = Programs(config, tuple(eos_ids), num_candidates, steps_per_call, rows)
 
-    def run(self, requests: Iterable[Request]) -> Iterator[Sample]:
+    def run(
+        self, requests: Iterable[Request], prefixes: Sequence[Sequence[int]] = ()
+    ) -> Iterator[Sample]:
         """Yields the samples of all requests, in the order in which they end.
 
         Requests are taken as rows become free, and checked then.
+
+        Args:
+          requests: what is wanted. With prefixes they are looked at at once, and those of one
+            prefix are done before those of the next.
+          prefixes: token ids that many prompts begin with, as `common_prefixes` finds them. Each is
+            worked on once, and its keys and values are held once for all rows that go on from it.
+            Samples are those of the whole prompts. Only a causal decoder-only model can use them;
+            in an encoder-decoder and in a prefix language model, where what follows a token
+            changes its keys and values, they change nothing.
 
         Raises:
           UserError: a prompt is empty, too long, or has ids that the model does not know; a seed
             is out of range; no room for the tokens asked for.
         """
-        board = Board(self._programs, self._params, self._step_params, self._config)
+        usable = prefixes if self._config.is_causal else ()
+        for prefix, some in by_prefix(requests, usable, lambda request: request.prompt):
+            yield from self._run(some, prefix)
+
+    def _run(self, requests: Iterable[Request], prefix: TokenPrefix) -> Iterator[Sample]:
+        board = Board(
+            self._programs,
+            self._params,
+            self._step_params,
+            self._config,
+            self._tokens([prefix], (1, prefix_bucket(len(prefix)))) if prefix else None,
+        )
         scheduler = Scheduler(
             board,
             requests,
             check=self._check,
-            batch=self._batch,
+            batch=functools.partial(self._batch, skipped=len(prefix)),
+            prefix_tokens=len(prefix),
             eos_ids=self._eos_ids,
             shards=self._shards,
             counts=self._counts,
@@ -149,16 +175,24 @@ class Engine:
             if not 0 <= seed < _MOST_SEED:
                 raise UserError(f"{where}: seed {seed} is not in 0 to 2**63 - 1")
 
-    def _batch(self, requests: Sequence[Request]) -> dict[str, jax.Array]:
-        """Returns prompts padded to one of few lengths, and to one of few numbers of rows."""
-        longest = max(len(request.prompt) for request in requests)
-        length = bucket_length(longest, self.max_prompt_tokens)
-        shape = (bucket_length(len(requests), self._programs.rows, smallest=1), length)
+    def _batch(self, requests: Sequence[Request], *, skipped: int) -> dict[str, jax.Array]:
+        """Returns prompts padded to one of few lengths, and to one of few numbers of rows.
+
+        Of each the first `skipped` tokens, its prefix, are left out.
+        """
+        prompts = [request.prompt[skipped:] for request in requests]
+        length = bucket_length(max(map(len, prompts)), self.max_prompt_tokens - skipped)
+        rows = bucket_length(len(prompts), self._programs.rows, smallest=1)
+        return self._tokens(prompts, (rows, length))
+
+    def _tokens(
+        self, prompts: Sequence[Sequence[int]], shape: tuple[int, int]
+    ) -> dict[str, jax.Array]:
         tokens, real = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-        for row, request in enumerate(requests):
-            tokens[row, : len(request.prompt)] = request.prompt
-            real[row, : len(request.prompt)] = 1
-        real[len(requests) :, 0] = 1
+        for row, prompt in enumerate(prompts):
+            tokens[row, : len(prompt)] = prompt
+            real[row, : len(prompt)] = 1
+        real[len(prompts) :, 0] = 1
         if not self._encodes:
             batch = {"decoder_input_tokens": tokens, "decoder_causal_attention": real}
         else:

@@ -1,4 +1,4 @@
-"""Prompts on the device: read once, and put where the rows that share them find them.
+"""Prompts on the device, put where the rows that share them find them.
 
 Q groups of rows have a prompt each. A group's prompt is copied there when its first sample begins;
 the samples that follow it only forget what their row held.
@@ -10,30 +10,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Int
 
 from tlm_jax import models
+from tlm_jax.decoding.prompts import Prompts
 from tlm_jax.decoding.rows import Chosen, Rows, advance
 from tlm_jax.decoding.samplers import RowSampling
 from tlm_jax.models.cache import WINDOW, Slots
 from tlm_jax.sharding.rules import constrain
-from tlm_jax.types import Batch, Params
 
 _OF_PROMPT = ("prompt_key", "prompt_value", "cross_key", "cross_value")
-
-
-class Prompts(NamedTuple):
-    """Prompts that have been read.
-
-    Attributes:
-      cache: theirs, without room for more tokens.
-      logits: of the first token to generate.
-      seen: tokens of the prompt, for repetition penalties.
-    """
-
-    cache: models.Cache
-    logits: Float[Array, "P V"]
-    seen: Bool[Array, "P V"]
 
 
 class Room(NamedTuple):
@@ -78,18 +64,6 @@ class Placing(NamedTuple):
     num_groups: Int[Array, ""]
     groups: Int[Array, " Q"]
     group_sources: Int[Array, " Q"]
-
-
-def read_prompts(params: Params, batch: Batch, config: models.ModelConfig) -> Prompts:
-    """Runs prompts, once for all their samples."""
-    cache, logits = models.prefill(params, batch, config, max_decode_steps=0)
-    seen = jnp.zeros(logits.shape, bool)
-    if not config.is_encoder_decoder:
-        tokens = batch["decoder_input_tokens"]
-        # Padding goes beyond the vocabulary, where a scatter drops it.
-        places = jnp.where(batch["decoder_causal_attention"] > 0, tokens, logits.shape[-1])
-        seen = jax.vmap(lambda row, at: row.at[at].set(True, mode="drop"))(seen, places)
-    return Prompts(cache, logits.astype(jnp.float32), seen)
 
 
 def empty(prompts: Prompts, rows: int, groups: int, room: Room, names: tuple[str, ...]) -> Rows:

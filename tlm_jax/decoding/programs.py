@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from tlm_jax import models
-from tlm_jax.decoding import placing, rows
+from tlm_jax.decoding import placing, prompts, rows
+from tlm_jax.decoding.prompts import PromptPrefix, Prompts
 from tlm_jax.decoding.rows import Rows
 from tlm_jax.models.cache import layer_slots
 from tlm_jax.types import Batch, Params
@@ -35,14 +36,22 @@ class Programs:
         self.rows, self.most_steps, self.slots = num_rows, most_steps, layer_slots(config)
         names = self.slots
 
-        def read_prompts(params: Params, batch: Batch) -> placing.Prompts:
-            return placing.read_prompts(params, batch, config)
+        def read_prefix(params: Params, batch: Batch) -> PromptPrefix:
+            return prompts.read_prefix(params, batch, config)
 
-        def place(state: Rows, prompts: placing.Prompts, where: placing.Placing) -> Any:
-            return placing.place(state, prompts, where, eos_ids, num_candidates)
+        def read_prompts(params: Params, batch: Batch, before: PromptPrefix | None) -> Prompts:
+            return prompts.read_prompts(params, batch, config, before)
+
+        def place(state: Rows, made: Prompts, where: placing.Placing) -> Any:
+            return placing.place(state, made, where, eos_ids, num_candidates)
 
         def steps(
-            params: Params, state: Rows, first: Mapping[str, Any], number: Any, fewest_live: Any
+            params: Params,
+            state: Rows,
+            before: PromptPrefix | None,
+            first: Mapping[str, Any],
+            number: Any,
+            fewest_live: Any,
         ) -> Any:
             return rows.steps(
                 params,
@@ -54,15 +63,17 @@ class Programs:
                 eos_ids,
                 num_candidates,
                 most_steps,
+                None if before is None else before.prefix,
             )
 
         # Functions of their own: JAX keeps programs by function, and counts those of all engines.
-        def empty(prompts: placing.Prompts, groups: int, room: placing.Room) -> Rows:
-            return placing.empty(prompts, num_rows, groups, room, names)
+        def empty(made: Prompts, groups: int, room: placing.Room) -> Rows:
+            return placing.empty(made, num_rows, groups, room, names)
 
         def resize(state: Rows, room: placing.Room) -> Rows:
             return placing.resize(state, room, names)
 
+        self.read_prefix = jax.jit(read_prefix)
         self.read_prompts = jax.jit(read_prompts)
         self.empty = jax.jit(empty, static_argnums=(1, 2))
         self.place = jax.jit(place, donate_argnums=0)
@@ -72,6 +83,7 @@ class Programs:
     def compiled(self) -> int:
         """Returns how many programs there are so far."""
         jitted: tuple[Any, ...] = (
+            self.read_prefix,
             self.read_prompts,
             self.empty,
             self.place,

@@ -65,11 +65,13 @@ def steps(
     eos_ids: tuple[int, ...],
     num_candidates: int,
     most: int,
+    prefix: models.Prefix | None = None,
 ) -> tuple[Rows, Chosen, Int[Array, ""]]:
     """Generates up to `number` tokens in each live row, at the slots from `first_slots`.
 
     Ends early when fewer than `fewest_live` rows are live. Returns the rows, the tokens [T, B] with
-    T = `most`, and how many steps were made; what lies beyond them means nothing.
+    T = `most`, and how many steps were made; what lies beyond them means nothing. `prefix` is what
+    the prompts of all rows begin with; it is only read, so that all steps share one copy.
     """
     slots = {
         name: slots._replace(next=first_slots[name]) for name, slots in state.cache.slots.items()
@@ -84,7 +86,7 @@ def steps(
     def body(carry: tuple[jax.Array, Rows, Chosen]) -> tuple[jax.Array, Rows, Chosen]:
         step, state, made = carry
         position = state.cache.next_position
-        cache, logits = models.decode_step(params, state.cache, state.last, config)
+        cache, logits = models.decode_step(params, state.cache, state.last, config, prefix=prefix)
         # Rows that wait stay where they are: beyond the last position there may be no embedding.
         cache = cache._replace(next_position=jnp.where(state.live, cache.next_position, position))
         state, chosen = advance(
@@ -115,7 +117,9 @@ def advance(
     total = jax.nn.logsumexp(logits, axis=-1)
     logprob = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0] - total
     if seen is not None:
-        seen = jax.vmap(lambda row, at: row.at[at].set(True))(seen, token)
+        # Rows that do not act have seen nothing new: their token goes where a scatter drops it.
+        places = jnp.where(acts, token, seen.shape[1])
+        seen = jax.vmap(lambda row, at: row.at[at].set(True, mode="drop"))(seen, places)
     generated = state.generated + acts
     ends = generated >= state.limit
     for eos_id in eos_ids:

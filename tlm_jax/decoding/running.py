@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from tlm_jax.decoding.placing import Prompts
+from tlm_jax.decoding.prompts import Prompts
 from tlm_jax.decoding.requests import Candidates, Request, Sample, repeats
 from tlm_jax.decoding.rows import Chosen
 

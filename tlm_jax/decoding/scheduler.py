@@ -22,7 +22,8 @@ class EngineStats:
 
     Attributes:
       prompts: read; each once, however many samples it has.
-      prompt_tokens: of those.
+      prompt_tokens: of those, worked on; a prefix that prompts share counts once.
+      reused_tokens: of those, worked on before, for the first prompt with the same prefix.
       samples: ended.
       new_tokens: in ended samples, the part that a stop rule cut off included.
       steps: of all rows together, the first token of each sample not counted.
@@ -31,6 +32,7 @@ class EngineStats:
 
     prompts: int = 0
     prompt_tokens: int = 0
+    reused_tokens: int = 0
     samples: int = 0
     new_tokens: int = 0
     steps: int = 0
@@ -44,7 +46,8 @@ class Scheduler:
       board: the rows.
       requests: taken as rows become free.
       check: raises where a request makes no sense.
-      batch: makes a batch of prompts.
+      batch: makes a batch of prompts, of what follows their prefix.
+      prefix_tokens: how many tokens all prompts begin with, which the board reads once.
       eos_ids: tokens that end a sample.
       shards: over how many devices rows are split; groups are not torn apart.
       counts: what has been done, added to.
@@ -57,12 +60,14 @@ class Scheduler:
         *,
         check: Callable[[Request], None],
         batch: Callable[[Sequence[Request]], Batch],
+        prefix_tokens: int,
         eos_ids: Collection[int],
         shards: int,
         counts: EngineStats,
     ):
         self._board, self._check, self._batch = board, check, batch
         self._eos_ids, self._shards, self._counts = eos_ids, shards, counts
+        self._prefix_tokens, self._prefix_read = prefix_tokens, False
         self._requests = iter(requests)
         self._next = next(self._requests, None)
         self._waiting: list[Waiting] = []
@@ -179,7 +184,10 @@ class Scheduler:
         for source, waiting in enumerate(new.values()):
             waiting.prompts, waiting.source = prompts, source
         self._counts.prompts += len(requests)
-        self._counts.prompt_tokens += sum(len(request.prompt) for request in requests)
+        reused = self._prefix_tokens * (len(requests) - (not self._prefix_read))
+        self._prefix_read = True
+        self._counts.prompt_tokens += sum(len(request.prompt) for request in requests) - reused
+        self._counts.reused_tokens += reused
 
     def _step(self) -> list[Running]:
         """Runs some steps. Returns the samples that ended."""

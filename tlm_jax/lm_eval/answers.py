@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tlm_jax.decoding.common_prefixes import common_prefixes
 from tlm_jax.decoding.engine import Engine
 from tlm_jax.decoding.requests import Request, Sample
 from tlm_jax.errors import UserError
@@ -86,7 +87,8 @@ class Answers:
                     )
 
         def work(number: int) -> None:
-            for sample in self._engine(number).run(waiting()):
+            prefixes = common_prefixes([prompts[group[0]] for group in groups], number)
+            for sample in self._engine(number).run(waiting(), prefixes):
                 group = groups[sample.request_id]
                 chosen = settings[group[0]]
                 text = stops[chosen.until].text(_written(sample))

@@ -3,20 +3,23 @@
 from tlm_jax.models.api import (
     abstract_params,
     branched_hidden_states,
-    decode_step,
     encode,
     hidden_states,
     init,
     layer_states,
     logical_axes,
     logits,
-    prefill,
-    tile_kernels,
     unembedding,
-    unroll_layers,
 )
 from tlm_jax.models.block import LayerCache
 from tlm_jax.models.cache import Cache, permute_rows, repeat_rows, select_rows
+from tlm_jax.models.cached import (
+    decode_step,
+    prefill,
+    read_prefix,
+    tile_kernels,
+    unroll_layers,
+)
 from tlm_jax.models.config import (
     DecoderOnlyConfig,
     EncoderDecoderConfig,
@@ -26,6 +29,7 @@ from tlm_jax.models.flops import forward_flops, train_flops
 from tlm_jax.models.info import model_info, num_params
 from tlm_jax.models.inner import InnerStates, Keeps, KeptLayers, LayerStates
 from tlm_jax.models.layouts import check_shapes, to_layout
+from tlm_jax.models.prefix import Prefix
 from tlm_jax.models.specs import RotaryScaling
 
 __all__ = [
@@ -38,6 +42,7 @@ __all__ = [
     "LayerCache",
     "LayerStates",
     "ModelConfig",
+    "Prefix",
     "RotaryScaling",
     "abstract_params",
     "branched_hidden_states",
@@ -54,6 +59,7 @@ __all__ = [
     "num_params",
     "permute_rows",
     "prefill",
+    "read_prefix",
     "repeat_rows",
     "select_rows",
     "tile_kernels",

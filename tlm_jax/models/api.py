@@ -1,27 +1,23 @@
-"""Pure functions over parameter trees: all that the other packages use of a model."""
+"""Pure functions over parameter trees: a model's parameters, hidden states and logits."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from tlm_jax.models import cache as caches
-from tlm_jax.models.cache import Cache
 from tlm_jax.models.config import (
     EncoderDecoderConfig,
     ModelConfig,
 )
-from tlm_jax.models.decoder_only import DecoderOnly
-from tlm_jax.models.encoder_decoder import EncoderDecoder
 from tlm_jax.models.inner import NO_STATES, InnerStates, Keeps, LayerStates
-from tlm_jax.models.stack import LAYERS_AXIS, STATES
-from tlm_jax.models.tiled import LOGITS, tile_decoder, tiled
+from tlm_jax.models.modules import apply, module
+from tlm_jax.models.prefix import Prefix
+from tlm_jax.models.stack import STATES
 from tlm_jax.types import Batch, Params, Unembedding
 
 
@@ -67,7 +63,7 @@ def hidden_states(
       config: the model.
       dropout_rng: None means no dropout.
     """
-    return _apply(config, params, batch, dropout_rng=dropout_rng)
+    return apply(config, params, batch, dropout_rng=dropout_rng)
 
 
 def layer_states(
@@ -94,9 +90,9 @@ def layer_states(
       UserError: the model has no such layer, or no such attention.
     """
     keeps.require_in(config.stack_specs())
-    module = _module(config, deterministic=dropout_rng is None, keeps=keeps)
+    model = module(config, deterministic=dropout_rng is None, keeps=keeps)
     rngs = None if dropout_rng is None else {"dropout": dropout_rng}
-    result: Any = module.apply({"params": params}, batch, rngs=rngs, mutable=[STATES])
+    result: Any = model.apply({"params": params}, batch, rngs=rngs, mutable=[STATES])
     last, collected = result
 
     def of(stack: str) -> LayerStates:
@@ -107,7 +103,7 @@ def layer_states(
 
 
 def branched_hidden_states(
-    params: Params, batch: Batch, config: ModelConfig
+    params: Params, batch: Batch, config: ModelConfig, *, prefix: Prefix | None = None
 ) -> Float[Array, "B T D"]:
     """Returns what the unembedding multiplies, for rows that branch, without dropout.
 
@@ -120,15 +116,19 @@ def branched_hidden_states(
       batch: `decoder_input_tokens`; `decoder_branch_ids`, 0 for the trunk, which comes first, then
         1, 2, ..., and -1 for padding; `decoder_positions`, which go on from the trunk's in each
         branch. An encoder-decoder has `encoder_input_tokens` too (one example a row, padding as in
-        `hidden_states`), and BOS for a trunk.
+        `hidden_states`), and BOS for a trunk. Behind a prefix positions go on from its length.
       config: the model.
+      prefix: what all trunks begin with, of which rows hold the rest, at least one token; a causal
+        decoder-only model's only (`read_prefix`).
     """
-    return _apply(config, params, batch, method="branched")
+    if prefix is None:
+        return apply(config, params, batch, method="branched")
+    return apply(config, params, batch, prefix, method="branched")
 
 
 def encode(params: Params, batch: Batch, config: EncoderDecoderConfig) -> Float[Array, "B S D"]:
     """Returns the encoder's outputs, without dropout."""
-    encoded, _ = _apply(config, params, batch, method="encode")
+    encoded, _ = apply(config, params, batch, method="encode")
     return encoded
 
 
@@ -156,137 +156,10 @@ def logits(
     return unembedding(params, config).logits(hidden)
 
 
-def prefill(
-    params: Params, batch: Batch, config: ModelConfig, *, max_decode_steps: int
-) -> tuple[Cache, Float[Array, "B V"]]:
-    """Runs the prompt once. Returns the cache, and the logits of the first token to decode.
-
-    Encoder-decoder: the prompt is `encoder_input_tokens`; the decoder starts with the first column
-    of `decoder_input_tokens` (BOS), or 0 where the batch has none.
-
-    Decoder-only: the prompt is `decoder_input_tokens` where `decoder_causal_attention` is 1, else
-    where `decoder_segment_ids` are above 0, else all of it; padding may be on either side.
-    Positions are `decoder_positions`, or count the prompt's tokens from 0.
-
-    Args:
-      params: parameters.
-      batch: one example a row.
-      config: the model.
-      max_decode_steps: how many times `decode_step` may be called on the cache. Calling it more
-        often overwrites the last slot.
-    """
-    if config.architecture == "encoder_decoder":
-        hidden, made, segments = _apply(config, params, batch, method="prefill")
-        valid = jnp.ones(hidden.shape[:2], bool)
-        names = caches.layer_slots(config)
-        positions = jnp.zeros_like(valid, jnp.int32)
-        cache = caches.create(made, valid, positions, max_decode_steps, names)
-        cache = cache._replace(cross_mask=segments > 0)
-        last = hidden[:, -1]
-    else:
-        valid = _prompt(batch)
-        counted = jnp.maximum(jnp.cumsum(valid, axis=1) - 1, 0)
-        positions = batch.get("decoder_positions", counted)
-        hidden, made = _apply(config, params, batch, valid, positions, method="prefill")
-        names = caches.layer_slots(config)
-        window = config.attention_window
-        cache = caches.create(made, valid, positions, max_decode_steps, names, window)
-        rows = jnp.arange(valid.shape[1])[None]
-        final = jnp.max(jnp.where(valid, rows, 0), axis=1)
-        last = jnp.take_along_axis(hidden, final[:, None, None], axis=1)[:, 0]
-    return cache, unembedding(params, config).logits(last)
-
-
-def decode_step(
-    params: Params, cache: Cache, tokens: Int[Array, " B"], config: ModelConfig
-) -> tuple[Cache, Float[Array, "B V"]]:
-    """Feeds one token a row. Returns the cache with it, and the logits of what follows.
-
-    A loop is quicker with the parameters and the configuration that `unroll_layers` returns: of
-    stacked ones each step copies every layer's.
-    """
-    params, config = unroll_layers(params, config)
-    hidden, made = _apply(config, params, tokens, cache, method="step")
-    output = unembedding(params, config)
-    scaled = output.scaled(hidden[:, 0])
-    tiled_matrix = params.get(LOGITS)
-    product = output.product(scaled) if tiled_matrix is None else tiled_matrix.product(scaled)
-    return caches.append(cache, made), output.finish(product)
-
-
-def tile_kernels(params: Params, config: ModelConfig) -> Params:
-    """Returns parameters for `decode_step` with few rows on a CPU; see `TiledKernel`.
-
-    Args:
-      params: with unrolled layers (`unroll_layers`). Kernels are copied, all else is not.
-      config: the model, computing in float32.
-    """
-    matrix = unembedding(params, config).matrix
-    return {**params, "decoder": tile_decoder(params["decoder"]), LOGITS: tiled(matrix)}
-
-
-def unroll_layers(params: Params, config: ModelConfig) -> tuple[Params, ModelConfig]:
-    """Returns the parameters with each layer's arrays on their own, and the configuration of that.
-
-    Those of a scan are copied; others are returned as they are. Adapters and quantised kernels are
-    taken apart like all else.
-    """
-    if not config.scan_layers:
-        return params, config
-    unrolled = dict(params)
-    for name in ("encoder", "decoder"):
-        if name not in params:
-            continue
-        stack = dict(params[name])
-        scanned = stack.pop(name)
-        num_layers = jax.tree.leaves(scanned)[0].shape[LAYERS_AXIS]
-        for index in range(num_layers):
-            stack[f"layers_{index}"] = jax.tree.map(
-                lambda array, index=index: jax.lax.index_in_dim(
-                    array, index, LAYERS_AXIS, keepdims=False
-                ),
-                scanned,
-            )
-        unrolled[name] = stack
-    return unrolled, dataclasses.replace(config, scan_layers=False)
-
-
-def _apply(
-    config: ModelConfig,
-    params: Params,
-    *args: Any,
-    method: str = "__call__",
-    dropout_rng: jax.Array | None = None,
-) -> Any:
-    module = _module(config, deterministic=dropout_rng is None, emit_cache=method == "prefill")
-    rngs = None if dropout_rng is None else {"dropout": dropout_rng}
-    return module.apply({"params": params}, *args, method=method, rngs=rngs)
-
-
-def _module(
-    config: ModelConfig,
-    *,
-    deterministic: bool = True,
-    emit_cache: bool = False,
-    keeps: Keeps = NO_STATES,
-) -> EncoderDecoder | DecoderOnly:
-    if config.architecture == "encoder_decoder":
-        return EncoderDecoder(config, deterministic, emit_cache, keeps)
-    return DecoderOnly(config, deterministic, emit_cache, keeps.decoder)
-
-
-def _prompt(batch: Batch) -> jax.Array:
-    tokens = batch["decoder_input_tokens"]
-    for name in ("decoder_causal_attention", "decoder_segment_ids"):
-        if name in batch:
-            return batch[name] > 0
-    return jnp.ones_like(tokens, bool)
-
-
 def _init_boxed(rng: jax.Array, config: ModelConfig) -> Any:
     tokens = jnp.zeros((1, 2), jnp.int32)
     names = ("encoder_input_tokens", "decoder_input_tokens", "decoder_target_tokens")
-    return _module(config).init({"params": rng}, dict.fromkeys(names, tokens))["params"]
+    return module(config).init({"params": rng}, dict.fromkeys(names, tokens))["params"]
 
 
 @functools.lru_cache(maxsize=8)

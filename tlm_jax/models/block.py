@@ -43,15 +43,28 @@ class LayerCache(NamedTuple):
     cross_value: jax.Array | None = None
 
 
+class LayerPrefix(NamedTuple):
+    """Keys and values of one layer for tokens that stand before those of every row.
+
+    Attributes:
+      key: [1, K, P, H].
+      value: [1, K, P, H].
+    """
+
+    key: jax.Array
+    value: jax.Array
+
+
 class BlockContext(NamedTuple):
     """What all layers of a stack read.
 
     Attributes:
-      mask: bool [B, T, S]; with a cache [B, 1, S + S'], its slots with the token itself among them.
+      mask: bool [B, T, S]; with a cache [B, 1, S + S'], its slots with the token itself among them;
+        with a prefix [B, T, P + ...], its tokens first.
       positions: int [B, T].
       bias: float [1 or B, N, T, S], shared by the layers; as `mask` with a cache.
       offsets: key position − query position, int, of the shape of `mask`; None means that rows
-        count them: s − t. Needed with a cache.
+        count them: s − t. Needed with a cache or a prefix.
       encoded: encoder outputs [B, S, D]; not needed with a cache.
       cross_mask: bool [B, T, S].
       window_mask: as `mask`, for layers with a window.
@@ -86,7 +99,8 @@ class Block(nn.Module):
     """A layer, named as in T5X.
 
     Called with the keys and values of earlier tokens, it works on one more token. It returns the
-    keys and values it made if `emit_cache`, or if it was given a cache. `windowed` (bool []) says
+    keys and values it made if `emit_cache`, or if it was given a cache. `prefix` is attended to in
+    front of all else. `windowed` (bool []) says
     whether this layer has a window, in a stack where some do; `place`, where its inner states go.
     """
 
@@ -101,6 +115,7 @@ class Block(nn.Module):
         carried: Carried,
         context: BlockContext,
         cache: LayerCache | None,
+        prefix: LayerPrefix | None = None,
         windowed: jax.Array | None = None,
         place: inner.Place | None = None,
     ) -> tuple[Carried, LayersMade]:
@@ -109,7 +124,9 @@ class Block(nn.Module):
         name = self.spec.self_attention_name
 
         def attend(h: jax.Array) -> jax.Array:
-            result, states["attention"] = self._self_attention(h, context, cache, windowed, made)
+            result, states["attention"] = self._self_attention(
+                h, context, cache, prefix, windowed, made
+            )
             return result
 
         def attend_to_encoded(h: jax.Array) -> jax.Array:
@@ -136,6 +153,7 @@ class Block(nn.Module):
         h: jax.Array,
         context: BlockContext,
         cache: LayerCache | None,
+        prefix: LayerPrefix | None,
         windowed: jax.Array | None,
         made: dict[str, jax.Array],
     ) -> tuple[jax.Array, jax.Array]:
@@ -158,13 +176,15 @@ class Block(nn.Module):
         if windowed is not None:
             assert context.window_mask is not None
             mask = jnp.where(windowed, context.window_mask, mask)
-        if cache is None:
-            return attention(query, (key,), (value,), mask, bias)
-        # Written before they are read: what the arrays held is of no use any more, so that XLA
-        # changes them in place.
-        made["key"] = _written(cache.key, key, context.slot)
-        made["value"] = _written(cache.value, value, context.slot)
-        keys, values = (cache.prompt_key, made["key"]), (cache.prompt_value, made["value"])
+        keys, values = (key,), (value,)
+        if cache is not None:
+            # Written before they are read: what the arrays held is of no use any more, so that XLA
+            # changes them in place.
+            made["key"] = _written(cache.key, key, context.slot)
+            made["value"] = _written(cache.value, value, context.slot)
+            keys, values = (cache.prompt_key, made["key"]), (cache.prompt_value, made["value"])
+        if prefix is not None:
+            keys, values = (prefix.key, *keys), (prefix.value, *values)
         return attention(query, keys, values, mask, bias)
 
     def _cross_attention(

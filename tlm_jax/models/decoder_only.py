@@ -13,6 +13,7 @@ from tlm_jax.models.branches import branch_context
 from tlm_jax.models.config import DecoderOnlyConfig
 from tlm_jax.models.inner import NOTHING, KeptLayers
 from tlm_jax.models.norms import Norm
+from tlm_jax.models.prefix import Prefix, behind_prefix
 from tlm_jax.models.projections import Embedder, Projection
 from tlm_jax.models.stack import DecoderStack
 from tlm_jax.sharding.rules import constrain
@@ -65,8 +66,14 @@ class LanguageModel(nn.Module):
         nn.share_scope(self, self.stack)
 
     def __call__(
-        self, tokens: jax.Array, context: BlockContext, cache: caches.Cache | None = None
+        self,
+        tokens: jax.Array,
+        context: BlockContext,
+        cache: caches.Cache | None = None,
+        prefix: Prefix | None = None,
     ) -> tuple[jax.Array, list[LayersMade]]:
+        if prefix is not None:
+            context = behind_prefix(context, prefix)
         x = self.token_embedder(tokens) * self.config.embedding_scale
         if self.config.word_embed_dim is not None:
             x = self.project_in(x)
@@ -76,7 +83,12 @@ class LanguageModel(nn.Module):
             x = self.embedding_norm(x)
         x = constrain(x, ("batch", "length", "embed"))
         x = self.input_dropout(x, deterministic=self.deterministic)
-        x, made = self.stack(x, context, None if cache is None else cache.layers)
+        x, made = self.stack(
+            x,
+            context,
+            None if cache is None else cache.layers,
+            None if prefix is None else prefix.layers,
+        )
         return x if self.config.word_embed_dim is None else self.project_out(x), made
 
 
@@ -99,25 +111,31 @@ class DecoderOnly(nn.Module):
         positions = batch.get("decoder_positions", rows)
         return self._forward(batch, segments, positions)[0]
 
-    def branched(self, batch: Batch) -> jax.Array:
+    def branched(self, batch: Batch, prefix: Prefix | None = None) -> jax.Array:
         """Returns hidden states [B, T, D] of a text and several continuations of it in each row."""
         context = branch_context(batch, prefix_lm=self.config.prefix_lm)
-        return self.decoder(batch["decoder_input_tokens"], context)[0]
+        return self.decoder(batch["decoder_input_tokens"], context, None, prefix)[0]
 
     def prefill(
-        self, batch: Batch, valid: jax.Array, positions: jax.Array
+        self, batch: Batch, valid: jax.Array, positions: jax.Array, prefix: Prefix | None = None
     ) -> tuple[jax.Array, list[LayersMade]]:
         """Returns hidden states [B, T, D] of the prompt, and the layers' keys and values."""
-        return self._forward(batch, valid.astype(jnp.int32), positions)
+        return self._forward(batch, valid.astype(jnp.int32), positions, prefix)
 
-    def step(self, tokens: jax.Array, cache: caches.Cache) -> tuple[jax.Array, list[LayersMade]]:
+    def step(
+        self, tokens: jax.Array, cache: caches.Cache, prefix: Prefix | None = None
+    ) -> tuple[jax.Array, list[LayersMade]]:
         """Returns the hidden states [B, 1, D] of one more token a row, and its keys and values."""
-        return self.decoder(tokens[:, None], caches.step_context(cache), cache)
+        return self.decoder(tokens[:, None], caches.step_context(cache), cache, prefix)
 
     def _forward(
-        self, batch: Batch, segments: jax.Array, positions: jax.Array
+        self,
+        batch: Batch,
+        segments: jax.Array,
+        positions: jax.Array,
+        before: Prefix | None = None,
     ) -> tuple[jax.Array, list[LayersMade]]:
         tokens = batch["decoder_input_tokens"]
         prefix = batch.get("decoder_causal_attention") if self.config.prefix_lm else None
         mask = masks.same_segment(segments, segments) & masks.causal(tokens.shape[1], prefix)
-        return self.decoder(tokens, BlockContext(mask, positions))
+        return self.decoder(tokens, BlockContext(mask, positions), None, before)

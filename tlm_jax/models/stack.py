@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from tlm_jax.models import inner, masks
-from tlm_jax.models.block import Block, BlockContext, Carried, LayerCache, LayersMade
+from tlm_jax.models.block import (
+    Block,
+    BlockContext,
+    Carried,
+    LayerCache,
+    LayerPrefix,
+    LayersMade,
+)
 from tlm_jax.models.norms import Norm
 from tlm_jax.models.positions import AlibiBias, RelativeBias
 from tlm_jax.models.projections import LogitsDense
@@ -45,7 +52,11 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, context: BlockContext, cache: Sequence[LayerCache] | None = None
+        self,
+        x: jax.Array,
+        context: BlockContext,
+        cache: Sequence[LayerCache] | None = None,
+        prefix: Sequence[LayerPrefix] | None = None,
     ) -> tuple[jax.Array, list[LayersMade]]:
         """Returns normalised hidden states [B, T, D], and what each layer made, if asked for."""
         spec = self.spec
@@ -56,9 +67,9 @@ class Stack(nn.Module):
             context = context._replace(of_window=of_window)
         if spec.scan_layers:
             assert cache is None, "scanned layers have no cache: models.unroll_layers"
-            (x, states), made = self._scan(x, context)
+            (x, states), made = self._scan(x, context, prefix)
         else:
-            (x, states), made = self._unroll(x, context, cache)
+            (x, states), made = self._unroll(x, context, cache, prefix)
         if states is not None:
             self.sow(STATES, "layers", states)
         if spec.block.norm_position != "post":
@@ -102,26 +113,33 @@ class Stack(nn.Module):
         num_heads = self.spec.block.attention.num_heads
         return inner.room(keeps, x, num_heads, context.encoded)
 
-    def _scan(self, x: jax.Array, context: BlockContext) -> tuple[Carried, list[LayersMade]]:
+    def _scan(
+        self, x: jax.Array, context: BlockContext, prefix: Sequence[LayerPrefix] | None
+    ) -> tuple[Carried, list[LayersMade]]:
         scanned = nn.scan(
             self._block_class(),
             variable_axes={"params": LAYERS_AXIS},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, 0, 0, 0),  # pyright: ignore[reportArgumentType]
+            in_axes=(nn.broadcast, 0, 0, 0, 0),  # pyright: ignore[reportArgumentType]
             length=self.spec.num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         block = self._build(scanned, self.spec.scanned_name)
         places = self.keeps.places(self.spec.num_layers)
         carried = Carried(x, self._room(self.keeps, x, context))
-        carried, stacked = block(carried, context, None, self._windowed_layers(), places)
+        before = None if prefix is None else jax.tree.map(lambda *a: jnp.stack(a), *prefix)
+        carried, stacked = block(carried, context, None, before, self._windowed_layers(), places)
         layers = range(self.spec.num_layers)
         return carried, [
             {name: array[index] for name, array in stacked.items()} for index in layers
         ]
 
     def _unroll(
-        self, x: jax.Array, context: BlockContext, cache: Sequence[LayerCache] | None
+        self,
+        x: jax.Array,
+        context: BlockContext,
+        cache: Sequence[LayerCache] | None,
+        prefix: Sequence[LayerPrefix] | None,
     ) -> tuple[Carried, list[LayersMade]]:
         block_class = self._block_class()
         flags = self.spec.windowed_layers
@@ -130,12 +148,13 @@ class Stack(nn.Module):
         for index in range(self.spec.num_layers):
             block = self._build(block_class, f"layers_{index}")
             layer_cache = None if cache is None else cache[index]
+            before = None if prefix is None else prefix[index]
             windowed = None if flags is None else jnp.asarray(flags[index])
             own_slots = context.of_window if flags is not None and flags[index] else None
             keeps = self.keeps.of_layer(index)
             carried = Carried(x, self._room(keeps, x, context))
             (x, layer_states), layer_made = block(
-                carried, own_slots or context, layer_cache, windowed, keeps.only_place()
+                carried, own_slots or context, layer_cache, before, windowed, keeps.only_place()
             )
             made.append(layer_made)
             states.append(layer_states)
@@ -164,11 +183,15 @@ class DecoderStack(Stack):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, context: BlockContext, cache: Sequence[LayerCache] | None = None
+        self,
+        x: jax.Array,
+        context: BlockContext,
+        cache: Sequence[LayerCache] | None = None,
+        prefix: Sequence[LayerPrefix] | None = None,
     ) -> tuple[jax.Array, list[LayersMade]]:
         """As `Stack`."""
         if self.logits_kernel or self.logits_bias:
             LogitsDense(self.vocab_size, self.logits_kernel, self.logits_bias, name="logits_dense")(
                 self.logits_width
             )
-        return super().__call__(x, context, cache)
+        return super().__call__(x, context, cache, prefix)

@@ -109,6 +109,11 @@ class TransformerConfig(abc.ABC):
         return False
 
     @property
+    def is_causal(self) -> bool:
+        """Whether a token's keys and values depend on nothing that follows it."""
+        return not (self.is_encoder_decoder or self.is_prefix_lm)
+
+    @property
     def position_limit(self) -> int | None:
         """How many positions the model has parameters for; None: any number."""
         return None

@@ -14,6 +14,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from tlm_jax import models
+from tlm_jax.decoding.buckets import prefix_bucket
+from tlm_jax.decoding.common_prefixes import TokenPrefix, by_prefix, common_prefixes
 from tlm_jax.scoring.rows import Row, to_batch
 from tlm_jax.sharding import rules as sharding_rules
 from tlm_jax.types import Batch, Params, Unembedding
@@ -48,12 +50,17 @@ class ForcedPass:
         self.batch_size = -(-batch_size // divisor) * divisor
         self._mesh, self._rules = mesh, rules
 
-        def run(params: Params, batch: Batch) -> Any:
-            hidden = models.branched_hidden_states(params, batch, config)
+        self._shares = config.is_causal
+
+        def read_prefix(params: Params, tokens: Array, mask: Array) -> models.Prefix:
+            return models.read_prefix(params, tokens, mask, config)
+
+        def run(params: Params, batch: Batch, prefix: models.Prefix | None) -> Any:
+            hidden = models.branched_hidden_states(params, batch, config, prefix=prefix)
             before = jnp.take_along_axis(hidden, batch["source"][:, :, None], axis=1)
             return look(before, models.unembedding(params, config), batch)
 
-        self._run = jax.jit(run)
+        self._read_prefix, self._run = jax.jit(read_prefix), jax.jit(run)
 
     def run(
         self,
@@ -63,7 +70,9 @@ class ForcedPass:
     ) -> Iterator[tuple[list[Row], Any]]:
         """Yields the rows of each batch and, on the devices, what `look` says of them.
 
-        A batch is under way while the one before it is being looked at.
+        A batch is under way while the one before it is being looked at. What the trunks of many
+        rows begin with is worked on once for all of them, where the model is causal and
+        decoder-only; these rows come together, without the tokens.
 
         Args:
           params: of the model.
@@ -72,17 +81,36 @@ class ForcedPass:
             which `look` finds in the batch, padded with 0.
         """
         under_way: tuple[list[Row], Any] | None = None
-        rows = iter(rows)
-        while some := list(itertools.islice(rows, self.batch_size)):
+        for some, prefix in self._batches(params, rows):
             batch = to_batch(some, self.batch_size)
             batch |= _padded([target_features(row) for row in some], *batch["target"].shape)
             with self._sharded():
-                outputs = self._run(params, self._on_devices(batch))
+                outputs = self._run(params, self._on_devices(batch), prefix)
             if under_way is not None:
                 yield under_way
             under_way = some, outputs
         if under_way is not None:
             yield under_way
+
+    def _batches(
+        self, params: Params, rows: Iterable[Row]
+    ) -> Iterator[tuple[list[Row], models.Prefix | None]]:
+        prefixes: list[TokenPrefix] = []
+        if self._shares:
+            rows = list(rows)
+            prefixes = common_prefixes([row.trunk for row in rows], self.batch_size)
+        for tokens, some in by_prefix(rows, prefixes, lambda row: row.trunk):
+            prefix = self._read(params, tokens) if tokens else None
+            behind = (row.behind(len(tokens)) for row in some)
+            while batch := list(itertools.islice(behind, self.batch_size)):
+                yield batch, prefix
+
+    def _read(self, params: Params, prefix: TokenPrefix) -> models.Prefix:
+        tokens = np.zeros((1, prefix_bucket(len(prefix))), np.int32)
+        tokens[0, : len(prefix)] = prefix
+        mask = np.arange(tokens.shape[1])[None] < len(prefix)
+        with self._sharded():
+            return self._read_prefix(params, tokens, mask)
 
     def _sharded(self) -> contextlib.AbstractContextManager[None]:
         if self._mesh is None:

@@ -6,6 +6,7 @@ which nothing reads. Single letters thus add nothing to the context.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ class Row:
       options: numbers of the request's continuations that stand here.
       continuations: these.
       dropped_tokens: how many of the context did not fit.
+      prefix_tokens: how many stand before the trunk, which are worked on apart.
     """
 
     request: int
@@ -50,6 +52,7 @@ class Row:
     options: tuple[int, ...]
     continuations: tuple[np.ndarray, ...]
     dropped_tokens: int
+    prefix_tokens: int = 0
 
     @property
     def width(self) -> int:
@@ -59,6 +62,12 @@ class Row:
     @property
     def num_targets(self) -> int:
         return sum(len(c) for c in self.continuations)
+
+    def behind(self, prefix_tokens: int) -> Row:
+        """Returns the row without the first tokens of its trunk, of which some are left."""
+        return dataclasses.replace(
+            self, trunk=self.trunk[prefix_tokens:], prefix_tokens=prefix_tokens
+        )
 
 
 def rows_of(
@@ -151,13 +160,14 @@ def _fill(batch: dict[str, np.ndarray], index: int, row: Row) -> None:
         for name in ("decoder_input_tokens", "decoder_branch_ids", "decoder_positions")
     )
     trunk = len(row.trunk)
-    tokens[:trunk], branches[:trunk], positions[:trunk] = row.trunk, 0, np.arange(trunk)
+    tokens[:trunk], branches[:trunk] = row.trunk, 0
+    positions[:trunk] = row.prefix_tokens + np.arange(trunk)
     place, target = trunk, 0
     for branch, continuation in enumerate(row.continuations, start=1):
         read = len(continuation) - 1
         here = slice(place, place + read)
         tokens[here], branches[here] = continuation[:-1], branch
-        positions[here] = trunk + np.arange(read)
+        positions[here] = row.prefix_tokens + trunk + np.arange(read)
         scored = slice(target, target + read + 1)
         batch["target"][index, scored] = continuation
         batch["source"][index, scored] = [trunk - 1, *range(place, place + read)]

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from tlm_jax.data.sources import Example
+from tlm_jax.decoding.common_prefixes import common_prefixes
 from tlm_jax.decoding.requests import Request as Generation
 from tlm_jax.decoding.requests import Sampling
 from tlm_jax.decoding.stop_strings import StopStrings
@@ -131,7 +132,9 @@ def _drawn(
             stop.read(sample.tokens)[0],
             sample.finish_reason in ("eos", "stop"),
         )
-        for sample in engine.run(requests)
+        for sample in engine.run(
+            requests, common_prefixes(list(prompts.values()), config.batch_size)
+        )
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlm_jax.data.reading import Reading
+from tlm_jax.decoding.common_prefixes import common_prefixes
 from tlm_jax.decoding.requests import Candidates, Request, Sample, Sampling
 from tlm_jax.decoding.stop_strings import StopStrings
 from tlm_jax.errors import UserError
@@ -86,7 +87,11 @@ class LocalBackend(Backend):
         self._tokens = {prompt.id: self._encoder.encode(prompt) for prompt in prompts}
 
     def generate(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Generated | Failed]]:
-        """Draws all samples; those of one prompt share the work on it."""
+        """Draws all samples; those of one prompt share the work on it.
+
+        Prompts share that on what they begin with. It is found among all of a host's prompts, so
+        that a run that goes on works on the same ones as before.
+        """
         groups = [list(group) for _, group in itertools.groupby(jobs, lambda job: job.prompt.id)]
         prompts = [self._tokens[group[0].prompt.id] for group in groups]
         engine = self._model.engine(
@@ -105,7 +110,8 @@ class LocalBackend(Backend):
             )
             for number, (group, prompt) in enumerate(zip(groups, prompts))
         )
-        for sample in engine.run(requests):
+        every = list(self._tokens.values())
+        for sample in engine.run(requests, common_prefixes(every, self._config.batch_size)):
             yield groups[sample.request_id][sample.index], self._generated(sample, stop)
 
     def figures(self) -> Mapping[str, Any]:
