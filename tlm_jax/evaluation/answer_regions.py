@@ -111,7 +111,7 @@ _AFTER_HASHES = re.compile(r"(?<=####)[^\n]{0,80}[0-9][^\n]{0,80}(?P<cut>\n)(?=[
 # A story of its own that ends in a question, in one line behind the line of an answer. What a model
 # asks itself about the same story has no new subject, or begins as a correction does.
 _NEW_STORY = re.compile(
-    r"(?:####|\banswer(?:\s+is\b|[*_]{0,2}:)|\\boxed)[^\n]{0,200}(?P<cut>\n+)[ \t*_#]{0,4}"
+    r"(?:(?<!#)####|\banswer(?:\s+is\b|[*_]{0,2}:)|\\boxed)[^\n]{0,200}(?P<cut>\n+)[ \t*_#]{0,4}"
     r"(?!(?i:wait|hmm|but|let|lets|actually|however|so|then|thus|no|check|checking|now|next|also|note"
     r"|verify|verification|to|we|i|is|are|did|does|do|therefore|step|again|since|oh|alternatively"
     r"|another way|double-check)\b)"

@@ -27,7 +27,8 @@ def read_number(line: str) -> float | None:
     if described and "=" not in clause:  # `the sum of 9 and 9, which is 18`
         named = _NAMED_AT_LAST.search(clause, described.end())
         return _of_clause(clause[named.end() :]) if named else None
-    clause = main_clause(clause)
+    rounded = [match.end() for match in _ROUNDED.finditer(clause)]
+    clause = main_clause(clause[rounded[-1] :] if rounded else clause)
     compared = _COMPARED.match(clause)
     if compared:  # `2 more than 16, so 18`
         return _of_clause(clause[compared.end() :])
@@ -151,8 +152,11 @@ def without_remarks(line: str) -> str:
         elif sign in ")]" and opened:
             start = opened.pop()
             inside = "".join(kept[start:])
-            behind_a_number = DIGIT.search("".join(kept[:start])) is not None
-            if behind_a_number and _REMARK.search(inside):
+            before = "".join(kept[:start])
+            behind_a_number = DIGIT.search(before) is not None
+            apart = start > 0 and kept[start - 1] == " " and _MULTIPLIED.search(before) is None
+            calculated = apart and _CALCULATION.search(inside)
+            if behind_a_number and (_REMARK.search(inside) or calculated):
                 del kept[start:]
     return "".join(kept)
 
@@ -171,6 +175,12 @@ _DESCRIBED = re.compile(
 )
 
 
+_ROUNDED = re.compile(
+    r"[0-9][^=]{0,40}\bround(?:s|ed|ing)?[ ](?:(?:it|this|that)[ ])?(?:(?:up|down|off)[ ])?to[ ]"
+    r"(?=[$£€]?[0-9.,]+(?![ ]?(?:decimal|places?|significant|digits?|d\.?p)))"
+)
+
+
 _COMPARED = re.compile(
     r"[$£€]?[0-9.,]{1,20}[ ](?:[a-z]+[ ])?(?:more|less|fewer|greater|older|younger|longer|shorter)"
     r"(?:[ ][a-z]+)?[ ]than[ ][$£€]?[0-9.,]{0,20}[0-9][^,;=]{0,30},"
@@ -180,6 +190,12 @@ _COMPARED = re.compile(
 
 
 _NAMED_AT_LAST = re.compile(r"\b(?:which|that)[ ](?:is|equals|makes|gives)\b|,[ ]or\b|≈", re.I)
+
+
+_MULTIPLIED = re.compile(r"[-+*/×÷·^=(][ ]*$")
+
+
+_CALCULATION = re.compile(r"[0-9][ ]?[-+*/×÷x·][ ]?[0-9$]")
 
 
 _REMARK = re.compile(r"[A-Za-z]{2}|=")

@@ -94,8 +94,12 @@ def _object_of_adjunct(sentence: str, found: Sequence[Quantity], last: int) -> i
             return place
         if _REASON.fullmatch(between) and _is_object(before):
             return place
+        if not place and _NEEDED.fullmatch(between):
+            return place
         if _CLAUSE.search(between):
             return None
+        if _AWAY.match(sentence[found[last].end :]) and _is_object(before):
+            return place
         if _EQUALS.search(before) and len(between) < _LONGEST_LEFT:
             return place
         if _SHARE.fullmatch(between):
@@ -144,7 +148,10 @@ _FILLER = re.compile(
     r"|nearly|almost|exactly|precisely|only|just|at[ ](?:least|most)|up[ ]to"
     r"|(?:an[ ])?(?:additional|extra)|another|still|now|also)[ ]*$"
 )
-_PREPOSITION = r"(?:in|for|per|every|each|over|within|during|after|out[ ]of|among|across|on|from)"
+_PREPOSITION = (
+    r"(?:in|for|per|every|each|over|within|during|after|out[ ]of|among|across|on|from"
+    r"|(?:at|by)[ ]the[ ](?:end|start|beginning)[ ]of(?:[ ](?:day|week|month|year))?)"
+)
 _DETERMINERS = (
     r"(?:(?:the|each|every|all|just|only|another|next|last|first|these|those|about)[ ]){0,2}"
 )
@@ -153,7 +160,8 @@ _ADJUNCT = re.compile(
     rf"[ *_]{{1,3}}{_PREPOSITION}[ ]{_DETERMINERS}[*_]{{0,2}}"
 )
 _SHARE = re.compile(
-    r"(?:[ ][a-z]+)?[ ](?:out[ ]of|of[ ](?:the|his|her|their|its|these|those|all))(?:[ ][a-z]+)?[ ]"
+    r"%?(?:[ ][a-z]+)?[ ](?:out[ ]of|of[ ](?:the|his|her|their|its|these|those|all))"
+    r"(?:[ ][a-z]+)?[ ]"
 )
 _TAKES = re.compile(
     r"\b(?:takes?|took|taken|needs?|needed|requires?|required)\b(?:[ ][A-Za-z]+){0,3}[ ]*$"
@@ -161,8 +169,16 @@ _TAKES = re.compile(
 _INFINITIVE = re.compile(r"(?:[ ][a-z]+){0,3}[ ]to[ ][a-z]+(?:[ ][A-Za-z0-9-]+){0,8}[ ][$£€]?")
 _EQUALS = re.compile(r"[=≈][ *_$£€]*$")
 _REASON = re.compile(
-    r"[^,;.=]{0,40},?[ ](?:after|before|because|since|if|when)[ ][^;=]{0,80}[ ][$£€]?",
+    r"[^,;.=]{0,40},?[ ](?:after|before|because|since|if|when|each[ ]with)[ ]"
+    r"(?:[^;=]{0,80}[ ])?[$£€]?",
     re.IGNORECASE,
+)
+_NEEDED = re.compile(
+    r"(?:[ ][a-z]+){1,4}[ ](?:is|are|was|were)[ ](?:needed|required|left|remaining)[ ]"
+    rf"{_PREPOSITION}[ ]{_DETERMINERS}"
+)
+_AWAY = re.compile(
+    r"[ ](?:second|minute|hour|day|week|month|year)s?[ ](?:ago|from[ ]now|later|earlier)\b"
 )
 _UNIT = (
     r"(?:dollars?|euros?|pounds?|cents?|miles?|km|kilomet(?:er|re)s?|met(?:er|re)s?|feet|inches"

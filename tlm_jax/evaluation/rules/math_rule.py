@@ -10,6 +10,15 @@ from tlm_jax.data.official.math import last_boxed
 from tlm_jax.evaluation.answer_regions import regions
 from tlm_jax.evaluation.declarations import declarations
 from tlm_jax.evaluation.extraction import after_marker, extract_text
+from tlm_jax.evaluation.rules.math_forms import (
+    TEXT_COMMAND,
+    bases_differ,
+    exactly,
+    letters,
+    units_differ,
+    without_label,
+    without_per_cent,
+)
 from tlm_jax.evaluation.rules.math_process import MathProcess
 from tlm_jax.evaluation.rules.rule import Options, Rule, Undecided
 
@@ -28,6 +37,8 @@ def _math(text: str, options: Options = None) -> str | None:
 def _in_region(text: str) -> str | None:
     found = declarations(text)
     marked = next((d for d in found if d.kind in ("marker", "hashes", "tag")), None)
+    if marked is not None and _is_boxed(text, marked.start):
+        return _undressed(TEXT_COMMAND.sub("", last_boxed(text) or "")) or None
     if marked is None and found and found[0].kind == "label":
         marked = found[0]
     if marked is None:
@@ -45,6 +56,13 @@ def _in_region(text: str) -> str | None:
         else:
             answer = _BEFORE_PROSE.sub(r"\1", answer).removesuffix("?")
     return None if answer is None else _undressed(answer) or None
+
+
+def _is_boxed(text: str, place: int) -> bool:
+    """Whether a place is within the last box (`\\boxed{\\text{The answer is } 7}`)."""
+    content = last_boxed(text)
+    start = text.rfind(content) if content else -1
+    return content is not None and 0 <= start <= place < start + len(content)
 
 
 def _boxes(text: str) -> str | None:
@@ -70,28 +88,6 @@ def _undressed(answer: str) -> str:
         if answer.startswith(before) and answer.endswith(behind):
             answer = answer[len(before) : len(answer) - len(behind)].strip()
     return answer
-
-
-def _exactly(answer: str) -> str:
-    """Returns an answer with mixed numbers, repeating decimals and e as math-verify reads them."""
-    answer = _MIXED.sub(r"\1\\frac{\2}{\3}", _UPRIGHT_E.sub("e", answer))
-    return _REPEATING.sub(_fraction, answer)
-
-
-def _fraction(match: re.Match[str]) -> str:
-    whole, fixed, again = match["whole"], match["fixed"], match["again"]
-    under = 10 ** len(fixed) * (10 ** len(again) - 1)
-    over = int(whole + fixed + again) - int(whole + fixed)
-    return f"\\frac{{{over}}}{{{under}}}"
-
-
-def _units_differ(one: str, other: str) -> bool:
-    """Whether both name a unit behind their number, and not the same one."""
-    units = [
-        match[1].strip(" .").lower().removesuffix("s") if match else ""
-        for match in (_UNIT.search(one), _UNIT.search(other))
-    ]
-    return all(units) and units[0] != units[1]
 
 
 def _end_of_sentence(line: str) -> str:
@@ -121,38 +117,35 @@ def _same_mathematics(extracted: str, gold: str) -> bool:
     if _PLAIN_NUMBER.fullmatch(extracted) and _PLAIN_NUMBER.fullmatch(gold):
         # The sixth decimal is not noise here: 1.000001 is not 1.
         return math.isclose(float(extracted), float(gold), rel_tol=5e-7, abs_tol=1e-9)
-    gold_words = _words(gold)
+    extracted = without_label(extracted) if without_label(gold) == gold else extracted
+    gold_words, gold_letters = _words(gold), letters(gold)
     if gold_words is not None:
         return _words(extracted) == gold_words
-    if _DOTS.search(extracted) or _DOTS.search(gold) or _units_differ(extracted, gold):
+    if gold_letters is not None and (found := letters(extracted)) is not None:
+        return found == gold_letters
+    if _DOTS.search(extracted) or _DOTS.search(gold):
         return False  # lists that are not written out are the same only as text
-    if _bases_differ(extracted, gold):
+    if units_differ(extracted, gold) or bases_differ(extracted, gold):
         return False
     if max(len(extracted), len(gold)) > LONGEST_ANSWER:
         raise Undecided(f"answer longer than {LONGEST_ANSWER:,} characters")
-    if _process.same(_exactly(gold), _exactly(extracted)):
+    if _process.same(exactly(gold), exactly(extracted)):
         return True
-    bare, bare_gold = _PER_CENT.sub("", extracted), _PER_CENT.sub("", gold)
-    one_is_per_cent = (bare != extracted) != (bare_gold != gold)
-    return one_is_per_cent and _process.same(_exactly(bare_gold), _exactly(bare))
-
-
-def _bases_differ(one: str, other: str) -> bool:
-    """Whether both are numbers in a base that they name, and not in the same one."""
-    bases = [match[1] if match else "" for match in (_BASE.search(one), _BASE.search(other))]
-    return all(bases) and bases[0] != bases[1]
+    bare, bare_gold = without_per_cent(extracted), without_per_cent(gold)
+    if (bare, bare_gold) == (extracted, gold):
+        return False
+    return _process.same(exactly(bare_gold), exactly(bare))
 
 
 def _words(answer: str) -> str | None:
     """Returns an answer that consists of words, in a plain form, or None if it is mathematics."""
     if len(answer) > LONGEST_ANSWER:
         return None
-    plain = _TEXT_COMMAND.sub(lambda match: match[1], answer)
+    plain = TEXT_COMMAND.sub(lambda match: match[1], answer)
     plain = " ".join(plain.removesuffix(".").lower().split()).strip("() ")
     return plain if _WORDS.fullmatch(plain) else None
 
 
-_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{([^{}]*)\}")
 _WORDS = re.compile(r"(?=.*[a-z]{3})[a-z][a-z' -]*")
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,300}(?:\.[0-9]{1,300})?")
 _BEFORE_AN_ANSWER = re.compile(r"[:=]|\b(?:is|are)\b")
@@ -161,14 +154,6 @@ _BEFORE_PROSE = re.compile(r"^(\$[^$]+\$)[^$0-9\\]*$")
 _MOST_BOXES = 20
 _BETWEEN_BOXES = re.compile(r"[\s$,.;]*(?:and|or)?[\s$,;]*")
 _DOTS = re.compile(r"\\[lcd]?dots|\.\.\.|…")
-_UNIT = re.compile(r"(?<=[0-9}])\s*\\(?:text|mathrm|mbox)\s*\{\s*([A-Za-z ]+)\.?\s*\}\s*$")
-_PER_CENT = re.compile(r"\s*\\?%\s*$")
-_BASE = re.compile(r"(?<=[0-9A-Z}])_\s*\{?\s*([0-9]+)\s*\}?\s*$")
-_MIXED = re.compile(r"(?<![0-9/.])([0-9]+)\s+([0-9]+)/([0-9]+)(?![0-9/])")
-_UPRIGHT_E = re.compile(r"\\mathrm\s*\{\s*e\s*\}")
-_REPEATING = re.compile(
-    r"(?<![0-9])(?P<whole>[0-9]{1,9})\.(?P<fixed>[0-9]{0,9})\\(?:overline|bar)\s*\{(?P<again>[0-9]{1,9})\}"
-)
 _process = MathProcess()
 atexit.register(_process.close)
 
