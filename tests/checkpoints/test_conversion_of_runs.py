@@ -16,7 +16,7 @@ from tlm_jax.optim.schedules import Constant
 from tlm_jax.runs.training import pretrained
 from tlm_jax.runs.training.config import DataConfig, RunConfig
 from tlm_jax.runs.training.normalization import with_settled_normalization
-from tlm_jax.runs.training.parts import build_parts, create_state
+from tlm_jax.runs.training.parts import build_parts
 from tlm_jax.runs.training.session import run_training
 from tlm_jax.training.objectives import CrossEntropy
 from tlm_jax.vocabularies import ByteVocabulary
@@ -80,7 +80,9 @@ def test_what_leaves_for_t5x_comes_back_as_it_was(trained, tmp_path, capsys, nor
         )
     )
     built = build_parts(again, jax.devices()[:1])
-    _, state = pretrained.initial_state(again, built.abstract_state, create_state(again, built))
+    _, state = pretrained.initial_state(
+        again, built.abstract_state, built.initial_state(again.seed)
+    )
     assert int(state.step) == 3
     went_on = _next_losses(again, state, built)
 

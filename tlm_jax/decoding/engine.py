@@ -32,6 +32,7 @@ from tlm_jax.decoding.requests import Request, Sample
 from tlm_jax.decoding.scheduler import EngineStats, Scheduler
 from tlm_jax.errors import UserError
 from tlm_jax.sharding import rules
+from tlm_jax.system.program_cache import ProgramCache
 from tlm_jax.types import Params
 
 _LONGEST = 2**30
@@ -57,6 +58,7 @@ class Engine:
       steps_per_call: steps on the device before the host looks.
       start_id: the decoder's first token in an encoder-decoder.
       mesh: None means the default device.
+      compiled: programs of earlier engines, which one of the same model and settings takes over.
 
     Raises:
       UserError: an argument makes no sense.
@@ -74,6 +76,7 @@ class Engine:
         steps_per_call: int = 16,
         start_id: int = 0,
         mesh: Mesh | None = None,
+        compiled: ProgramCache | None = None,
     ):
         divisor = 1 if mesh is None else rules.batch_divisor(mesh)
         if rows < 1 or rows % divisor:
@@ -85,9 +88,12 @@ class Engine:
         if steps_per_call < 1 or max_prompt_tokens < 1:
             raise UserError("Engine: steps_per_call and max_prompt_tokens are at least 1")
         self._mesh, self._start_id = mesh, start_id
+        decided = (config, tuple(eos_ids), num_candidates, steps_per_call, rows)
+        self._programs = (compiled or ProgramCache()).get(
+            (Programs, *decided, mesh), lambda: Programs(*decided)
+        )
         with self._rules():
-            unrolled = jax.jit(lambda params: models.unroll_layers(params, config)[0])
-            self._params = unrolled(params) if config.scan_layers else params
+            self._params = self._programs.unroll(params) if config.scan_layers else params
         self._step_params = self._params
         if _tiles_pay(self._params, config, rows, mesh):
             self._step_params = models.tile_kernels(self._params, config)
@@ -97,7 +103,6 @@ class Engine:
         self.max_prompt_tokens = min(max_prompt_tokens, self._max_positions or _LONGEST)
         self._counts = EngineStats()
         self._shards, self._eos_ids = divisor, frozenset(eos_ids)
-        self._programs = Programs(config, tuple(eos_ids), num_candidates, steps_per_call, rows)
 
     def run(
         self, requests: Iterable[Request], prefixes: Sequence[Sequence[int]] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ from tlm_jax.types import Batch, Params
 class Programs:
     """The compiled programs; rows are given up to those that return them.
 
+    Args:
+      config: the model; its layers are stacked or not, the programs have each on its own.
+
     Attributes:
       rows: how many there are.
       most_steps: of a call.
@@ -33,6 +37,8 @@ class Programs:
         most_steps: int,
         num_rows: int,
     ):
+        stacked = config
+        config = dataclasses.replace(config, scan_layers=False)
         self.rows, self.most_steps, self.slots = num_rows, most_steps, layer_slots(config)
         names = self.slots
 
@@ -66,6 +72,9 @@ class Programs:
                 None if before is None else before.prefix,
             )
 
+        def unroll(params: Params) -> Params:
+            return models.unroll_layers(params, stacked)[0]
+
         # Functions of their own: JAX keeps programs by function, and counts those of all engines.
         def empty(made: Prompts, groups: int, room: placing.Room) -> Rows:
             return placing.empty(made, num_rows, groups, room, names)
@@ -73,6 +82,7 @@ class Programs:
         def resize(state: Rows, room: placing.Room) -> Rows:
             return placing.resize(state, room, names)
 
+        self.unroll = jax.jit(unroll)
         self.read_prefix = jax.jit(read_prefix)
         self.read_prompts = jax.jit(read_prompts)
         self.empty = jax.jit(empty, static_argnums=(1, 2))

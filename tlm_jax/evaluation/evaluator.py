@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from tlm_jax import models
 from tlm_jax.data.sources import Example
 from tlm_jax.decoding.generate import Decoded
-from tlm_jax.decoding.greedy import jit_greedy
+from tlm_jax.decoding.greedy import Decoder, jit_greedy
 from tlm_jax.decoding.stop_strings import StopStrings
 from tlm_jax.evaluation.batching import EvalBatch, count_truncated_prompts, eval_batches
 from tlm_jax.evaluation.eval_set import EvalSet
@@ -26,6 +26,7 @@ from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.evaluation.predictions import Prediction, write_predictions
 from tlm_jax.scoring.nll import target_nll
 from tlm_jax.sharding import rules as sharding_rules
+from tlm_jax.system.program_cache import ProgramCache
 from tlm_jax.types import Params
 from tlm_jax.vocabularies import Vocabulary
 
@@ -120,6 +121,7 @@ class Evaluator:
         eos_ids: Sequence[int] = (),
         stop: Sequence[str] = (),
         progress: Progress | None = None,
+        compiled: ProgramCache | None = None,
     ):
         """Prepares an evaluation; nothing is compiled or run yet.
 
@@ -136,6 +138,7 @@ class Evaluator:
           eos_ids: tokens that end a text beside its vocabulary's EOS.
           stop: texts at which an answer ends; they are no part of it.
           progress: told after each batch.
+          compiled: programs that runs in this process share.
         """
         self._eval_sets, self._grading_rule, self._stop = eval_sets, grading_rule, stop
         self._config = config
@@ -144,16 +147,22 @@ class Evaluator:
         self._progress = progress or (lambda task, done, total: None)
         divisor = sharding_rules.batch_divisor(mesh, rules) if mesh is not None else 1
         self._batch_size = -(-batch_size // divisor) * divisor
-        self._decoders = {
-            eos_id: jit_greedy(
-                config,
-                max_decode_steps=max_decode_steps,
-                eos_ids=tuple(dict.fromkeys((eos_id, *eos_ids))),
+        compiled = compiled or ProgramCache()
+
+        def decoder(eos_id: int) -> Decoder:
+            ends = tuple(dict.fromkeys((eos_id, *eos_ids)))
+            return compiled.get(
+                (jit_greedy, config, max_decode_steps, ends, mesh, rules),
+                lambda: jit_greedy(config, max_decode_steps=max_decode_steps, eos_ids=ends),
             )
-            for eos_id in {eval_set.vocabulary.eos_id for eval_set in eval_sets}
-        }
-        self._target_nll = jax.jit(
-            lambda params, batch: target_nll(params, batch, config, chunk_tokens=chunk_tokens)
+
+        ends = {eval_set.vocabulary.eos_id for eval_set in eval_sets}
+        self._decoders = {eos_id: decoder(eos_id) for eos_id in ends}
+        self._target_nll = compiled.get(
+            (target_nll, config, chunk_tokens, mesh, rules),
+            lambda: jax.jit(
+                lambda params, batch: target_nll(params, batch, config, chunk_tokens=chunk_tokens)
+            ),
         )
 
     def evaluate(self, params: Params, step: int) -> list[EvalResult]:

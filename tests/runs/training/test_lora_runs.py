@@ -60,7 +60,7 @@ def test_steps_leave_every_bit_of_the_base(tiny_run, settings):
     base = load_base(run, built)
     before = jax.tree.map(np.array, base.params)
     rows = batches.host_rows(run.batch_size, built.batch_sharding)
-    state = parts.create_state(run, built)
+    state = built.initial_state(run.seed)
     start = jax.tree.map(np.array, state.params)
     with data.open_pipeline(run, rows) as pipeline:
         for _ in range(4):
@@ -221,7 +221,7 @@ def test_adapters_are_handed_over_and_taken_up_again(tiny_run, base_run, capsys)
     handed_over = str(Path(run.model_dir, "adapter"))
     built = parts.build_parts(run)
     again = dataclasses.replace(run, lora=dataclasses.replace(LORA, initial_path=handed_over))
-    fresh = parts.create_state(again, built).params
+    fresh = built.initial_state(again.seed).params
     taken_up, phrase = adapters.initial_adapters(again, load_base(again, built), fresh)
     jax.tree.map(np.testing.assert_array_equal, taken_up, _saved(run).params)
     assert phrase == f"adapters of {handed_over} on {path}"

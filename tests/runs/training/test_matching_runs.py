@@ -100,7 +100,7 @@ def test_the_student_comes_closer_and_its_projections_learn(packed_run):
         assert rows[-1][f"{name}_difference"] < 0.95 * rows[0][f"{name}_difference"]
     trained = projections(packed_run)
     built = parts.build_parts(packed_run)
-    fresh = parts.create_state(packed_run, built).params
+    fresh = built.initial_state(packed_run.seed).params
     new = trees.flatten(fresh[AUXILIARY])
     shapes = {name: kernel.shape for name, kernel in trained.items()}
     assert shapes == {

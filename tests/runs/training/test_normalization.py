@@ -17,7 +17,7 @@ from tlm_jax.optim.optimizers import Adafactor
 from tlm_jax.optim.schedules import Constant
 from tlm_jax.runs.training import pretrained
 from tlm_jax.runs.training.normalization import with_settled_normalization
-from tlm_jax.runs.training.parts import build_parts, create_state
+from tlm_jax.runs.training.parts import build_parts
 from tlm_jax.runs.training.session import run_training
 from tlm_jax.training.objectives import CrossEntropy
 
@@ -50,7 +50,7 @@ def _three_steps(run, shared_dir):
     batch = {name: jnp.concatenate([array, array]) for name, array in rows.items()}
     run = with_settled_normalization(run)
     built = build_parts(run, jax.devices()[:1])
-    _, state = pretrained.initial_state(run, built.abstract_state, create_state(run, built))
+    _, state = pretrained.initial_state(run, built.abstract_state, built.initial_state(run.seed))
     nats = []
     with jax.default_matmul_precision("highest"):
         for _ in range(3):

@@ -14,7 +14,7 @@ from tlm_jax.training import batches
 def _losses(run, devices):
     built = parts.build_parts(run, devices)
     rows = batches.host_rows(run.batch_size, built.batch_sharding)
-    state = parts.create_state(run, built)
+    state = built.initial_state(run.seed)
     losses = []
     with data.open_pipeline(run, rows) as pipeline:
         for _ in range(4):

@@ -22,7 +22,7 @@ from tlm_jax.models import layouts
 from tlm_jax.optim.optimizers import Adafactor
 from tlm_jax.optim.schedules import Constant
 from tlm_jax.runs.training import pretrained
-from tlm_jax.runs.training.parts import build_parts, create_state
+from tlm_jax.runs.training.parts import build_parts
 from tlm_jax.runs.training.session import run_training
 from tlm_jax.vocabularies import ByteVocabulary, vocabulary_from_name
 
@@ -141,7 +141,7 @@ def test_what_t5x_began_goes_on(tiny_run, shared_dir):
         initial_checkpoint_path=str(path),
     )
     built = build_parts(run)
-    new = create_state(run, built)
+    new = built.initial_state(run.seed)
     for restore in (True, False):
         asked = dataclasses.replace(run, restore_optimizer=restore)
         _, state = pretrained.initial_state(asked, built.abstract_state, new)

@@ -40,6 +40,7 @@ def greedy(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome:
         grading_rule=config.grading_rule,
         eos_ids=subject.model.eos_ids,
         stop=config.stop,
+        compiled=subject.model.compiled,
     )
     (result,) = evaluator.evaluate(subject.model.params, subject.model.source.step)
     questions = [

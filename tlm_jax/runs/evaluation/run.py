@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,12 @@ from tlm_jax.runs.opened.settings import ModelSettings
 from tlm_jax.runs.training import console, files
 from tlm_jax.runs.training.student_vocabulary import run_data
 from tlm_jax.system.home import expanded
+from tlm_jax.system.program_cache import ProgramCache
 
 
-def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
+def run_evaluation(
+    config: EvalConfig, configuration: str, compiled: ProgramCache | None = None
+) -> dict[str, Any]:
     """Evaluates every checkpoint on every task in every mode, one checkpoint at a time.
 
     What an earlier run there has found with the same settings is taken over.
@@ -43,6 +47,7 @@ def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
     Args:
       config: what is evaluated.
       configuration: the same as gin text, for the output directory.
+      compiled: programs that runs in this process share.
 
     Returns:
       What results.json holds.
@@ -53,10 +58,14 @@ def run_evaluation(config: EvalConfig, configuration: str) -> dict[str, Any]:
     output = files.open_model_dir(config.output_dir)
     files.write_configuration(output, configuration)
     data = run_data(config.data)
+    compiled = compiled or ProgramCache()
     known: dict[str, dict[str, Any]] = {}
     outcomes: list[Outcome] = []
     for name, path in _names(config.checkpoints).items():
-        outcomes += _evaluate(name, path, config, data, known, OutcomeStore(output))
+        opened = functools.partial(
+            OpenedModel, devices=jax.devices(), announce=console.say, compiled=compiled
+        )
+        outcomes += _evaluate(name, path, config, data, known, OutcomeStore(output), opened)
     if not outcomes:
         raise UserError(
             "nothing was asked: 'rank' needs questions with options, and targets that are nothing "
@@ -84,6 +93,7 @@ def _evaluate(
     data: RunData,
     known: dict[str, dict[str, Any]],
     store: OutcomeStore,
+    opened: Callable[[ModelSettings], OpenedModel],
 ) -> list[Outcome]:
     settings = ModelSettings(
         path,
@@ -93,7 +103,7 @@ def _evaluate(
         ReadingSettings(config.data.add_bos, config.data.add_eos),
         config.chat_template,
     )
-    with OpenedModel(settings, devices=jax.devices(), announce=console.say) as model:
+    with opened(settings) as model:
         eval_sets = _open_sets(config, data, model, known)
         # SeqIO's tasks have vocabularies of their own.
         subjects = [Subject(name, model.read_with(one.vocabulary)) for one in eval_sets]

@@ -10,6 +10,7 @@ from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.decoding.stop_strings import check_stop
 from tlm_jax.errors import UserError
 from tlm_jax.sharding.mesh import MeshShape
+from tlm_jax.vocabularies import Vocabulary
 
 _SERVER_PREFIX = "openai:"
 
@@ -177,7 +178,7 @@ class InferenceConfig:
     prompts: PromptsConfig
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
-    vocabulary: str | None = None
+    vocabulary: Vocabulary | str | None = None
     dtype: str = "float32"
     batch_size: int = 32
     grading_rule: str | None = None

@@ -23,14 +23,19 @@ from tlm_jax.runs.opened.model import OpenedModel, of_task
 from tlm_jax.runs.opened.reading import ReadingSettings
 from tlm_jax.runs.opened.settings import ModelSettings
 from tlm_jax.system.home import expanded
+from tlm_jax.system.program_cache import ProgramCache
 from tlm_jax.vocabularies import Vocabulary
 
 
 class LocalBackend(Backend):
     """A model on the devices of this host, which hold it whole."""
 
-    def __init__(self, config: InferenceConfig):
+    def __init__(self, config: InferenceConfig, compiled: ProgramCache | None = None):
         """Opens the model; its parameters are read when the first sample is drawn.
+
+        Args:
+          config: the run.
+          compiled: programs that runs in this process share.
 
         Raises:
           UserError: there is no model, or no tokenizer for it.
@@ -47,7 +52,7 @@ class LocalBackend(Backend):
         )
         fallback = of_task(prompts.mixture_or_task_name, prompts.modules)
         with contextlib.ExitStack() as opened:
-            self._model = opened.enter_context(OpenedModel(settings, fallback))
+            self._model = opened.enter_context(OpenedModel(settings, fallback, compiled=compiled))
             longest = _longest_prompt(config, self._model.window)
             self._encoder = PromptEncoder(self._model, too_long=prompts.too_long, longest=longest)
             self._opened = opened.pop_all()

@@ -19,13 +19,18 @@ from tlm_jax.runs.inference.prompt import Prompt
 from tlm_jax.runs.inference.prompts import load_prompts
 from tlm_jax.runs.inference.store import Key, SampleStore
 from tlm_jax.system.home import expanded
+from tlm_jax.system.program_cache import ProgramCache
 from tlm_jax.system.terminal import printable
 
 _MOST_FAILURES_IN_A_ROW = 20
 
 
-def run_inference(config: InferenceConfig) -> int:
+def run_inference(config: InferenceConfig, compiled: ProgramCache | None = None) -> int:
     """Draws all samples that are missing in OUTPUT_DIR.
+
+    Args:
+      config: the run.
+      compiled: programs that runs in this process share.
 
     Returns:
       How many of this host's samples are still missing, because the model gave none.
@@ -36,7 +41,10 @@ def run_inference(config: InferenceConfig) -> int:
     output_dir = expanded(config.output_dir)
     host_index, num_hosts = _hosts(config)
     grader = SampleGrader(config.grading_rule)
-    with SampleStore(output_dir, host_index) as store, _backend(config, output_dir) as backend:
+    with (
+        SampleStore(output_dir, host_index) as store,
+        _backend(config, output_dir, compiled) as backend,
+    ):
         prompts = load_prompts(config.prompts, backend.vocabulary, backend.reading)
         ours = prompts[host_index::num_hosts]
         backend.prepare(ours)
@@ -226,14 +234,14 @@ def _settings(
     }
 
 
-def _backend(config: InferenceConfig, output_dir: Path) -> Backend:
+def _backend(config: InferenceConfig, output_dir: Path, compiled: ProgramCache | None) -> Backend:
     if config.remote is not None:
         from tlm_jax.runs.inference.server import ServerBackend
 
         return ServerBackend(config, output_dir)
     from tlm_jax.runs.inference.local import LocalBackend
 
-    return LocalBackend(config)
+    return LocalBackend(config, compiled)
 
 
 def _hosts(config: InferenceConfig) -> tuple[int, int]:

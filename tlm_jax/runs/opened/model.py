@@ -33,6 +33,7 @@ from tlm_jax.runs.opened.tokenizer_files import TokenizerFiles
 from tlm_jax.runs.training.trainable import with_shardings
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules
+from tlm_jax.system.program_cache import ProgramCache
 from tlm_jax.types import Params
 from tlm_jax.vocabularies import Vocabulary, check_vocabulary_fits, vocabulary_from_name
 
@@ -46,6 +47,7 @@ class OpenedModel:
     Attributes:
       source: where it comes from.
       config: the model, with the choices of this run.
+      compiled: programs that have been compiled for this model, or for others of this process.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class OpenedModel:
         *,
         devices: Sequence[jax.Device] | None = None,
         announce: Callable[[str], None] = print,
+        compiled: ProgramCache | None = None,
     ):
         """Opens it.
 
@@ -64,6 +67,7 @@ class OpenedModel:
             is named.
           devices: to run it on; None: this host's.
           announce: is given lines about the parameters.
+          compiled: programs that runs in this process share.
 
         Raises:
           UserError: there is no model, or the vocabulary is not the one of its training.
@@ -71,6 +75,7 @@ class OpenedModel:
         self._settings = settings
         self._devices = devices
         self._announce = announce
+        self.compiled = compiled or ProgramCache()
         self.source = open_pretrained(settings.path)
         # Whatever opens a model here, it is not trained.
         choices = {"dtype": settings.dtype, "dropout_rate": 0.0}
@@ -237,6 +242,7 @@ class OpenedModel:
             num_candidates=num_candidates,
             start_id=self.start_id if start_id is None else start_id,
             mesh=self.sharded_mesh,
+            compiled=self.compiled,
         )
 
     def _load(self) -> Params:

@@ -19,6 +19,7 @@ from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.parts import Parts
 from tlm_jax.runs.training.trainable import with_shardings
 from tlm_jax.sharding import rules
+from tlm_jax.system.program_cache import ProgramCache
 from tlm_jax.types import Params
 
 
@@ -37,8 +38,15 @@ class FrozenBase:
     source: Pretrained | None
 
 
-def load_base(run: RunConfig, parts: Parts) -> FrozenBase | None:
+def load_base(
+    run: RunConfig, parts: Parts, compiled: ProgramCache | None = None
+) -> FrozenBase | None:
     """Returns the base of a run's adapters: the initial checkpoint, else new parameters.
+
+    Args:
+      run: the configuration.
+      parts: of the run.
+      compiled: programs that runs in this process share.
 
     Raises:
       UserError: the initial checkpoint is not there, or of another model.
@@ -46,6 +54,7 @@ def load_base(run: RunConfig, parts: Parts) -> FrozenBase | None:
     lora, abstract_base = run.lora, parts.trainable.frozen
     if lora is None or abstract_base is None:
         return None
+    compiled = compiled or ProgramCache()
     fingerprint = Fingerprint()
     places = trees.flatten(abstract_base)
 
@@ -53,14 +62,18 @@ def load_base(run: RunConfig, parts: Parts) -> FrozenBase | None:
         fingerprint.add(name, array)
         frozen = functools.partial(lora_models.freeze, run.model, lora, name)
         shardings = jax.tree.map(lambda leaf: leaf.sharding, places[name])
-        return jax.jit(frozen, out_shardings=shardings)(array)
+        key = (lora_models.freeze, run.model, lora, name, parts.mesh)
+        return compiled.get(key, lambda: jax.jit(frozen, out_shardings=shardings))(array)
 
     shapes = models.abstract_params(run.model)
     shardings = rules.named_shardings(models.logical_axes(run.model), parts.mesh, shapes=shapes)
     source = None
     if run.initial_checkpoint_path is None:
         origin = f"new parameters from seed {run.seed}"
-        make = jax.jit(functools.partial(models.init, config=run.model), out_shardings=shardings)
+        init = functools.partial(models.init, config=run.model)
+        make = compiled.get(
+            (models.init, run.model, parts.mesh), lambda: jax.jit(init, out_shardings=shardings)
+        )
         floats = trees.flatten(make(jax.random.PRNGKey(run.seed)))
         params = trees.unflatten({name: convert(name, floats.pop(name)) for name in sorted(floats)})
     else:

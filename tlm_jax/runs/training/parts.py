@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from tlm_jax.runs.training.teacher import inner_matching, open_teacher
 from tlm_jax.runs.training.trainable import Trainable, trainable, with_auxiliary, with_shardings
 from tlm_jax.sharding import mesh as meshes
 from tlm_jax.sharding import rules
+from tlm_jax.system.program_cache import ProgramCache
 from tlm_jax.training import distillation
 from tlm_jax.training.batches import check_batch_size
 from tlm_jax.training.matching import InnerMatching
@@ -41,6 +42,8 @@ class Parts:
       abstract_state: shapes, types and shardings of the train state.
       batch_sharding: of every batch feature, `[B, ...]`.
       train_step: jitted; donates the state. Takes a third argument where `abstract_frozen` says so.
+      initial_state: `initial_state(seed)` returns the state before the first step, each array made
+        where it will live; jitted.
       trainable: what of the model is trained.
       teacher: of a distilled student.
       matching: of its inner states with the teacher's, if there is any.
@@ -51,6 +54,7 @@ class Parts:
     abstract_state: TrainState
     batch_sharding: NamedSharding
     train_step: Any
+    initial_state: Callable[[int], TrainState]
     trainable: Trainable
     teacher: RunTeacher | None = None
     matching: InnerMatching | None = None
@@ -74,16 +78,30 @@ class FrozenParams(NamedTuple):
     teacher: Any
 
 
-def build_parts(run: RunConfig, devices: Sequence[jax.Device] | None = None) -> Parts:
+def build_parts(
+    run: RunConfig,
+    devices: Sequence[jax.Device] | None = None,
+    compiled: ProgramCache | None = None,
+) -> Parts:
     """Builds the parts; nothing is allocated or compiled yet.
 
     Args:
       run: the configuration.
       devices: all devices by default; may be those of an ahead-of-time compilation target.
+      compiled: the parts of earlier runs in this process; one that trains in the same way takes
+        them over. A teacher belongs to its run, so with one they are always new.
 
     Raises:
       UserError: the mesh does not fit the devices, or the batch does not fit the mesh.
     """
+    if compiled is None or run.teacher is not None:
+        return _build(run, devices)
+    decides = (run.model, run.optimizer, run.loss, run.lora, run.mesh)
+    sizes = (run.batch_size, run.micro_batches, devices)
+    return compiled.get((Parts, *decides, *sizes), lambda: _build(run, devices))
+
+
+def _build(run: RunConfig, devices: Sequence[jax.Device] | None) -> Parts:
     mesh = meshes.make_mesh(run.mesh, devices)
     check_batch_size(run.batch_size, rules.batch_divisor(mesh), run.micro_batches)
     teacher = open_teacher(run)
@@ -114,6 +132,11 @@ def build_parts(run: RunConfig, devices: Sequence[jax.Device] | None = None) -> 
         abstract_state=with_shardings(shapes, shardings),
         batch_sharding=rules.batch_sharding(mesh),
         train_step=jit_train_step(sharded_step, shardings, NamedSharding(mesh, PartitionSpec())),
+        initial_state=jax.jit(
+            lambda seed: initial_state(trained.init, optimizer, seed),
+            static_argnums=0,
+            out_shardings=shardings,
+        ),
         trainable=trained,
         teacher=teacher,
         matching=matching,
@@ -145,16 +168,6 @@ def _objective(
         normalization = run.loss.normalization
         arguments["prepare"] = functools.partial(matching.weigh, normalization=normalization)
     return arguments
-
-
-def create_state(run: RunConfig, parts: Parts) -> TrainState:
-    """Returns the state before the first step, each array made where it will live."""
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, parts.abstract_state)
-    make = jax.jit(
-        lambda: initial_state(parts.trainable.init, parts.optimizer, run.seed),
-        out_shardings=shardings,
-    )
-    return make()
 
 
 def abstract_batch(

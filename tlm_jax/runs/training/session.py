@@ -28,6 +28,7 @@ from tlm_jax.runs.training.normalization import with_settled_normalization
 from tlm_jax.runs.training.step_flops import step_flops
 from tlm_jax.runs.training.student_vocabulary import run_data, student_vocabulary
 from tlm_jax.system.interruption import Stopped
+from tlm_jax.system.program_cache import ProgramCache
 from tlm_jax.training import batches, hooks, loop
 from tlm_jax.training.state import TrainState
 from tlm_jax.training.step import StepMetrics
@@ -35,7 +36,7 @@ from tlm_jax.training.stopping import StopRequest
 from tlm_jax.types import Batch
 
 
-def run_training(run: RunConfig, configuration: str) -> int:
+def run_training(run: RunConfig, configuration: str, compiled: ProgramCache | None = None) -> int:
     """Trains until `train_steps`, or until SIGTERM or Ctrl-C; a second call there continues.
 
     One after the last step trains nothing, and writes what follows training once more.
@@ -43,6 +44,7 @@ def run_training(run: RunConfig, configuration: str) -> int:
     Args:
       run: the configuration.
       configuration: the same as gin text, for MODEL_DIR.
+      compiled: programs that runs in this process share.
 
     Returns:
       The number of steps taken in all.
@@ -51,7 +53,7 @@ def run_training(run: RunConfig, configuration: str) -> int:
       Stopped: a signal ended the run; everything is saved.
     """
     started = time.perf_counter()
-    with _Session(run, configuration) as session:
+    with _Session(run, configuration, compiled or ProgramCache()) as session:
         if session.first_step >= run.train_steps:
             console.say(
                 f"{session.model_dir} has had {session.first_step} of {run.train_steps} steps: "
@@ -80,11 +82,12 @@ class _Session:
     A context manager: checkpoints and data are let go of on every way out, also of `__init__`.
     """
 
-    def __init__(self, run: RunConfig, configuration: str):
+    def __init__(self, run: RunConfig, configuration: str, compiled: ProgramCache):
         with contextlib.ExitStack() as opened:
             self.model_dir: Path = files.open_model_dir(run.model_dir)
             self.run = run = with_settled_normalization(run)
-            self.parts = parts.build_parts(run)
+            self.compiled = compiled
+            self.parts = parts.build_parts(run, compiled=compiled)
             self.rows = batches.host_rows(run.batch_size, self.parts.batch_sharding)
             read = run_data(run.data)
             self.reading = student_reading(run, student_vocabulary(run))
@@ -93,7 +96,7 @@ class _Session:
             )
             opened.callback(self.pipeline.close)
             self.eval_sets = data.open_eval_sets(run, read, self.reading)
-            self.base = load_base(run, self.parts)
+            self.base = load_base(run, self.parts, compiled)
             self.manager = CheckpointManager(
                 self.model_dir / "checkpoints",
                 keep=run.checkpoints.keep,
@@ -201,7 +204,7 @@ class _Session:
             step, items = restored
             self.pipeline.restore(items.data)
             return step, items.state, dict(items.metrics), f"going on from checkpoint {step}"
-        state = parts.create_state(self.run, self.parts)
+        state = self.parts.initial_state(self.run.seed)
         if self.base is not None:
             params, origin = adapters.initial_adapters(self.run, self.base, state.params)
             return 0, state._replace(params=params), {}, origin
@@ -234,6 +237,7 @@ class _Session:
             stop=evaluation.stop,
             output_dir=self.model_dir / "eval",
             mesh=self.parts.mesh,
+            compiled=self.compiled,
         )
 
         def evaluate(state: TrainState, step: int) -> float | None:
