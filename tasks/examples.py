@@ -1,10 +1,11 @@
 """Records of any file: a teacher's solutions, or whatever else a run names as EXAMPLES_FILE."""
 
 from tlm_jax.data.file_records import is_held_out
-from tlm_jax.data.formatted import register_formats
+from tlm_jax.data.formatted import EMBEDDED_VOCABULARY, MappedRecords, register_formats
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record, read_records
 from tlm_jax.data.run_data import RunData
+from tlm_jax.data.tasks import register_task
 
 
 def _read(held_out: bool, data: RunData) -> list[Record]:
@@ -22,3 +23,18 @@ RECORDS = LoadedRecords(
 )
 
 register_formats("examples", RECORDS, description="The records of EXAMPLES_FILE")
+
+
+def _as_written(record: Record, data: RunData) -> tuple[str, str]:
+    """Returns the texts that whoever wrote the file has put together."""
+    return str(record.get("inputs")), str(record.get("targets"))
+
+
+register_task(
+    "examples_as_written",
+    MappedRecords(RECORDS, _as_written),
+    vocabulary=EMBEDDED_VOCABULARY,
+    # One text: what divides the two, if anything, is written in them.
+    eos_features=("targets",),
+    description="Fields `inputs` and `targets` of EXAMPLES_FILE, one behind the other as they are",
+)

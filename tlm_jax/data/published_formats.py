@@ -23,8 +23,14 @@ def star_addition(
     are divided by blank lines.
     """
     demonstrations = pool.draw(record, data, with_rationale=scratch) if pool else ()
-    blocks = [f"{_addition_query(d)}\n{_addition_target(d, scratch)}" for d in demonstrations]
-    return "\n\n".join([*blocks, _addition_query(record)]), _addition_target(record, scratch)
+    blocks = [f"{star_addition_prompt(d)}\n{_addition_target(d, scratch)}" for d in demonstrations]
+    return "\n\n".join([*blocks, star_addition_prompt(record)]), _addition_target(record, scratch)
+
+
+def star_addition_prompt(record: Record, *, hint: bool = False) -> str:
+    """Returns `Input:\\n6 2 4 + 2 5 9\\nTarget:`; the hint is the sum behind it, ` 8 8 3`."""
+    mark = f" {record.answer}" if hint else ""
+    return f"Input:\n{record.question}\nTarget:{mark}"
 
 
 def star_choice_prompt(
@@ -87,10 +93,6 @@ def lema_cot(record: Record) -> tuple[str, str]:
     )
     rationale = " ".join(clean_rationale(record.get("rationale")).split("\n"))
     return inputs, f"{rationale} The answer is {record.answer}."
-
-
-def _addition_query(record: Record) -> str:
-    return f"Input:\n{record.question}\nTarget:"
 
 
 def _addition_target(record: Record, scratch: bool) -> str:

@@ -19,7 +19,7 @@ def traits(record: Record) -> dict[str, Trait]:
       where it is a single line;
     - `operations`: GSM8K's calculator marks, or the operators in the gold equation;
     - `options`: of a choice;
-    - `level`, `grade`, `subject`, `task`, `type`: as the source has them.
+    - `level`, `grade`, `subject`, `task`, `type`, `num_digits`: as the source has them.
 
         MATH     {"words": 10, "steps": 3, "level": "Level 3", "subject": "Algebra"}
         GSM8K    {"words": 52, "steps": 2, "operations": 2}
@@ -34,7 +34,7 @@ def traits(record: Record) -> dict[str, Trait]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-_NAMED = ("level", "grade", "subject", "task", "type")
+_NAMED = ("level", "grade", "subject", "task", "type", "num_digits")
 _MARK = re.compile(r"<<[^<>\n]*>>")
 _OPERATOR = re.compile(r"[\d.)]\s*[-+*/]")  # behind a number: a sign is no operator
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")

@@ -1,0 +1,103 @@
+"""A small model to start from, trained on sums until it gets some of the easy ones right."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tlm_jax.data.generators.addition import Addition, addition
+from tlm_jax.data.generators.draws import Draws
+from tlm_jax.data.published_formats import star_addition
+from tlm_jax.data.records import Record
+from tlm_jax.data.run_data import RunData
+from tlm_jax.errors import UserError
+from tlm_jax.recipes.star.forms import Form
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretraining:
+    """Makes M0, for lack of a pretrained model that knows the form.
+
+    It is trained on solved sums with scratchpads, most of one digit, and asked from time to time;
+    the first model that gets enough right is M0. A share of the texts has the answer as a hint in
+    front, so that the model knows what a hint is; large models learn that from demonstrations.
+
+    Attributes:
+      shares: of the texts, by number of digits.
+      hinted_share: of the texts of each number of digits.
+      num_examples: texts in all.
+      period_steps: the model is asked after each so many steps.
+      max_steps: more is an error.
+      probe_digits: number of digits of the sums that it is asked.
+      num_probes: how many of them.
+      at_least: share of them to be right.
+      at_most: more is an error: there would be nothing left to learn.
+    """
+
+    shares: Mapping[int, float]
+    hinted_share: float = 0.3
+    num_examples: int = 2000
+    period_steps: int = 50
+    max_steps: int = 2000
+    probe_digits: int = 1
+    num_probes: int = 64
+    at_least: float = 0.1
+    at_most: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.shares or min(self.shares.values()) < 0 or not sum(self.shares.values()):
+            raise UserError("Pretraining.shares needs a positive share of some number of digits")
+        for name in ("num_examples", "period_steps", "max_steps", "num_probes"):
+            if getattr(self, name) < 1:
+                raise UserError(f"Pretraining.{name} is {getattr(self, name)}, expected at least 1")
+        if not 0 <= self.at_least < self.at_most <= 1:
+            raise UserError(
+                f"Pretraining: at_least={self.at_least}, at_most={self.at_most}, expected "
+                "0 <= at_least < at_most <= 1"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what decides the texts and where training ends."""
+        return dataclasses.asdict(self)
+
+    def examples(self, form: Form, seed: int) -> list[Record]:
+        """Returns the texts as records with `inputs` and `targets`.
+
+        Args:
+          form: how sums are asked.
+          seed: of the draw.
+        """
+        made = []
+        draws = Draws("star pretraining", seed)
+        for number in range(self.num_examples):
+            digits = _drawn(self.shares, draws)
+            record = addition(_sums(digits, seed), "train", number)
+            hint = _unit(draws) < self.hinted_share
+            _, targets = star_addition(record, RunData())
+            inputs = form.query(record, hint=hint)
+            made.append(record.with_generated(inputs=inputs, targets=targets))
+        return made
+
+    def probes(self) -> list[Record]:
+        """Returns the sums that are asked to find out when to end."""
+        problems = _sums(self.probe_digits, seed=-1)
+        return [addition(problems, "train", number) for number in range(self.num_probes)]
+
+
+def _drawn(shares: Mapping[int, float], draws: Draws) -> int:
+    """Returns a number of digits, each by its share."""
+    place = _unit(draws) * sum(shares.values())
+    for digits, share in sorted(shares.items()):
+        place -= share
+        if place < 0:
+            return digits
+    return max(shares)
+
+
+def _unit(draws: Draws) -> float:
+    return draws.below(1 << 30) / (1 << 30)
+
+
+def _sums(digits: int, seed: int) -> Addition:
+    return Addition(seed=seed, min_digits=digits, max_digits=digits)

@@ -1,0 +1,203 @@
+"""The stages of STaR: what each is decided by, and what it does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from tlm_jax.data.generators.draws import Draws
+from tlm_jax.data.records import Record, write_records
+from tlm_jax.errors import UserError
+from tlm_jax.recipes.stages import Done, Stage, described, meet
+from tlm_jax.recipes.star.asking import SAMPLES, Asker, prompts_digest, records_digest
+from tlm_jax.recipes.star.pretraining import Pretraining
+from tlm_jax.recipes.star.questions import QuestionSets, write_questions
+from tlm_jax.recipes.star.selection import EXAMPLES, WRONG, Pass, select
+from tlm_jax.runs.inference.config import SamplingConfig
+from tlm_jax.runs.training import console
+from tlm_jax.runs.training.config import RunConfig
+from tlm_jax.runs.training.session import run_training
+
+TASK = "examples_as_written"
+"""The task whose examples are what a selection wrote."""
+MODEL = "model"
+"""The MODEL_DIR in the folder of a stage that trains."""
+
+
+class StarStages:
+    """Makes the stages of one run of the method."""
+
+    def __init__(self, asker: Asker, configuration: str):
+        """Takes the run.
+
+        Args:
+          asker: of the run.
+          configuration: as gin text, for the MODEL_DIRs.
+        """
+        self._asker, self._config = asker, asker.config
+        self._configuration = configuration
+
+    def questions(self, sets: QuestionSets) -> Stage:
+        """Writes the development set and the questions of loop 1 where they can be read."""
+        shown = {"dev": sets.dev, "train": sets.of_loop(1)}
+        return Stage(
+            "questions",
+            "other",
+            lambda folder: write_questions(folder, shown),
+            [f"{name}.jsonl" for name in shown],
+            {name: records_digest(records) for name, records in shown.items()},
+        )
+
+    def pretrain(self, seed: int, pretraining: Pretraining) -> Stage:
+        """Makes M0."""
+        run = self._training(seed)
+        return Stage(
+            f"seed-{seed}/pretrain",
+            "training",
+            lambda folder: self._pretrained(folder, run, pretraining, seed),
+            [MODEL],
+            {"pretraining": pretraining, "training": _decides(run)},
+        )
+
+    def ask(
+        self,
+        name: str,
+        model: Path,
+        records: Sequence[Record],
+        sampling: SamplingConfig,
+        *,
+        kind: Any = "generation",
+        hint: bool = False,
+    ) -> Stage:
+        """Asks a model questions."""
+        return Stage(
+            name,
+            kind,
+            lambda folder: self._asker.ask(folder, model, records, sampling, hint=hint),
+            [SAMPLES],
+            {
+                "prompts": prompts_digest(self._asker, records, hint=hint),
+                "sampling": sampling,
+                "rule": self._config.rule,
+                "stop": list(sampling.stop or self._config.form.stop),
+                "hint": hint,
+            },
+            {"the model": model},
+        )
+
+    def select(self, name: str, passes: Sequence[Pass], records: Sequence[Record]) -> Stage:
+        """Chooses what is trained on."""
+        config, by_id = self._config, {record.id: record for record in records}
+        return Stage(
+            name,
+            "other",
+            lambda folder: select(
+                folder,
+                passes,
+                by_id,
+                config.form,
+                self._asker.data,
+                curation=config.curation,
+                few_shot=config.few_shot_in_training,
+            ),
+            [EXAMPLES, WRONG],
+            {
+                "curation": config.curation,
+                "few_shot": config.few_shot_in_training,
+                "prompts": prompts_digest(self._asker, records, hint=False),
+            },
+            {f"samples {'with' if one.hinted else 'without'} hints": one.path for one in passes},
+        )
+
+    def train(self, name: str, selected: Done, start: Path, seed: int, steps: int) -> Stage:
+        """Trains a model on what was chosen."""
+        examples = selected.path(EXAMPLES)
+        run = dataclasses.replace(
+            self._training(seed, examples),
+            train_steps=steps,
+            initial_checkpoint_path=str(start),
+        )
+
+        def work(folder: Path) -> dict[str, Any]:
+            model_dir = str(folder / MODEL)
+            taken = run_training(
+                dataclasses.replace(run, model_dir=model_dir),
+                self._configuration,
+                self._asker.compiled,
+            )
+            return {"steps": taken, "examples": selected.figures["examples"]}
+
+        return Stage(
+            name,
+            "training",
+            work,
+            [MODEL],
+            {"training": _decides(run)},
+            {"the examples": examples, "the model it starts from": start},
+        )
+
+    def _training(self, seed: int, examples: Path | None = None) -> RunConfig:
+        """Returns a training run on a file of examples, without its directory."""
+        template = self._config.training
+        data = dataclasses.replace(
+            template.data, examples_file=None if examples is None else str(examples), split="all"
+        )
+        return dataclasses.replace(template, data=data, mixture_or_task_name=TASK, seed=seed)
+
+    def _pretrained(
+        self, folder: Path, run: RunConfig, pretraining: Pretraining, seed: int
+    ) -> dict[str, Any]:
+        """Trains and asks in turn until enough is right."""
+        examples = folder / EXAMPLES
+        if jax.process_index() == 0:
+            write_records(examples, pretraining.examples(self._config.form, seed))
+        meet(f"examples {folder}")
+        greedy = dataclasses.replace(self._config.sampling, temperature=0.0, num_samples=1)
+        data = dataclasses.replace(run.data, examples_file=str(examples))
+        steps, figures = 0, {"accuracy": 0.0}
+        while figures["accuracy"] < pretraining.at_least and steps < pretraining.max_steps:
+            steps, model_dir = steps + pretraining.period_steps, folder / MODEL
+            run_training(
+                dataclasses.replace(run, data=data, model_dir=str(model_dir), train_steps=steps),
+                self._configuration,
+                self._asker.compiled,
+            )
+            # Asked anew after each period: a folder for each, since samples are of one model.
+            figures = self._asker.ask(
+                folder / f"probe-{steps}", model_dir, pretraining.probes(), greedy
+            )
+            console.say(f"   step {steps}: {figures['accuracy']:.1%} of the probes right")
+        if not pretraining.at_least <= figures["accuracy"] <= pretraining.at_most:
+            raise UserError(
+                f"after {steps:,} steps of pre-training {figures['accuracy']:.1%} of sums of "
+                f"{pretraining.probe_digits} digits are right, expected "
+                f"{pretraining.at_least:.0%} to {pretraining.at_most:.0%}: change "
+                "Pretraining.max_steps, period_steps or shares"
+            )
+        return {"steps": steps, "examples": pretraining.num_examples, **figures}
+
+
+def hinted_questions(
+    failed: Sequence[Record], share: float, seed: int, loop: int
+) -> tuple[Record, ...]:
+    """Returns those of the failed questions that are asked again with a hint."""
+    if share >= 1:
+        return tuple(failed)
+    odds = int(share * (1 << 30))
+    return tuple(r for r in failed if Draws("star hint", seed, loop, r.id).below(1 << 30) < odds)
+
+
+def _decides(run: RunConfig) -> dict[str, Any]:
+    """Returns what of a training run decides its parameters, beside what it reads."""
+    fields = json.loads(json.dumps(described(run)))
+    for name in ("model_dir", "initial_checkpoint_path", "mesh", "evaluation", "checkpoints"):
+        fields.pop(name)
+    for name in ("data_dir", "examples_file", "prefetch_batches"):
+        fields["data"].pop(name)
+    fields.pop("log_period_steps")
+    return fields
