@@ -8,11 +8,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from compilations import counted_compilations
 from tiny_models import decoder_only
 
 from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
+from tlm_jax.metrics.compilations import counted_compilations
 from tlm_jax.models import abstract_params
 from tlm_jax.models.lora import LoraConfig
 from tlm_jax.runs.evaluation.config import EvalConfig

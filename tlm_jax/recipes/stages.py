@@ -19,6 +19,7 @@ from tlm_jax.checkpoints.fingerprint import model_fingerprint
 from tlm_jax.checkpoints.lock import lock_directory
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.errors import UserError, system_reason
+from tlm_jax.metrics.compilations import counted_compilations
 from tlm_jax.metrics.progress import duration
 from tlm_jax.runs.training import console, files
 from tlm_jax.system.file_digest import file_digest
@@ -66,6 +67,7 @@ class Done:
       figures: what it counted.
       seconds: wall time of the start that finished it.
       starts: how often it was started; more than once after a kill.
+      compilations: programs compiled in that start.
       decided_by: its settings, and fingerprints of what it read.
       wrote: fingerprints of what it wrote.
     """
@@ -76,6 +78,7 @@ class Done:
     figures: Figures
     seconds: float
     starts: int
+    compilations: int
     decided_by: Mapping[str, Any]
     wrote: Mapping[str, str]
 
@@ -145,6 +148,7 @@ class Stages:
             "seconds": {kind: round(spent, 1) for kind, spent in by_kind.items()},
             "samples": sum(done.figures["samples"] for done in asked),
             "tokens": sum(done.figures["tokens"] for done in asked),
+            "compilations": {done.name: done.compilations for done in self.done.values()},
             "steps": sum(done.figures.get("steps", 0) for done in self.done.values()),
             "this_start": {
                 "seconds": round(self.seconds, 1),
@@ -209,7 +213,8 @@ class Stages:
         meet(f"{stage.name} started")
         console.say(f"== {stage.name}{'' if starts == 1 else ': goes on'}")
         begin = time.perf_counter()
-        figures = stage.work(folder)
+        with counted_compilations() as compiled:
+            figures = stage.work(folder)
         meet(f"{stage.name} done")
         seconds = time.perf_counter() - begin
         self.work_seconds += seconds if stage.kind != "other" else 0.0
@@ -220,6 +225,7 @@ class Stages:
             figures,
             seconds,
             starts,
+            len(compiled),
             decided_by,
             {name: fingerprint(folder / name) for name in stage.writes},
         )

@@ -201,8 +201,8 @@ def _samples(task: TaskRecord, *, expanded: bool) -> dict[str, object]:
     wrong = [p for p in task.predictions if p.get("correct") is False]
     ungraded = [p for p in task.predictions if not isinstance(p.get("correct"), bool)]
     # In two columns the right ones stand on the left.
-    pairs = zip_longest(_spread(right, _SAMPLES), _spread(wrong, _SAMPLES))
-    chosen = [p for pair in pairs for p in pair if p is not None] or _spread(ungraded, _SAMPLES)
+    pairs = zip_longest(spread(right, _SAMPLES), spread(wrong, _SAMPLES))
+    chosen = [p for pair in pairs for p in pair if p is not None] or spread(ungraded, _SAMPLES)
     counts = ", ".join(
         f"{len(group):,} {name}"
         for group, name in ((right, "right"), (wrong, "wrong"), (ungraded, "not graded"))
@@ -213,11 +213,12 @@ def _samples(task: TaskRecord, *, expanded: bool) -> dict[str, object]:
         "note": f"From the evaluation at step {task.step:,}: {counts}; evenly spaced picks. "
         "The extracted answer is marked.",
         "expanded": expanded,
-        "samples": [_sample(prediction) for prediction in chosen],
+        "samples": [sample_card(prediction) for prediction in chosen],
     }
 
 
-def _sample(prediction: Mapping[str, Any]) -> dict[str, object]:
+def sample_card(prediction: Mapping[str, Any]) -> dict[str, object]:
+    """Returns what a card shows of a prediction, one of `eval/TASK/step_N.jsonl`."""
     correct = prediction.get("correct")
     verdict, kind = "not graded", "none"
     if isinstance(correct, bool):
@@ -236,7 +237,7 @@ def _sample(prediction: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def _spread(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+def spread(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
     """Returns up to `count` rows, evenly spaced."""
     if len(rows) <= count:
         return list(rows)

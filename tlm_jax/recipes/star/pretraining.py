@@ -24,10 +24,14 @@ class Pretraining:
     front, so that the model knows what a hint is; large models learn that from demonstrations.
 
     Attributes:
-      shares: of the texts, by number of digits.
-      hinted_share: of the texts of each number of digits.
+      shares: of the texts without a hint, by number of digits.
+      hinted_shares: of those with one.
+      hinted: share of the texts that have one.
+      known_sums: so many different sums of each number of digits stand in texts without a hint;
+        what the model knows by heart.
       num_examples: texts in all.
-      period_steps: the model is asked after each so many steps.
+      min_steps: before the model is asked first.
+      period_steps: it is asked after each so many further ones.
       max_steps: more is an error.
       probe_digits: number of digits of the sums that it is asked.
       num_probes: how many of them.
@@ -36,8 +40,11 @@ class Pretraining:
     """
 
     shares: Mapping[int, float]
-    hinted_share: float = 0.3
+    hinted_shares: Mapping[int, float]
+    hinted: float = 0.5
+    known_sums: int = 24
     num_examples: int = 2000
+    min_steps: int = 400
     period_steps: int = 50
     max_steps: int = 2000
     probe_digits: int = 1
@@ -46,9 +53,18 @@ class Pretraining:
     at_most: float = 0.5
 
     def __post_init__(self) -> None:
-        if not self.shares or min(self.shares.values()) < 0 or not sum(self.shares.values()):
-            raise UserError("Pretraining.shares needs a positive share of some number of digits")
-        for name in ("num_examples", "period_steps", "max_steps", "num_probes"):
+        for name in ("shares", "hinted_shares"):
+            shares = getattr(self, name).values()
+            if not shares or min(shares) < 0 or not sum(shares):
+                raise UserError(f"Pretraining.{name}: expected shares above 0 by number of digits")
+        for name in (
+            "num_examples",
+            "known_sums",
+            "min_steps",
+            "period_steps",
+            "max_steps",
+            "num_probes",
+        ):
             if getattr(self, name) < 1:
                 raise UserError(f"Pretraining.{name} is {getattr(self, name)}, expected at least 1")
         if not 0 <= self.at_least < self.at_most <= 1:
@@ -71,9 +87,10 @@ class Pretraining:
         made = []
         draws = Draws("star pretraining", seed)
         for number in range(self.num_examples):
-            digits = _drawn(self.shares, draws)
-            record = addition(_sums(digits, seed), "train", number)
-            hint = _unit(draws) < self.hinted_share
+            hint = _unit(draws) < self.hinted
+            digits = _drawn(self.hinted_shares if hint else self.shares, draws)
+            place = number if hint else draws.below(self.known_sums)
+            record = addition(_sums(digits, seed), "train", place)
             _, targets = star_addition(record, RunData())
             inputs = form.query(record, hint=hint)
             made.append(record.with_generated(inputs=inputs, targets=targets))

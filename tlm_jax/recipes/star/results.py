@@ -10,8 +10,11 @@ from typing import Any
 from tlm_jax.recipes.stages import Done, Stages, fingerprint
 from tlm_jax.recipes.star.asking import SAMPLES, by_chance
 from tlm_jax.recipes.star.config import Arm, StarConfig
+from tlm_jax.recipes.star.figure_4 import published
+from tlm_jax.recipes.star.forms import AdditionScratchpad
 from tlm_jax.recipes.star.selection import WRONG
 from tlm_jax.recipes.star.work import MODEL
+from tlm_jax.reports import recipe_page
 from tlm_jax.runs.training import console, files
 
 RESULTS, REPORT = "results.json", "report.html"
@@ -36,6 +39,12 @@ class Loop:
     selected: Done
     trained: Done
     evaluated: Done
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of its stages."""
+        stages = (self.generated, self.hinted, self.selected, self.trained, self.evaluated)
+        return sum(done.seconds for done in stages if done is not None)
 
 
 class Results:
@@ -88,6 +97,7 @@ class Results:
                 "training": loop.trained.figures,
                 "evaluation": evaluation,
                 "model": loop.trained.wrote[MODEL],
+                "seconds": loop.seconds,
                 "files": {
                     "attempts": self._relative(loop.generated.path(SAMPLES)),
                     "hinted": loop.hinted and self._relative(loop.hinted.path(SAMPLES)),
@@ -126,20 +136,23 @@ class Results:
             )
 
     def _write(self, *, complete: bool) -> dict[str, Any]:
-        from tlm_jax.reports import recipe_page
-
         results = {
             "method": "star",
             "complete": complete,
             "task": self._config.questions.task,
             "by": self._config.questions.by,
             "arms": self._arms,
+            **self._published(),
             "cost": self._stages.cost(),
         }
         directory = self._stages.directory
         files.write_text(directory / RESULTS, json.dumps(results, indent=1, ensure_ascii=False))
         files.write_text(directory / REPORT, recipe_page.render(results, directory))
         return results
+
+    def _published(self) -> dict[str, Any]:
+        sums = isinstance(self._config.form, AdditionScratchpad)
+        return {"published": published()} if sums and self._config.questions.by else {}
 
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self._stages.directory))

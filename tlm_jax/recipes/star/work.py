@@ -161,7 +161,8 @@ class StarStages:
         data = dataclasses.replace(run.data, examples_file=str(examples))
         steps, figures = 0, {"accuracy": 0.0}
         while figures["accuracy"] < pretraining.at_least and steps < pretraining.max_steps:
-            steps, model_dir = steps + pretraining.period_steps, folder / MODEL
+            steps = steps + pretraining.period_steps if steps else pretraining.min_steps
+            model_dir = folder / MODEL
             run_training(
                 dataclasses.replace(run, data=data, model_dir=str(model_dir), train_steps=steps),
                 self._configuration,

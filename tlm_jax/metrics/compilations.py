@@ -1,4 +1,4 @@
-"""Counts the programs that XLA compiles, or takes from its cache on disk."""
+"""Counts the programs that JAX hands to XLA, or takes from its cache on disk."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def counted_compilations() -> Iterator[list[str]]:
     found: list[str] = []
 
     def listen(event: str, duration: float, **fields: object) -> None:
+        del duration
         if event == _EVENT:
             found.append(str(fields.get("fun_name", "")))
 
