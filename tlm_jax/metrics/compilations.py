@@ -15,10 +15,10 @@ def counted_compilations() -> Iterator[list[str]]:
     """Yields a list that grows by the name of each program while entered."""
     found: list[str] = []
 
-    def listen(event: str, duration: float, **fields: object) -> None:
-        del duration
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        del duration_secs
         if event == _EVENT:
-            found.append(str(fields.get("fun_name", "")))
+            found.append(str(kwargs.get("fun_name", "")))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from tlm_jax.data.generators.draws import Draws
-from tlm_jax.data.records import Record, write_records
+from tlm_jax.data.records import Record, read_records, write_records
 from tlm_jax.errors import UserError
 from tlm_jax.recipes.stages import Done, Stage, described, meet
 from tlm_jax.recipes.star.asking import SAMPLES, Asker, prompts_digest, records_digest
@@ -116,37 +116,48 @@ class StarStages:
 
     def train(self, name: str, selected: Done, start: Path, seed: int, steps: int) -> Stage:
         """Trains a model on what was chosen."""
-        examples = selected.path(EXAMPLES)
+        kept = selected.figures["examples"]
+        rehearsed = self._rehearsal(seed, kept)
         run = dataclasses.replace(
-            self._training(seed, examples),
-            train_steps=steps,
-            initial_checkpoint_path=str(start),
+            self._training(seed), train_steps=steps, initial_checkpoint_path=str(start)
         )
 
         def work(folder: Path) -> dict[str, Any]:
+            examples = selected.path(EXAMPLES)
+            if rehearsed:
+                examples = folder / EXAMPLES
+                if jax.process_index() == 0:
+                    write_records(examples, [*read_records(selected.path(EXAMPLES)), *rehearsed])
+                meet(f"examples {folder}")
+            data = dataclasses.replace(run.data, examples_file=str(examples))
             model_dir = str(folder / MODEL)
             taken = run_training(
-                dataclasses.replace(run, model_dir=model_dir),
+                dataclasses.replace(run, model_dir=model_dir, data=data),
                 self._configuration,
                 self._asker.compiled,
             )
-            return {"steps": taken, "examples": selected.figures["examples"]}
+            return {"steps": taken, "examples": kept, "rehearsed": len(rehearsed)}
 
         return Stage(
             name,
             "training",
             work,
             [MODEL],
-            {"training": _decides(run)},
-            {"the examples": examples, "the model it starts from": start},
+            {"training": _decides(run), "rehearsed": records_digest(rehearsed)},
+            {"the examples": selected.path(EXAMPLES), "the model it starts from": start},
         )
 
-    def _training(self, seed: int, examples: Path | None = None) -> RunConfig:
-        """Returns a training run on a file of examples, without its directory."""
+    def _rehearsal(self, seed: int, kept: int) -> list[Record]:
+        """Returns the texts of the pre-training that a loop repeats."""
+        pretraining = self._config.pretraining
+        if pretraining is None or not pretraining.rehearsed:
+            return []
+        return pretraining.rehearsal(self._config.form, seed, kept)
+
+    def _training(self, seed: int) -> RunConfig:
+        """Returns a training run without its directory and file of examples."""
         template = self._config.training
-        data = dataclasses.replace(
-            template.data, examples_file=None if examples is None else str(examples), split="all"
-        )
+        data = dataclasses.replace(template.data, examples_file=None, split="all")
         return dataclasses.replace(template, data=data, mixture_or_task_name=TASK, seed=seed)
 
     def _pretrained(
