@@ -37,16 +37,21 @@ def planned_stages(config: StarConfig) -> list[Planned]:
     questions = sets.of_loop(1)
     reader = _reader(config)
     _check_lengths(config, [*questions, *sets.dev], data, reader)
-    prompt = _mean_tokens(config, questions, data, reader, hint=False)
-    hinted = _mean_tokens(config, questions, data, reader, hint=True)
+    prompt = _prompt_sizes(config, questions, data, reader, hint=False)
+    hinted = _prompt_sizes(config, questions, data, reader, hint=True)
     found = [Planned("questions", "other")]
     training, flops = config.training, 2 * models.num_params(config.training.model)
 
-    def asked(name: str, samples: int, tokens: float, *, dev: bool = False, note: str = ""):
+    def asked(
+        name: str, samples: int, sizes: tuple[float, int], *, dev: bool = False, note: str = ""
+    ) -> Planned:
+        tokens, shared = sizes
         most = samples * config.sampling.max_tokens
         read = int(samples * tokens)
+        # What all prompts begin with is worked on once.
+        work = flops * (read - max(samples - 1, 0) * shared + most)
         kind = "evaluation" if dev else "generation"
-        return Planned(name, kind, samples, read, most, flops * (read + most), note)
+        return Planned(name, kind, samples, read, most, work, note)
 
     def trained(name: str, steps: int, note: str = "") -> Planned:
         tokens = steps * training.batch_size * sum(training.feature_lengths.values())
@@ -136,8 +141,17 @@ def _check_lengths(
         )
 
 
-def _mean_tokens(
+def _prompt_sizes(
     config: StarConfig, records: Sequence[Record], data: RunData, reader: _Reader, *, hint: bool
-) -> float:
-    some = records[:_COUNTED_PROMPTS]
-    return sum(reader.count(config.form.prompt(r, data, hint=hint)) for r in some) / len(some)
+) -> tuple[float, int]:
+    """Returns the mean number of tokens of a prompt, and how many all begin with."""
+    texts = [config.form.prompt(r, data, hint=hint) for r in records[:_COUNTED_PROMPTS]]
+    mean = sum(map(reader.count, texts)) / len(texts)
+    return mean, reader.count(_beginning(texts)) if len(texts) > 1 else 0
+
+
+def _beginning(texts: Sequence[str]) -> str:
+    """Returns what all texts begin with."""
+    first, last = min(texts), max(texts)
+    length = next((n for n, (a, b) in enumerate(zip(first, last)) if a != b), len(first))
+    return first[:length]
