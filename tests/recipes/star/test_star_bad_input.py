@@ -25,7 +25,7 @@ ARM = "seed-0/rationalization"
 @pytest.fixture
 def run(tmp_path):
     """Returns what runs a method in one directory."""
-    return lambda method: run_recipe(RecipeConfig(str(tmp_path / "out"), method), "")
+    return lambda method: run_recipe(RecipeConfig(str(tmp_path / "out"), method), "configuration")
 
 
 @pytest.fixture
@@ -52,6 +52,9 @@ def sums(answer, count=4, **fields) -> list[Record]:
     ]
 
 
+DEV = [Record(f"dev{n}", "sums", "dev", "numeric", f"9+{n}", None, str(9 + n)) for n in (1, 2)]
+
+
 def asking(method, task, **fields):
     questions = dataclasses.replace(method.config.questions, task=task)
     return dataclasses.replace(
@@ -62,7 +65,7 @@ def asking(method, task, **fields):
 def test_no_right_rationale_stops_and_leaves_the_first_model(star, run, start, task_of, tmp_path):
     before = fingerprint(start)
     # Nobody answers 7000; hints of four digits are none that the model knows.
-    task = task_of(sums(lambda n: 7000 + n), sums(lambda n: n, count=2))
+    task = task_of(sums(lambda n: 7000 + n), DEV)
     method = asking(star(), task, arms=("plain",))
     with pytest.raises(UserError, match="none of 4 rationales is kept") as caught:
         run(method)
@@ -88,7 +91,7 @@ def test_fewer_examples_than_a_batch_are_noted(star, run, capsys):
 
 def test_a_prompt_without_room_is_an_error_before_any_work(star, run, task_of, tmp_path):
     long = [Record("long", "sums", "train", "numeric", "1+" * 20 + "1", None, "21")]
-    task = task_of([*sums(lambda n: n + 1), *long], sums(lambda n: n, count=2))
+    task = task_of([*sums(lambda n: n + 1), *long], DEV)
     with pytest.raises(UserError, match="the prompt of 'long' has 48 tokens in training, but"):
         run(asking(star(), task))
     assert not (tmp_path / "out").exists()
@@ -113,7 +116,7 @@ def test_a_prompt_beyond_the_window_is_an_error_before_any_work(star, run, templ
 
 def test_another_set_of_questions_in_the_same_directory_is_told(star, run, task_of, capsys):
     run(star(loops=1))
-    task = task_of(sums(lambda n: n + 1), sums(lambda n: n, count=2))
+    task = task_of(sums(lambda n: n + 1), DEV)
     capsys.readouterr()
     run(asking(star(loops=1), task))
     out = capsys.readouterr().out

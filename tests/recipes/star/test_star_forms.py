@@ -77,6 +77,18 @@ def test_published_demonstrations(form, count, shared_dir):
     assert mark not in plain[0]
 
 
+def test_a_question_is_not_asked_behind_its_own_solution(shared_dir):
+    data = RunData(shared_dir / "data")
+    form = GradeSchool()
+    blocks = form.demonstrations(CLIPS, data, hint=False)
+    asked = blocks[2].split("\n")[0].removeprefix("Q: ")
+    record = Record("third", "gsm8k", "train", "numeric", asked, None, "42")
+    for hint in (False, True):
+        prompt = form.prompt(record, data, hint=hint)
+        assert prompt.count(asked) == 1
+        assert prompt.count("\n\nQ: ") == 5
+
+
 def test_demonstrations_of_sums_have_as_many_digits_and_never_the_sum_itself():
     form = AdditionScratchpad(num_demonstrations=10)
     record = addition(Addition(min_digits=1, max_digits=1), "train", 3)

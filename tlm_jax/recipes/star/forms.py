@@ -61,8 +61,16 @@ class Form(abc.ABC):
         """Whether a text shows the right answer in the way in which a hint does."""
 
     def prompt(self, record: Record, data: RunData, *, hint: bool = False) -> str:
-        """Returns the whole prompt: demonstrations, blank lines between them, and the question."""
-        blocks = self.demonstrations(record, data, hint=hint)
+        """Returns the whole prompt: demonstrations, blank lines between them, and the question.
+
+        A demonstration that solves the question itself is left out: those that are published are
+        questions of the training sets.
+        """
+        blocks = [
+            block
+            for block in self.demonstrations(record, data, hint=hint)
+            if record.question not in block
+        ]
         return "\n\n".join([*blocks, self.query(record, hint=hint)])
 
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,74 @@
+"""The command that runs a recipe: its plan, its state, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tlm_jax import recipe
+from tlm_jax.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+TINY = "--gin_file=tests/recipes/star/star_run.gin"
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_a_dry_run_lists_stages_and_does_nothing(tmp_path, capsys):
+    assert recipe.main([TINY, f"OUTPUT_DIR={tmp_path / 'out'}", "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert "star.StarConfig.loops = %LOOPS" in out
+    lines = [line.split() for line in out.splitlines() if line.startswith("seed-0/")]
+    assert [line[0].removeprefix("seed-0/") for line in lines] == [
+        "pretrain",
+        "loop-00/evaluate",
+        "loop-01/generate",
+        *(f"rationalization/loop-01/{name}" for name in ("rationalize", "select", "train")),
+        "rationalization/loop-01/evaluate",
+        *(f"rationalization/loop-02/{name}" for name in ("generate", "rationalize", "select")),
+        *(f"rationalization/loop-02/{name}" for name in ("train", "evaluate")),
+    ]
+    # 12 questions of at most 32 new tokens; 4 steps of 8 rows of 128 tokens.
+    by_name = {line[0]: line[1:] for line in lines}
+    assert (by_name["seed-0/loop-01/generate"][0], by_name["seed-0/loop-01/generate"][2]) == (
+        "12",
+        "384",
+    )
+    assert by_name["seed-0/rationalization/loop-01/train"][:2] == ["4", "4,096"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["star_gptj_6b", "star_addition_tiny"])
+def test_shipped_recipes_can_be_planned(name, tmp_path, shared_dir, capsys):
+    arguments = [f"--gin_file=gin_configs/recipes/{name}.gin", f"DATA_DIR={shared_dir / 'data'}"]
+    assert recipe.main([*arguments, f"OUTPUT_DIR={tmp_path / 'out'}", "LOOPS=1", "--dry_run"]) == 0
+    assert "seed-0/plain/loop-01/train" in capsys.readouterr().out
+
+
+def test_a_stage_that_is_not_there_is_named_with_the_nearest(tmp_path):
+    with pytest.raises(UserError, match=r"--until=seed-0/loop-1/generate: there is no such stage"):
+        recipe.main([TINY, f"OUTPUT_DIR={tmp_path / 'out'}", "--until=seed-0/loop-1/generate"])
+
+
+def test_the_state_of_a_directory(tmp_path, capsys):
+    with pytest.raises(UserError, match="holds no stages: is it the OUTPUT_DIR of a recipe"):
+        recipe.main(["status", str(tmp_path)])
+    assert recipe.main([TINY, f"OUTPUT_DIR={tmp_path / 'out'}", "--until=questions"]) == 0
+    capsys.readouterr()
+    assert recipe.main(["status", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].split()[:2] == ["questions", "done"]
+    assert "train 12" in out
+
+
+def test_help_names_its_flags(capsys):
+    with pytest.raises(SystemExit) as caught:
+        recipe.main(["--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "--until STAGE" in out
+    assert "--again STAGE" in out
