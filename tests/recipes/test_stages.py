@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tlm_jax.errors import UserError
-from tlm_jax.recipes.stages import EndReached, Stage, Stages, described, finished, under_way
+from tlm_jax.recipes.done import described, finished, under_way
+from tlm_jax.recipes.stages import EndReached, Stage, Stages
 from tlm_jax.recipes.star.schedules import Exponential, Linear
 
 

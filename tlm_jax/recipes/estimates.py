@@ -12,8 +12,8 @@ from rich.table import Table
 from tlm_jax.errors import UserError
 from tlm_jax.metrics.progress import duration
 from tlm_jax.metrics.throughput import peak_flops
+from tlm_jax.recipes.done import finished, under_way
 from tlm_jax.recipes.recipe import Planned
-from tlm_jax.recipes.stages import finished, under_way
 from tlm_jax.system import terminal
 from tlm_jax.system.home import expanded
 

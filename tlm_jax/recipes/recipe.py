@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlm_jax.errors import UserError, nearest
-from tlm_jax.recipes.stages import EndReached, Kind, Stages
+from tlm_jax.recipes.done import Kind
+from tlm_jax.recipes.stages import EndReached, Stages
 from tlm_jax.runs.training import files
 
 

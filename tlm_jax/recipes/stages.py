@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from tlm_jax.checkpoints.fingerprint import model_fingerprint
 from tlm_jax.checkpoints.lock import lock_directory
-from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.errors import UserError, system_reason
 from tlm_jax.metrics.compilations import counted_compilations
 from tlm_jax.metrics.progress import duration
+from tlm_jax.recipes.done import (
+    DONE,
+    REPLACED,
+    STARTED,
+    Done,
+    Figures,
+    Kind,
+    described,
+    fingerprint,
+    fingerprint_or_none,
+    read_done,
+    read_json,
+    write_json,
+)
 from tlm_jax.runs.training import console, files
-from tlm_jax.system.file_digest import file_digest
 from tlm_jax.system.program_cache import ProgramCache
-
-Kind = Literal["generation", "training", "evaluation", "other"]
-Figures = dict[str, Any]
-"""What a stage counted, by name; JSON."""
-
-DONE, STARTED = "stage.json", "started.json"
-REPLACED = "replaced"
-"""Where stages lie that were done again, below the recipe's directory; yours to delete."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,36 +57,6 @@ class Stage:
     writes: Sequence[str]
     settings: Mapping[str, Any]
     reads: Mapping[str, Path] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Done:
-    """A stage that is done, as `stage.json` has it.
-
-    Attributes:
-      name, kind: of the stage.
-      folder: where it lies.
-      figures: what it counted.
-      seconds: wall time of the start that finished it.
-      starts: how often it was started; more than once after a kill.
-      compilations: programs compiled in that start.
-      decided_by: its settings, and fingerprints of what it read.
-      wrote: fingerprints of what it wrote.
-    """
-
-    name: str
-    kind: Kind
-    folder: Path
-    figures: Figures
-    seconds: float
-    starts: int
-    compilations: int
-    decided_by: Mapping[str, Any]
-    wrote: Mapping[str, str]
-
-    def path(self, name: str) -> Path:
-        """Returns where something that it wrote lies."""
-        return self.folder / name
 
 
 class EndReached(Exception):
@@ -186,30 +158,30 @@ class Stages:
                 console.say(f"== {stage.name}: again, because {reason}; the earlier one: {moved}")
         # Only the first host looks, so that all do the same.
         if jax.process_count() > 1 and _agreed(done is not None):
-            done = _read_done(folder)
+            done = read_done(folder)
         return done
 
     def _look(
         self, stage: Stage, folder: Path, decided_by: Mapping[str, Any]
     ) -> tuple[Done | None, str]:
-        done = _read_done(folder)
+        done = read_done(folder)
         if done is None:
-            started = _read_json(folder / STARTED)
+            started = read_json(folder / STARTED)
             return None, "" if started is None else _difference(started["decided_by"], decided_by)
         if self._again is not None and _is_within(stage.name, self._again):
             return None, "you asked for it"
         reason = _difference(done.decided_by, decided_by)
         for name, written in done.wrote.items():
-            if not reason and _fingerprint_or_none(folder / name) != written:
+            if not reason and fingerprint_or_none(folder / name) != written:
                 reason = f"{folder / name} is not as it was written"
         return (None, reason) if reason else (done, "")
 
     def _do(self, stage: Stage, folder: Path, decided_by: Mapping[str, Any]) -> Done:
-        started = _read_json(folder / STARTED) or {"starts": 0}
+        started = read_json(folder / STARTED) or {"starts": 0}
         starts = int(started["starts"]) + 1
         if jax.process_index() == 0:
             files.make_folder(folder)
-            _write_json(folder / STARTED, {"decided_by": decided_by, "starts": starts})
+            write_json(folder / STARTED, {"decided_by": decided_by, "starts": starts})
         meet(f"{stage.name} started")
         console.say(f"== {stage.name}{'' if starts == 1 else ': goes on'}")
         begin = time.perf_counter()
@@ -232,59 +204,17 @@ class Stages:
         if jax.process_index() == 0:
             fields = {f.name: getattr(done, f.name) for f in dataclasses.fields(done)}
             del fields["folder"]
-            _write_json(folder / DONE, fields)
+            write_json(folder / DONE, fields)
             (folder / STARTED).unlink(missing_ok=True)
         meet(f"{stage.name} noted")
         console.say(f"   {stage.name} took {duration(seconds)}")
         return done
 
 
-def described(value: Any) -> Any:
-    """Returns a configuration as JSON, dataclasses with their names, for a stage's settings."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: described(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"": type(value).__name__, **fields}
-    if isinstance(value, Mapping):
-        return {str(name): described(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [described(one) for one in value]
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
-
-
 def meet(name: str) -> None:
     """Waits for the other hosts, if there are any."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
-
-
-def fingerprint(path: Path) -> str:
-    """Returns a hash of a file's content, or of the model in a directory.
-
-    Raises:
-      UserError: there is none.
-    """
-    if path.is_dir():
-        return model_fingerprint(open_pretrained(str(path)))
-    return file_digest(path)[:16]
-
-
-def finished(directory: Path) -> list[Done]:
-    """Returns all stages in a recipe's directory that are done, in the order in which they were."""
-    found = [
-        (path.stat().st_mtime_ns, done)
-        for path in directory.rglob(DONE)
-        if REPLACED not in path.relative_to(directory).parts
-        and (done := _read_done(path.parent)) is not None
-    ]
-    return [done for _, done in sorted(found, key=lambda one: one[0])]
-
-
-def under_way(directory: Path) -> Iterator[str]:
-    """Yields the names of stages that were started and are not done."""
-    for path in sorted(directory.rglob(STARTED)):
-        name = path.parent.relative_to(directory)
-        if REPLACED not in name.parts and _read_done(path.parent) is None:
-            yield str(name)
 
 
 def _decided_by(stage: Stage) -> dict[str, Any]:
@@ -326,34 +256,6 @@ def _set_aside(directory: Path, name: str) -> Path:
             f"{directory / name} cannot be moved to {moved}: {system_reason(error)}"
         ) from error
     return moved
-
-
-def _read_done(folder: Path) -> Done | None:
-    fields = _read_json(folder / DONE)
-    if fields is None:
-        return None
-    try:
-        return Done(folder=folder, **fields)
-    except TypeError:
-        return None  # of another version
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # not there, or not whole
-    return found if isinstance(found, dict) else None
-
-
-def _write_json(path: Path, value: Any) -> None:
-    files.write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=repr) + "\n")
-
-
-def _fingerprint_or_none(path: Path) -> str | None:
-    with contextlib.suppress(UserError):
-        return fingerprint(path)
-    return None
 
 
 def _agreed(value: bool) -> bool:

@@ -13,8 +13,8 @@ from tlm_jax.data.formatted import FormattedRecords
 from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record
 from tlm_jax.errors import UserError
+from tlm_jax.recipes.done import fingerprint
 from tlm_jax.recipes.recipe import RecipeConfig, run_recipe
-from tlm_jax.recipes.stages import fingerprint
 from tlm_jax.recipes.star.forms import Questions
 from tlm_jax.runs.inference.config import SamplingConfig
 from tlm_jax.runs.training.session import run_training

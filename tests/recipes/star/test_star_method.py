@@ -14,8 +14,8 @@ from tlm_jax.checkpoints.loading import load_params
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.data.records import read_json_lines, read_records
 from tlm_jax.errors import UserError
+from tlm_jax.recipes.done import finished
 from tlm_jax.recipes.recipe import RecipeConfig, run_recipe
-from tlm_jax.recipes.stages import finished
 from tlm_jax.recipes.star.config import Plateau
 
 ARM = "seed-0/rationalization"

@@ -13,7 +13,8 @@ import jax
 from tlm_jax.data.generators.draws import Draws
 from tlm_jax.data.records import Record, read_records, write_records
 from tlm_jax.errors import UserError
-from tlm_jax.recipes.stages import Done, Stage, described, meet
+from tlm_jax.recipes.done import Done, described
+from tlm_jax.recipes.stages import Stage, meet
 from tlm_jax.recipes.star.asking import SAMPLES, Asker, prompts_digest, records_digest
 from tlm_jax.recipes.star.pretraining import Pretraining
 from tlm_jax.recipes.star.questions import QuestionSets, write_questions
