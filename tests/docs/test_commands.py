@@ -24,7 +24,7 @@ from tlm_jax.runs.command_line.arguments import Parser
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs" / "guide").glob("*.md"))]
 
-CONFIGURED = ("train", "eval", "infer", "precompile")
+CONFIGURED = ("train", "eval", "infer", "precompile", "recipe")
 """These are configured by gin files, and take --dry_run."""
 
 FAST = ("TRAIN_STEPS=2", "EVAL_EXAMPLES=2", "--gin.schedules.Cosine.warmup_steps=1")
@@ -89,7 +89,9 @@ class _Parsed(Exception):
 def _check(words: list[str], monkeypatch) -> None:
     """Checks a command of `tlm` as far as its arguments and its configuration go."""
     name, *arguments = words
-    if name in CONFIGURED or words[:2] == ["cache_teacher", "score"]:
+    if name == "recipe" and arguments[0] == "status":
+        assert len(arguments) == 2
+    elif name in CONFIGURED or words[:2] == ["cache_teacher", "score"]:
         _check_configuration(name, arguments)
     elif name == "lm_eval":
         assert importlib.util.find_spec("tlm_jax.lm_eval.__main__")

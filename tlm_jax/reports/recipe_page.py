@@ -22,6 +22,8 @@ _HEADERS = (
     *("no answer", "hints in texts", "steps", "development set", "", "time"),
 )
 
+_TRAITS = {"num_digits": "number of digits"}
+
 Results = Mapping[str, Any]
 
 
@@ -46,7 +48,7 @@ def render(results: Results, directory: Path) -> str:
         accuracy=[_accuracy(arms)],
         accuracy_note="Of the development set, which training never sees; loop 0 is the model "
         "that the loops start from.",
-        trait=str(results["by"] or "").replace("_", " "),
+        trait=_TRAITS.get(results["by"], str(results["by"] or "").replace("_", " ")),
         trait_note=_trait_note(results),
         by_trait=by_trait,
         arms=[_arm(arm, directory) for arm in arms],
