@@ -83,10 +83,10 @@ def asked(monkeypatch) -> list[list[int]]:
     """Contexts of everything that is sampled or scored."""
     contexts: list[list[int]] = []
 
-    def run(self: Engine, requests: Any) -> Any:
+    def run(self: Engine, requests: Any, prefixes: Any = ()) -> Any:
         requests = list(requests)
         contexts.extend(list(request.prompt) for request in requests)
-        return _run(self, requests)
+        return _run(self, requests, prefixes)
 
     def scored(self: Scorer, params: Any, requests: Any) -> Any:
         contexts.extend(request.context.tolist() for request in requests)
