@@ -32,11 +32,11 @@ def test_a_dry_run_lists_stages_and_does_nothing(tmp_path, capsys):
         *(f"rationalization/loop-02/{name}" for name in ("generate", "rationalize", "select")),
         *(f"rationalization/loop-02/{name}" for name in ("train", "evaluate")),
     ]
-    # 12 questions of at most 32 new tokens; 4 steps of 8 rows of 128 tokens.
+    # 40 questions of at most 32 new tokens; 4 steps of 8 rows of 128 tokens.
     by_name = {line[0]: line[1:] for line in lines}
     assert (by_name["seed-0/loop-01/generate"][0], by_name["seed-0/loop-01/generate"][2]) == (
-        "12",
-        "384",
+        "40",
+        "1,280",
     )
     assert by_name["seed-0/rationalization/loop-01/train"][:2] == ["4", "4,096"]
     assert not (tmp_path / "out").exists()
@@ -62,7 +62,7 @@ def test_the_state_of_a_directory(tmp_path, capsys):
     assert recipe.main(["status", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[1].split()[:2] == ["questions", "done"]
-    assert "train 12" in out
+    assert "train 40" in out
 
 
 def test_help_names_its_flags(capsys):

@@ -63,7 +63,8 @@ def _literal(text: str, start: int, end: int, extracted: str) -> Iterator[Span]:
 
 
 def _equal(text: str, start: int, end: int, extracted: str) -> Iterator[Iterator[Span]]:
-    numbers = find_numbers(extracted)
+    # A text that holds a number somewhere is no number.
+    numbers = find_numbers(extracted) if _NUMERIC.fullmatch(extracted) else []
     if len(numbers) == 1:
         yield (
             match.span()
@@ -74,6 +75,7 @@ def _equal(text: str, start: int, end: int, extracted: str) -> Iterator[Iterator
         yield (match.span() for match in _TRUTH_WORDS[extracted].finditer(text, start, end))
 
 
+_NUMERIC = re.compile(r"[-−+$£€¥\d.,/%eE ]+")
 _NUMBER = re.compile(
     r"(?<![\w.,])[-−]?[$£€¥]?[-−]?(?:\d+(?:,\d+)*(?:\.\d+)?|\.\d+)"
     r"(?:[eE][-+]?\d+)?(?:(?: \d+)?/\d+)?"
