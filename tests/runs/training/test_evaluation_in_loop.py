@@ -11,6 +11,7 @@ from tlm_jax.runs.command_line import configuration as command_line
 from tlm_jax.runs.command_line.arguments import configured_parser
 from tlm_jax.runs.training import session
 from tlm_jax.runs.training.config import EvaluationConfig, RunConfig
+from tlm_jax.system.program_cache import ProgramCache
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,8 +25,12 @@ def test_stop_texts_reach_the_evaluator(monkeypatch):
     given = {}
     monkeypatch.setattr(session, "Evaluator", lambda *args, **settings: given.update(settings))
     parts = types.SimpleNamespace(mesh=None)
-    held = types.SimpleNamespace(run=run, eval_sets=[], model_dir=Path("x"), parts=parts)
+    compiled = ProgramCache()
+    held = types.SimpleNamespace(
+        run=run, eval_sets=[], model_dir=Path("x"), parts=parts, compiled=compiled
+    )
     session._Session._evaluator(held)  # pyright: ignore[reportArgumentType]
     assert list(given["stop"]) == ["Q:", "x"]
+    assert given["compiled"] is compiled
     with pytest.raises(UserError, match="EVAL_STOP holds an empty text"):
         dataclasses.replace(EvaluationConfig(), stop=("",))
