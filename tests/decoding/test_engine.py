@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from same_samples import assert_same_samples
 
 from tlm_jax import models
 from tlm_jax.decoding.engine import Engine
@@ -65,14 +66,6 @@ def _reference(config, params, prompt, tokens):
     return np.asarray(jax.nn.log_softmax(logits))
 
 
-def _assert_same(one, other):
-    assert one.keys() == other.keys()
-    for key, sample in one.items():
-        assert sample.tokens == other[key].tokens
-        assert sample.finish_reason == other[key].finish_reason
-        np.testing.assert_allclose(sample.logprobs, other[key].logprobs, atol=1e-5)
-
-
 @pytest.fixture(scope="module")
 def mixed(tiny):
     """Returns what nine mixed requests give in three rows with no end token, by kind of model."""
@@ -123,7 +116,7 @@ def test_a_sample_alone_is_the_one_among_others(tiny, mixed, kind):
         last = dataclasses.replace(request, seeds=request.seeds[-1:])
         again |= _by_seed(alone, [last])
     expected = {key: mixed(kind)[0][key] for key in again}
-    _assert_same(again, expected)
+    assert_same_samples(again, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,7 +129,7 @@ def test_eight_devices_sample_what_one_does(tiny, mixed, kind):
     expected = {
         key: mixed(kind)[0][key] for key in mixed(kind)[0] if key[0] in ("r0", "r1", "r2", "r3")
     }
-    _assert_same(_by_seed(engine, some), expected)
+    assert_same_samples(_by_seed(engine, some), expected)
 
 
 def test_rows_that_end_make_room_at_once(tiny):
@@ -160,7 +153,7 @@ def test_unrolled_layers_sample_what_scanned_ones_do(tiny, mixed):
     config, params = tiny("dec", VOCABULARY)
     unrolled = dataclasses.replace(config, scan_layers=False)
     engine = Engine(models.to_layout(params, unrolled), unrolled, rows=3, eos_ids=())
-    _assert_same(_by_seed(engine, _requests()), mixed("dec")[0])
+    assert_same_samples(_by_seed(engine, _requests()), mixed("dec")[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from same_samples import assert_same_samples
 
 from tlm_jax import models
 from tlm_jax.checkpoints.loading import load_params
@@ -81,14 +82,6 @@ def _samples(engine, requests, prefixes=()):
     return samples
 
 
-def _assert_same(got, expected):
-    assert got.keys() == expected.keys()
-    for key, sample in got.items():
-        assert sample.tokens == expected[key].tokens
-        assert sample.finish_reason == expected[key].finish_reason
-        np.testing.assert_allclose(sample.logprobs, expected[key].logprobs, atol=1e-5)
-
-
 @pytest.fixture(scope="module")
 def engines(tiny):
     """Returns an engine of five rows, and one that decodes a sample at a time."""
@@ -105,7 +98,7 @@ def test_random_prompts_with_random_prefixes(engines, seed):
     requests = _requests(seed)
     prefixes = _found(requests)
     assert prefixes
-    _assert_same(_samples(together, requests, prefixes), _samples(alone, requests))
+    assert_same_samples(_samples(together, requests, prefixes), _samples(alone, requests))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -127,7 +120,7 @@ def test_every_family_of_models(family):
     engine = Engine(params, config, rows=3, eos_ids=())
     expected = _samples(engine, requests)
     assert engine.stats().reused_tokens == 0
-    _assert_same(_samples(engine, requests, [shared]), expected)
+    assert_same_samples(_samples(engine, requests, [shared]), expected)
     assert engine.stats().reused_tokens == (0 if config.is_encoder_decoder else 2 * len(shared))
 
 
@@ -138,7 +131,7 @@ def test_windows_learned_positions_and_shared_heads(tiny, kind):
     prefixes = _found(requests)
     assert prefixes
     engine = Engine(params, config, rows=4, eos_ids=())
-    _assert_same(_samples(engine, requests, prefixes), _samples(engine, requests))
+    assert_same_samples(_samples(engine, requests, prefixes), _samples(engine, requests))
 
 
 @pytest.mark.parametrize("kind", ["encdec", "prefix_lm"])
@@ -147,7 +140,7 @@ def test_models_whose_prompts_are_read_both_ways_use_none(tiny, kind):
     requests = _requests(0, number=3)
     engine = Engine(params, config, rows=2, eos_ids=())
     expected = _samples(engine, requests)
-    _assert_same(_samples(engine, requests, [requests[0].prompt[:-1]]), expected)
+    assert_same_samples(_samples(engine, requests, [requests[0].prompt[:-1]]), expected)
     stats = engine.stats()
     assert stats.reused_tokens == 0
     assert stats.prompt_tokens == 2 * sum(len(request.prompt) for request in requests)
@@ -159,7 +152,7 @@ def test_on_a_mesh(tiny, engines):
     shardings = rules.named_shardings(models.logical_axes(config), mesh, shapes=params)
     split = Engine(jax.device_put(params, shardings), config, rows=8, eos_ids=(7,), mesh=mesh)
     requests = _requests(1)
-    _assert_same(_samples(split, requests, _found(requests)), _samples(engines[1], requests))
+    assert_same_samples(_samples(split, requests, _found(requests)), _samples(engines[1], requests))
 
 
 def test_tokens_that_were_worked_on_and_used_again(tiny):
@@ -198,7 +191,7 @@ def test_limits_are_those_of_the_whole_prompt(tiny):
         Request(id=n, prompt=[*shared, 4 + n, 5, 6], sampling=Sampling(max_new_tokens=25))
         for n in range(2)
     ]
-    _assert_same(_samples(engine, fits, [shared]), _samples(engine, fits))
+    assert_same_samples(_samples(engine, fits, [shared]), _samples(engine, fits))
     long = Request(id="long", prompt=[*shared, 4, 5, 6, 7])
     with pytest.raises(UserError, match=r"request 'long': the prompt has 136 tokens, the limit is"):
         list(engine.run([long], [shared]))

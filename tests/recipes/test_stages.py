@@ -78,6 +78,22 @@ def test_settings_are_told_apart_by_their_type(tmp_path):
     }
 
 
+def test_the_reason_names_the_one_setting_that_differs(tmp_path, capsys):
+    def run(schedule):
+        with Stages(str(tmp_path)) as stages:
+            stages.run(stage(Work(), training={"long": "x" * 200, "schedule": schedule}))
+
+    for before, now, reason in (
+        (Linear(40, 20), Linear(40, 30), "increment was 20 and is 30"),
+        (Linear(40, 30), Exponential(40), 'kind was "Linear" and is "Exponential"'),
+    ):
+        run(before)
+        capsys.readouterr()
+        run(now)
+        expected = f"== first: again, because settings.training.schedule.{reason};"
+        assert expected in capsys.readouterr().out
+
+
 def test_a_stage_that_fails_is_begun_and_goes_on(tmp_path, capsys):
     def fails(folder: Path) -> dict:
         (folder / "half.txt").write_text("half")

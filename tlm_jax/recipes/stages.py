@@ -227,10 +227,14 @@ def _decided_by(stage: Stage) -> dict[str, Any]:
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Returns in words what differs first; nothing where all is the same."""
-    for name in (*now, *before):
-        if before.get(name) != now.get(name) or (name in before) != (name in now):
-            return f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}"
+    """Returns in words the first single setting that differs; nothing where all is the same."""
+    for name in dict.fromkeys((*now, *before)):
+        one, other = before.get(name), now.get(name)
+        if one == other and (name in before) == (name in now):
+            continue
+        if isinstance(one, dict) and isinstance(other, dict):
+            return f"{name}.{_difference(one, other)}"
+        return f"{name or 'kind'} was {_shown(one)} and is {_shown(other)}"
     return ""
 
 

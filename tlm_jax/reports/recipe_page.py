@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tlm_jax.data.records import read_json_lines
+from tlm_jax.data.teacher_imports.examples import CUT_OFF
 from tlm_jax.metrics.progress import duration
 from tlm_jax.reports.chart import Series, interval_bar, line_chart
 from tlm_jax.reports.run_page import sample_card, spread
@@ -169,6 +170,6 @@ def _card(row: Results) -> dict[str, object]:
             **row,
             "prompt": question,
             "prediction": row["text"],
-            "finished": row["finish_reason"] != "length",
+            "finished": row["finish_reason"] not in CUT_OFF,
         }
     )

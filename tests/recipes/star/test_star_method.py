@@ -115,7 +115,7 @@ def test_the_same_command_does_nothing_again(star, run, tmp_path, capsys):
     assert second["arms"] == first["arms"]
 
 
-def test_what_changes_is_done_again_and_why_is_said(star, run, template, tmp_path, capsys):
+def test_what_changes_is_done_again_and_why_is_said(star, run, tmp_path, capsys):
     method = star()
     run(method)
     capsys.readouterr()
@@ -124,11 +124,39 @@ def test_what_changes_is_done_again_and_why_is_said(star, run, template, tmp_pat
     out = capsys.readouterr().out
     assert "== seed-0/loop-01/generate: done before" in out
     assert (
-        f"== {ARM}/loop-01/train: again, because settings.training was" in out
-        or f"== {ARM}/loop-01/train: again, because settings.steps was 4 and is 5" in out
+        f"== {ARM}/loop-01/train: again, because settings.training.train_steps was 4 and is 5"
+        in out
     )
     assert f"== {ARM}/loop-02/generate: again, because content of the model was" in out
     assert (tmp_path / "out/replaced" / ARM / "loop-01/train.1/model").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [
+        ({"rule": "text"}, 'rule was null and is "text"'),
+        ({"sampling": {"max_tokens": 7}}, "sampling.max_tokens was 8 and is 7"),
+        ({"form": {"stop": ("\n\n",)}}, "stop was"),
+        ({"data": {"add_bos": True}}, "bos and eos was [null, false] and is [true, false]"),
+        ({"model": {"dtype": "bfloat16"}}, 'dtype was "float32" and is "bfloat16"'),
+    ],
+)
+def test_what_decides_answers_is_in_their_key(star, run, changes, setting, capsys):
+    config = star().config
+    run(star(), until="seed-0/loop-00/evaluate")
+    training, fields = config.training, {}
+    for name, change in changes.items():
+        if name in ("data", "model"):
+            part = dataclasses.replace(getattr(training, name), **change)
+            fields["training"] = dataclasses.replace(training, **{name: part})
+        elif isinstance(change, dict):
+            fields[name] = dataclasses.replace(getattr(config, name), **change)
+        else:
+            fields[name] = change
+    capsys.readouterr()
+    run(star(**fields), until="seed-0/loop-00/evaluate")
+    expected = f"== seed-0/loop-00/evaluate: again, because settings.{setting}"
+    assert expected in capsys.readouterr().out
 
 
 def test_a_changed_file_is_noticed(star, run, tmp_path, capsys):

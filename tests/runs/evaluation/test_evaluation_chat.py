@@ -53,14 +53,7 @@ def test_the_tokens_are_those_of_infer(chatty, world, system):
         )
         encoder = PromptEncoder(model, too_long="error", longest=None)
         wanted = {prompt.id: encoder.encode(prompt) for prompt in asked}
-        (plain,) = load_eval_sets(
-            TASK,
-            "validation",
-            feature_lengths={"inputs": 24, "targets": 8},
-            vocabulary=model.vocabulary,
-            data=RunData(str(world / "data")),
-            reading=model.reading,
-        )
+        plain = _questions(model, world)
         found = as_conversations(plain, model, system)
         inputs = found.examples.features["inputs"]
         tokens = {name: inputs[i].tolist() for i, name in enumerate(found.examples.ids)}
@@ -100,14 +93,7 @@ def test_a_template_is_chosen_by_name(chatty, world, tmp_path):
     (model / "additional_chat_templates").mkdir()
     (model / "additional_chat_templates" / "short.jinja").write_text("<s> So")
     with OpenedModel(ModelSettings(str(model), chat_template="short")) as opened:
-        (plain,) = load_eval_sets(
-            TASK,
-            "validation",
-            feature_lengths={"inputs": 24, "targets": 8},
-            vocabulary=opened.vocabulary,
-            data=RunData(str(world / "data")),
-            reading=opened.reading,
-        )
+        plain = _questions(opened, world)
         inputs = as_conversations(plain, opened, None).examples.features["inputs"]
         assert inputs[0].tolist() == opened.vocabulary.encode("<s> So").tolist()
 
@@ -134,3 +120,16 @@ def test_what_is_refused(world, evaluate, tmp_path):
         evaluate(tmp_path, CHAT=True)
     with pytest.raises(UserError, match=r"CHAT_TEMPLATE is 'rag', but .* has none"):
         evaluate(tmp_path, CHAT=True, CHAT_TEMPLATE="rag")
+
+
+def _questions(model, world):
+    """Returns the task's questions as a model reads them without a template."""
+    (found,) = load_eval_sets(
+        TASK,
+        "validation",
+        feature_lengths={"inputs": 24, "targets": 8},
+        vocabulary=model.vocabulary,
+        data=RunData(str(world / "data")),
+        reading=model.reading,
+    )
+    return found

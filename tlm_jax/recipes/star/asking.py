@@ -12,6 +12,7 @@ from typing import Any
 
 from tlm_jax.data.records import Record, read_json_lines
 from tlm_jax.data.run_data import RunData
+from tlm_jax.data.teacher_imports.examples import CUT_OFF
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.recipes.stages import meet
@@ -108,7 +109,7 @@ def counted(path: Path, records: Iterable[Record], by: str | None) -> dict[str, 
         "tokens": sum(row["num_tokens"] for row in rows),
         "right": right,
         "unparsable": sum(row.get("extracted") is None for row in rows),
-        "cut_off": sum(row["finish_reason"] == "length" for row in rows),
+        "cut_off": sum(row["finish_reason"] in CUT_OFF for row in rows),
         "accuracy": right / len(rows) if rows else None,
         "accuracy_low": low,
         "accuracy_high": high,

@@ -73,11 +73,6 @@ class Form(abc.ABC):
         ]
         return "\n\n".join([*blocks, self.query(record, hint=hint)])
 
-    def settings(self) -> dict[str, Any]:
-        """Returns what decides a prompt beside record and files, for the record of a stage."""
-        fields: Any = self
-        return {"form": type(self).__name__, **dataclasses.asdict(fields)}
-
 
 @dataclasses.dataclass(frozen=True)
 class Commonsense(Form):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from tlm_jax.data.generators.addition import Addition, addition
 from tlm_jax.data.generators.draws import Draws
@@ -76,10 +75,6 @@ class Pretraining:
                 f"Pretraining: at_least={self.at_least}, at_most={self.at_most}, expected "
                 "0 <= at_least < at_most <= 1"
             )
-
-    def settings(self) -> dict[str, Any]:
-        """Returns what decides the texts and where training ends."""
-        return dataclasses.asdict(self)
 
     def examples(self, form: Form, seed: int) -> list[Record]:
         """Returns the texts as records with `inputs` and `targets`.

@@ -14,6 +14,7 @@ import jax
 
 from tlm_jax.data.records import Record, read_json_lines, write_records
 from tlm_jax.data.run_data import RunData
+from tlm_jax.data.teacher_imports.examples import CUT_OFF
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.curation import Candidate, Curation, curate, equations
 from tlm_jax.recipes.star.forms import Form
@@ -104,7 +105,7 @@ def select(
         write_records(folder / EXAMPLES, examples)
     _write_rows(folder / WRONG, wrong)
     _write_rows(folder / LEFT_OUT, others)
-    return _figures(rows, reasons, records)
+    return {**_figures(rows, reasons, records), "hint_leaks": len(leaks)}
 
 
 def _nothing_kept(rows: Sequence[Mapping[str, Any]], reasons: Sequence[str | None]) -> str:
@@ -132,7 +133,7 @@ def _candidate(row: Mapping[str, Any], records: Mapping[str, Record]) -> Candida
         text=row["text"],
         correct=row.get("correct"),
         answered=row.get("extracted") is not None,
-        finished=row["finish_reason"] != "length",
+        finished=row["finish_reason"] not in CUT_OFF,
         options=record.options,
     )
 
@@ -187,6 +188,5 @@ def _figures(
         "examples": len(kept),
         "kept_questions": len(paths),
         "distinct_paths": sum(map(len, paths)),
-        "hint_leaks": 0,
         "left_out": dict(collections.Counter(filter(None, reasons)).most_common()),
     }

@@ -23,6 +23,7 @@ from tlm_jax.runs.inference.config import SamplingConfig
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.session import run_training
+from tlm_jax.runs.training.student_vocabulary import named_vocabulary
 
 TASK = "examples_as_written"
 """The task whose examples are what a selection wrote."""
@@ -62,7 +63,12 @@ class StarStages:
             "training",
             lambda folder: self._pretrained(folder, run, pretraining, seed),
             [MODEL],
-            {"pretraining": pretraining, "training": _decides(run)},
+            {
+                "pretraining": pretraining,
+                "training": _decides(run),
+                "form": self._config.form,
+                **self._answers(self._config.sampling),
+            },
         )
 
     def ask(
@@ -83,9 +89,7 @@ class StarStages:
             [SAMPLES],
             {
                 "prompts": prompts_digest(self._asker, records, hint=hint),
-                "sampling": sampling,
-                "rule": self._config.rule,
-                "stop": list(sampling.stop or self._config.form.stop),
+                **self._answers(sampling),
                 "hint": hint,
             },
             {"the model": model},
@@ -111,6 +115,8 @@ class StarStages:
                 "curation": config.curation,
                 "few_shot": config.few_shot_in_training,
                 "prompts": prompts_digest(self._asker, records, hint=False),
+                "form": config.form,
+                "written by": [one.model for one in passes],
             },
             {f"samples {'with' if one.hinted else 'without'} hints": one.path for one in passes},
         )
@@ -147,6 +153,18 @@ class StarStages:
             {"training": _decides(run), "rehearsed": records_digest(rehearsed)},
             {"the examples": selected.path(EXAMPLES), "the model it starts from": start},
         )
+
+    def _answers(self, sampling: SamplingConfig) -> dict[str, Any]:
+        """Returns what decides answers and their grades beside prompts and model."""
+        training = self._config.training
+        return {
+            "sampling": sampling,
+            "stop": list(sampling.stop or self._config.form.stop),
+            "rule": self._config.rule,
+            "vocabulary": _vocabulary(training),
+            "bos and eos": [training.data.add_bos, training.data.add_eos],
+            "dtype": training.model.dtype,
+        }
 
     def _rehearsal(self, seed: int, kept: int) -> list[Record]:
         """Returns the texts of the pre-training that a loop repeats."""
@@ -213,4 +231,11 @@ def _decides(run: RunConfig) -> dict[str, Any]:
     for name in ("data_dir", "examples_file", "prefetch_batches"):
         fields["data"].pop(name)
     fields.pop("log_period_steps")
+    fields["data"]["vocabulary"] = _vocabulary(run)
     return fields
+
+
+def _vocabulary(run: RunConfig) -> str | None:
+    """Returns the content of the vocabulary that is named; None: that of the model."""
+    named = named_vocabulary(run.data)
+    return None if named is None else named.fingerprint
