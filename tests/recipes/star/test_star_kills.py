@@ -111,7 +111,7 @@ def test_twenty_kills_change_nothing(undisturbed, tmp_path):
 @pytest.mark.slow
 def test_a_signal_ends_the_recipe_and_begins_no_stage(undisturbed, tmp_path):
     output = tmp_path / "out"
-    process = start(output, "schedules.Linear.first=4000")
+    process = start(output, "--gin.schedules.Linear.first=4000")
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("== ") and line.rstrip().endswith("loop-01/train"):

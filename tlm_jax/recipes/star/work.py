@@ -13,7 +13,7 @@ import jax
 from tlm_jax.data.generators.draws import Draws
 from tlm_jax.data.records import Record, read_records, write_records
 from tlm_jax.errors import UserError
-from tlm_jax.recipes.done import Done, described
+from tlm_jax.recipes.done import Done, described, read_json, write_json
 from tlm_jax.recipes.stages import Stage, meet
 from tlm_jax.recipes.star.asking import SAMPLES, Asker, prompts_digest, records_digest
 from tlm_jax.recipes.star.pretraining import Pretraining
@@ -27,6 +27,8 @@ from tlm_jax.runs.training.student_vocabulary import named_vocabulary
 
 TASK = "examples_as_written"
 """The task whose examples are what a selection wrote."""
+FIGURES = "figures.json"
+"""What the questions of a pre-training found, in the folder of a probe; written last."""
 MODEL = "model"
 """The MODEL_DIR in the folder of a stage that trains."""
 
@@ -189,19 +191,24 @@ class StarStages:
         meet(f"examples {folder}")
         greedy = dataclasses.replace(self._config.sampling, temperature=0.0, num_samples=1)
         data = dataclasses.replace(run.data, examples_file=str(examples))
-        steps, figures = 0, {"accuracy": 0.0}
+        steps, figures = 0, dict[str, Any](accuracy=0.0)
         while figures["accuracy"] < pretraining.at_least and steps < pretraining.max_steps:
             steps = steps + pretraining.period_steps if steps else pretraining.min_steps
-            model_dir = folder / MODEL
+            model_dir, probe = folder / MODEL, folder / f"probe-{steps}"
+            # What an earlier start found here: its model may have been trained further since.
+            known = read_json(probe / FIGURES)
+            if known is not None:
+                figures = known
+                continue
             run_training(
                 dataclasses.replace(run, data=data, model_dir=str(model_dir), train_steps=steps),
                 self._configuration,
                 self._asker.compiled,
             )
             # Asked anew after each period: a folder for each, since samples are of one model.
-            figures = self._asker.ask(
-                folder / f"probe-{steps}", model_dir, pretraining.probes(), greedy
-            )
+            figures = self._asker.ask(probe, model_dir, pretraining.probes(), greedy)
+            write_json(probe / FIGURES, figures)
+            meet(f"figures {probe}")
             console.say(f"   step {steps}: {figures['accuracy']:.1%} of the probes right")
         if not pretraining.at_least <= figures["accuracy"] <= pretraining.at_most:
             raise UserError(
