@@ -19,3 +19,9 @@ def test_home_is_found_where_it_is_known(monkeypatch):
 def test_a_home_that_is_not_known_is_named():
     with pytest.raises(UserError, match=r"^~nobody-here/a: the home directory of '~nobody-here'"):
         expanded("~nobody-here/a")
+
+
+def test_an_empty_path_is_not_the_current_folder():
+    with pytest.raises(UserError, match=r"^a path is empty: .*'.' is the current folder$"):
+        expanded("")
+    assert expanded(".") == Path()

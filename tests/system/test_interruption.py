@@ -156,6 +156,10 @@ def _interrupt_training(folder: Path, times: int, longest_seconds: float) -> Non
     """Interrupts a run so often, and compares it with one that never was."""
     chance = random.Random(times)
     run = folder / "run"
+    # While a library is loaded from a disk that has not been read yet, no signal is looked at.
+    process = _start(*_train(folder / "first", "TRAIN_STEPS=1"))
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
     for _ in range(times):
         process = _start(*_train(run, "TRAIN_STEPS=1000000"))
         time.sleep(chance.uniform(0, longest_seconds))

@@ -12,8 +12,13 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """Returns a path with `~` or `~NAME` replaced by the home directory.
 
     Raises:
-      UserError: nobody knows which that is.
+      UserError: nobody knows which that is; or the path is empty, which Python takes for `.`.
     """
+    if not os.fspath(path):
+        raise UserError(
+            "a path is empty: a setting that names a file or folder has nothing behind its '=' "
+            "(a variable of the shell that is not set?); '.' is the current folder"
+        )
     try:
         return Path(path).expanduser()
     except RuntimeError:

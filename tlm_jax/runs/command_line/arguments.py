@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tlm_jax.errors import UserError, nearest
-from tlm_jax.runs.command_line import t5x_names
+from tlm_jax.runs.command_line import remedies, t5x_names
 
 _SETTING = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
 
@@ -142,7 +142,7 @@ def parse_settings(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namesp
     known, rest = parser.parse_known_args([_as_binding(argument) for argument in argv])
     bindings = []
     for argument in rest:
-        if argument.startswith("--gin.") and "=" in argument:
+        if re.match(r"--gin\.[^=\s]", argument) and "=" in argument:
             bindings.append(argument.removeprefix("--gin."))
         elif argument.startswith("--gin."):
             raise UserError(f"{argument}: expected --gin.NAME=VALUE")
@@ -181,6 +181,12 @@ def _as_binding(argument: str) -> str:
 def _refuse_quotes(name: str, value: str) -> None:
     """Refuses quotes around a text that make it no Python text: they would become part of it."""
     quote, within = value[:1], value[1:-1]
+    straight = remedies.straightened(value)
+    if straight != value and re.fullmatch("'[^'\"]+'|\"[^'\"]+\"", straight):
+        raise UserError(
+            f"{name}={value}: its quotes are those of printed text and would become part of it; "
+            f"leave them out: {shlex.quote(f'{name}={within}')}"
+        )
     if quote in ("'", '"') and value[-1:] == quote and within and quote not in within:
         raise UserError(
             f"{name}={value}: what is in quotes is read as Python does, where a backslash is "

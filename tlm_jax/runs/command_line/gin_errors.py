@@ -189,7 +189,8 @@ def _message(error: Exception) -> str:
         return f"{where}{match[2]} has no {match[3]!r}.{nearest(match[3], known)}"
     if "was not provided by an import statement" in text:
         named = re.search(r"line \d+\n\s*([\w./]+)", text)
-        return f"{where}{_first_line(error)}{t5x_names.binding(named[1]) if named else ''}"
+        hint = t5x_names.binding(named[1]) if named else ""
+        return f"{where}{_first_line(error)}{hint or _module_hint(text)}"
     if match := re.search(r"Unable to open file: (\S+)\. Searched", text):
         return (
             f"{where}no gin file {match[1]!r} in the current folder, the project, or the folders "
@@ -206,6 +207,25 @@ def _message(error: Exception) -> str:
         name = owner[1] if owner else "the configuration"
         return f"{name} needs {match[1].strip()}: set it in a gin file"
     return f"{where}{_first_line(error)}"
+
+
+def _module_hint(text: str) -> str:
+    """Returns where a class lies that was named without its module; empty where that is unknown."""
+    found = re.search(r"'(?:[\w.]+\.)?(\w+)' was not provided", text)
+    places = [
+        module
+        for module in list(sys.modules.values())
+        if found
+        and module.__name__.startswith("tlm_jax.")
+        and getattr(vars(module).get(found[1]), "__module__", None) == module.__name__
+    ]
+    if not found or len(places) != 1:
+        return ""
+    package, _, module = places[0].__name__.rpartition(".")
+    return (
+        f" It is in {module}: with `from {package} import {module}` in a gin file, write "
+        f"@{module}.{found[1]}()"
+    )
 
 
 def _t5x_hint(error: ImportError) -> str:

@@ -6,20 +6,30 @@ import ast
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 OTHER_NAMES = {"true": "True", "false": "False", "null": "None", "none": "None"}
 """How other languages write Python's constants."""
 
+_SWITCHES = {"yes": "True", "on": "True", "no": "False", "off": "False"}
+"""Words for a switch, which may as well be meant as texts."""
 
-def for_value(value: Any, is_right: Callable[[Any], bool]) -> str:
+_QUOTES = dict.fromkeys(map(ord, "“”„‟«»"), '"') | dict.fromkeys(map(ord, "‘’‚‛‹›"), "'")
+"""Quotes of typesetting, which editors and pages put where a program wants straight ones."""
+
+
+def for_value(value: Any, is_right: Callable[[Any], bool], kinds: Iterable[type] = ()) -> str:
     """Returns how a value of another type is written as the one expected, if that can be told.
 
     Args:
       value: as it was read; what is no Python value on the command line is a text.
       is_right: whether a value is of the type expected.
+      kinds: the classes of which one is expected.
     """
+    for kind in kinds:
+        if value is kind or (isinstance(value, str) and value.strip("@()") == kind.__name__):
+            return f"; write @MODULE.{kind.__name__}(), as the gin files do (in a shell, in quotes)"
     for text in _candidates(value):
         if _is_literal(text) and is_right(ast.literal_eval(text)):
             return f"; write {text}" + (" (in a shell, quotes around it)" if '"' in text else "")
@@ -28,7 +38,8 @@ def for_value(value: Any, is_right: Callable[[Any], bool]) -> str:
 
 def _candidates(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield OTHER_NAMES.get(value.lower(), value)
+        yield (OTHER_NAMES | _SWITCHES).get(value.lower(), value)
+        yield value.lstrip("0")
         yield _with_quotes(value) if value[:1] in ("[", "(", "{") else value
         yield json.dumps([part.strip() for part in value.split(",")], ensure_ascii=False)
     elif isinstance(value, float) and value.is_integer():
@@ -39,8 +50,15 @@ def _candidates(value: Any) -> Iterator[str]:
 
 def for_binding(name: str, value: str) -> str:
     """Returns what to write instead, if anything near the value is right; it has been tried."""
-    if value in OTHER_NAMES:
-        return f"; write --gin.{name}={OTHER_NAMES[value]}"
+    if constant := OTHER_NAMES.get(value.lower()):
+        return f"; write --gin.{name}={constant}"
+    if constant := _SWITCHES.get(value.lower()):
+        return f"""; write --gin.{name}={constant}, or as a text --gin.{name}='"{value}"'"""
+    if re.fullmatch("0[0-9]+", value):
+        return f"; write --gin.{name}={value.lstrip('0')}"
+    straight = straightened(value)
+    if straight != value and _is_literal(straight):
+        return f"; its quotes have to be straight ones: --gin.{name}={shlex.quote(straight)}"
     if value[:1] in ("'", '"'):
         meant = _escaped(value)
         why = "a backslash in a text is written twice"
@@ -54,6 +72,11 @@ def for_binding(name: str, value: str) -> str:
         return "; texts are in quotes, lists in [], and a dict is {'name': value}"
     quoted = f"'{meant}'" if "'" not in meant else shlex.quote(meant)
     return f"; {why}: --gin.{name}={quoted}"
+
+
+def straightened(text: str) -> str:
+    """Returns a text with the quotes of typesetting replaced by those of programs."""
+    return text.translate(_QUOTES)
 
 
 def _is_literal(text: str) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tlm_jax.errors import UserError
@@ -25,10 +25,15 @@ def check_types(config: Any, where: str) -> None:
         path = f"{where}.{field.name}"
         hint = hints[field.name]
         if not _matches(value, hint):
-            remedy = remedies.for_value(value, lambda other, hint=hint: _matches(other, hint))
-            raise UserError(
-                f"{path} is {value!r} ({type(value).__name__}), expected {_name(hint)}{remedy}"
+            remedy = remedies.for_value(
+                value, lambda other, hint=hint: _matches(other, hint), _classes(hint)
             )
+            shown = (
+                f"the class {value.__name__} itself"
+                if isinstance(value, type)
+                else f"{value!r} ({type(value).__name__})"
+            )
+            raise UserError(f"{path} is {shown}, expected {_name(hint)}{remedy}")
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             check_types(value, path)
 
@@ -62,6 +67,17 @@ def _matches(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return not isinstance(origin or hint, type) or isinstance(value, origin or hint)
+
+
+def _classes(hint: Any) -> Iterator[type]:
+    """Yields the dataclasses of which a field takes one."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        for option in typing.get_args(hint):
+            yield from _classes(option)
+    elif isinstance(hint, type):
+        yield from (
+            kind for kind in (*hint.__subclasses__(), hint) if dataclasses.is_dataclass(kind)
+        )
 
 
 def _name(hint: Any) -> str:
