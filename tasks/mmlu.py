@@ -45,7 +45,7 @@ class SubjectDemonstrations(DemonstrationPool):
     def draw(self, record: Record, data: RunData, *, with_rationale: bool) -> tuple[Record, ...]:
         subject, count = record.meta["subject"], data.demonstrations.num
         ours = [r for r in RECORDS.records("dev", data) if r.meta["subject"] == subject]
-        others = [r for r in ours if r.asked_words() != record.asked_words()]
+        others = [r for r in ours if r.question_words() != record.question_words()]
         if len(others) < count:
             raise UserError(
                 f"mmlu: {subject} has {len(others)} demonstrations, but NUM_DEMONSTRATIONS is "

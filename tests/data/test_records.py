@@ -181,8 +181,8 @@ def test_a_question_is_known_again_with_its_options_in_another_order():
     assert asked.content_key() == turned.content_key()
     written = Record("3", "d", "s", "choice", "Which is odd", ("it rains up", *options[1:]), "A")
     assert asked.content_key() != written.content_key()
-    assert asked.asked_words() == turned.asked_words() == written.asked_words()
+    assert asked.question_words() == turned.question_words() == written.question_words()
     other = Record("4", "d", "s", "choice", "Which is odd?", ("It rains down.", *options[1:]), "A")
-    assert asked.asked_words() != other.asked_words()
+    assert asked.question_words() != other.question_words()
     symbols = [Record("5", "d", "s", "text", text, None, "") for text in ("[ <", "( {")]
-    assert symbols[0].asked_words() != symbols[1].asked_words()
+    assert symbols[0].question_words() != symbols[1].question_words()

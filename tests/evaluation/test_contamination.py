@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tlm_jax.data.records import read_records
 from tlm_jax.data.words import words_of
-from tlm_jax.evaluation.contamination import Overlap, asked_text, overlaps
+from tlm_jax.evaluation.contamination import Overlap, overlaps, question_text
 
 LONG = "A farmer has twelve hens and each of them lays one egg on every day of the week"
 
@@ -108,9 +108,9 @@ def test_questions_that_are_the_same_word_for_word_and_nearly(questions):
 
 def test_questions_are_the_same_by_their_options_in_any_order():
     question = "Which sentence makes no sense?"
-    trained = [asked_text(question, ("he ate a shoe", "he ate rice"))]
+    trained = [question_text(question, ("he ate a shoe", "he ate rice"))]
     tested = [
-        asked_text(question, ("he ate rice.", "He ate a shoe.")),
-        asked_text(question, ("dogs fly", "dogs bark")),
+        question_text(question, ("he ate rice.", "He ate a shoe.")),
+        question_text(question, ("dogs fly", "dogs bark")),
     ]
     assert [(one.test, one.kind) for one in overlaps(tested, trained)] == [(0, "same")]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlm_jax.errors import UserError
-from tlm_jax.evaluation.contamination import asked_text
+from tlm_jax.evaluation.contamination import question_text
 from tlm_jax.evaluation.curation import Candidate, Curation, curate, equations
 
 
@@ -86,7 +86,7 @@ def test_questions_of_a_test_set_are_left_out():
         right("B", question, options=("dogs", "owls")),
         right("C", "Why?"),
     ]
-    held_out = {"mine:test": [asked_text(question.upper(), ("cats", "birds"))]}
+    held_out = {"mine:test": [question_text(question.upper(), ("cats", "birds"))]}
     assert curate(candidates, Curation(), held_out) == ["in mine:test", None, None]
 
 

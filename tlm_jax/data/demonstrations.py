@@ -83,7 +83,7 @@ _ENDLESS_POOL_SIZE = 1 << 20
 
 def _differ(one: Record, other: Record) -> bool:
     same_id = (one.dataset, one.id) == (other.dataset, other.id)
-    return not same_id and one.asked_words() != other.asked_words()
+    return not same_id and one.question_words() != other.question_words()
 
 
 def _indices(records: RecordSet, split: str, with_rationale: bool, data: RunData) -> list[int]:

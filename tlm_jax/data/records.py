@@ -86,15 +86,15 @@ class Record:
         options = sorted(" ".join(option.lower().split()) for option in self.options or ())
         return " ".join([*self.question.lower().split(), *options])
 
-    def asked_words(self) -> tuple[str, ...]:
+    def question_words(self) -> tuple[str, ...]:
         """Returns the words of the question, then those of each option, in any order of options.
 
         Records that differ in punctuation alone have the same; of symbols without a word,
         `content_key` is the only one.
         """
         options = sorted(" ".join(words_of(option)) for option in self.options or ())
-        asked = " ".join(words_of(self.question)), *options
-        return asked if any(asked) else (self.content_key(),)
+        words = " ".join(words_of(self.question)), *options
+        return words if any(words) else (self.content_key(),)
 
     def answer_text(self) -> str:
         """Returns the answer in words: the option's text for a choice, else the answer itself."""

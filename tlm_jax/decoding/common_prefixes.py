@@ -1,4 +1,4 @@
-"""Which first tokens of many prompts are worth working on once, and which prompts have them."""
+"""Common prefixes of many prompts: those worth working on once, and the prompts that have them."""
 
 from __future__ import annotations
 

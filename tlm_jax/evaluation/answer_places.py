@@ -1,4 +1,4 @@
-"""Where the strict rules look for an answer in a model's output."""
+"""Places in which the strict rules look for an answer in a model's output."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Overlap:
     words: str
 
 
-def asked_text(question: str, options: Sequence[str] | None) -> str:
+def question_text(question: str, options: Sequence[str] | None) -> str:
     """Returns a question with its options, without which many are the same, in any order."""
     return " ".join([question, *sorted(options or ())])
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tlm_jax.data.words import words_of
 from tlm_jax.errors import UserError
-from tlm_jax.evaluation.contamination import asked_text, overlaps
+from tlm_jax.evaluation.contamination import overlaps, question_text
 from tlm_jax.evaluation.number_text import plain
 
 WRONG, RIGHT, NO_ANSWER, UNGRADED = "wrong", "right", "no answer", "not graded"
@@ -40,9 +40,9 @@ class Candidate:
     options: Sequence[str] | None = None
 
     @property
-    def asked(self) -> str:
+    def question_key(self) -> str:
         """What tells the question from others."""
-        return asked_text(self.question, self.options)
+        return question_text(self.question, self.options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +90,14 @@ def curate(
     Args:
       candidates: in the order in which the first of several equal ones is kept.
       settings: what is kept.
-      test_sets: by name, questions with their options (`contamination.asked_text`); a solution of a
-        question that overlaps one of them is left out, with the reason "in NAME".
+      test_sets: by name, questions with their options (`contamination.question_text`); a solution
+        of a question that overlaps one of them is left out, with the reason "in NAME".
     """
     reasons = [_own_reason(one, settings) for one in candidates]
     known = _known_questions(candidates, test_sets or {})
     for place, one in enumerate(candidates):
-        if reasons[place] is None and one.asked in known:
-            reasons[place] = f"in {known[one.asked]}"
+        if reasons[place] is None and one.question_key in known:
+            reasons[place] = f"in {known[one.question_key]}"
     if settings.distinct is not None:
         _leave_out_doubled(candidates, settings.distinct, reasons)
     if settings.per_question is not None:
@@ -147,8 +147,8 @@ def _known_questions(
     """Returns the questions that stand in a test set, and in which."""
     if not test_sets:
         return {}
-    asked = {one.asked: asked_text(one.question, one.options) for one in candidates}
-    names, texts = list(asked), list(asked.values())
+    by_key = {one.question_key: question_text(one.question, one.options) for one in candidates}
+    names, texts = list(by_key), list(by_key.values())
     known: dict[str, str] = {}
     for name, questions in test_sets.items():
         for found in overlaps(texts, questions):
@@ -163,7 +163,7 @@ def _leave_out_doubled(candidates: Sequence[Candidate], by: str, reasons: list[s
             continue
         path = equations(one.text) if by == "equations" else ()
         reason = SAME_EQUATIONS if path else SAME_TEXT
-        key = one.asked, path or (" ".join(words_of(one.text)) or one.text.strip(),)
+        key = one.question_key, path or (" ".join(words_of(one.text)) or one.text.strip(),)
         if key in seen:
             reasons[place] = reason
         seen.add(key)
@@ -175,15 +175,15 @@ def _leave_out_surplus(
     places: dict[str, list[int]] = collections.defaultdict(list)
     for place, one in enumerate(candidates):
         if reasons[place] is None:
-            places[one.asked].append(place)
-    for asked, found in places.items():
-        drawn = sorted(found, key=lambda place: _drawn(seed, asked, candidates[place].text))
+            places[one.question_key].append(place)
+    for question_key, found in places.items():
+        drawn = sorted(found, key=lambda place: _drawn(seed, question_key, candidates[place].text))
         for place in drawn[most:]:
             reasons[place] = SURPLUS
 
 
-def _drawn(seed: int, asked: str, text: str) -> bytes:
-    drawn = f"{seed}\0{asked}\0{text}".encode("utf-8", "surrogatepass")
+def _drawn(seed: int, question_key: str, text: str) -> bytes:
+    drawn = f"{seed}\0{question_key}\0{text}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(drawn).digest()
 
 

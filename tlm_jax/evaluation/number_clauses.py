@@ -154,8 +154,8 @@ def without_remarks(line: str) -> str:
             inside = "".join(kept[start:])
             before = "".join(kept[:start])
             behind_a_number = DIGIT.search(before) is not None
-            apart = start > 0 and kept[start - 1] == " " and _MULTIPLIED.search(before) is None
-            calculated = apart and _CALCULATION.search(inside)
+            separated = start > 0 and kept[start - 1] == " " and _MULTIPLIED.search(before) is None
+            calculated = separated and _CALCULATION.search(inside)
             if behind_a_number and (_REMARK.search(inside) or calculated):
                 del kept[start:]
     return "".join(kept)

@@ -1,4 +1,4 @@
-"""Which of several numbers a sentence states, by how it is built."""
+"""The number that a sentence of several states, by how it is built."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def main_clause(sentence: str) -> str:
     start = _behind_front(sentence)
     sentence = sentence[start:]
     reason = _BEGINS_REASON.search(sentence)
-    said = sentence[: reason.start()] if reason else sentence
-    premises = [m.end() for m in _BEFORE_RESULT.finditer(said, 0, max(said.rfind("="), 0))]
+    clause = sentence[: reason.start()] if reason else sentence
+    premises = [m.end() for m in _BEFORE_RESULT.finditer(clause, 0, max(clause.rfind("="), 0))]
     return sentence[premises[-1] :] if premises else sentence
 
 

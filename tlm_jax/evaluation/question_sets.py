@@ -7,7 +7,7 @@ from tlm_jax.data.records import read_records
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.sources import Example, option_texts
 from tlm_jax.errors import UserError
-from tlm_jax.evaluation.contamination import asked_text
+from tlm_jax.evaluation.contamination import question_text
 
 
 def named_questions(name: str, data: RunData, split: str = "train") -> list[str]:
@@ -22,17 +22,17 @@ def named_questions(name: str, data: RunData, split: str = "train") -> list[str]
       UserError: there is no such task, split or file, or the split has no end.
     """
     if name.endswith((".jsonl", ".jsonl.gz")):
-        return [asked_text(record.question, record.options) for record in read_records(name)]
+        return [question_text(record.question, record.options) for record in read_records(name)]
     task_name, _, named_split = name.partition(":")
     source = tasks.get_task(task_name).source.for_run(data)
     split = named_split or split
     count = source.num_examples(split)
     if count is None:
         raise UserError(f"{name}: the split {split!r} has no end: nothing can be looked up in it")
-    return [asked_question(source.example(split, index)) for index in range(count)]
+    return [example_question(source.example(split, index)) for index in range(count)]
 
 
-def asked_question(example: Example) -> str:
+def example_question(example: Example) -> str:
     """Returns the question of an example with its options, else its inputs."""
     question = str(example.get("question", example.get("inputs", "")))
-    return asked_text(question, option_texts(example))
+    return question_text(question, option_texts(example))

@@ -179,8 +179,8 @@ def _listed_option(text: str) -> Option:
     lettered = _LETTERED.fullmatch(text)
     if lettered is None:
         return Option(text, text, text)
-    letter, says = lettered.groups()
-    return Option(f"({letter})", f"({letter})", says.strip(), letter)
+    letter, value = lettered.groups()
+    return Option(f"({letter})", f"({letter})", value.strip(), letter)
 
 
 def _listed(record: Example, options: Sequence[Option]) -> str:

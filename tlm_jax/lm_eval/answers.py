@@ -16,7 +16,7 @@ from tlm_jax.lm_eval.opened import HarnessModel
 from tlm_jax.lm_eval.rows import Rows
 from tlm_jax.lm_eval.texts import TextEncoder
 
-Asked = tuple[str, Mapping[str, Any]]
+GenerationArguments = tuple[str, Mapping[str, Any]]
 """A prompt and its `generation_kwargs`."""
 
 
@@ -50,7 +50,7 @@ class Answers:
 
     def write(
         self,
-        requests: Sequence[Asked],
+        requests: Sequence[GenerationArguments],
         on_answer: Callable[[int, str], None] = lambda index, text: None,
     ) -> list[str]:
         """Returns the answer to each request, in their order.
@@ -101,7 +101,7 @@ class Answers:
         return [found[index] for index in range(len(requests))]
 
     def _prompts(
-        self, requests: Sequence[Asked], settings: Sequence[Generation]
+        self, requests: Sequence[GenerationArguments], settings: Sequence[Generation]
     ) -> list[list[int]]:
         distinct = list(dict.fromkeys(prompt for prompt, _ in requests))
         encoded = dict(zip(distinct, self._encoder.contexts(distinct)))
@@ -129,14 +129,16 @@ class Answers:
             self._engines[number] = model.engine(number, max_prompt_tokens=model.window_tokens)
         return self._engines[number]
 
-    def _seeds(self, request: Asked, count: int) -> list[int]:
+    def _seeds(self, request: GenerationArguments, count: int) -> list[int]:
         prompt, given = request
         text = json.dumps([self._seed, prompt, sorted(given.items())], default=str)
         hashes = (hashlib.sha256(f"{number} {text}".encode()) for number in range(count))
         return [int.from_bytes(found.digest()[:8]) >> 1 for found in hashes]
 
 
-def _groups(requests: Sequence[Asked], settings: Sequence[Generation]) -> list[list[int]]:
+def _groups(
+    requests: Sequence[GenerationArguments], settings: Sequence[Generation]
+) -> list[list[int]]:
     """Returns the numbers of requests that are the same, which share the work on their prompt."""
     groups: dict[tuple[str, Generation], list[int]] = {}
     for index, ((prompt, _), chosen) in enumerate(zip(requests, settings)):

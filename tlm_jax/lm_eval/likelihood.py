@@ -59,8 +59,8 @@ class Likelihoods:
         for index, pair in enumerate(pairs):
             if not pair.continuation:
                 enter(index, (0.0, True))
-        asked = [index for index, pair in enumerate(pairs) if pair.continuation]
-        for part in _parts(pairs, asked, self._rows.number * BATCHES_BETWEEN_REPORTS):
+        indices = [index for index, pair in enumerate(pairs) if pair.continuation]
+        for part in _parts(pairs, indices, self._rows.number * BATCHES_BETWEEN_REPORTS):
             for group, scores in zip(part, self._score(pairs, part)):
                 for index, score in zip(group, scores):
                     self.cut += score.dropped_context_tokens > 0
@@ -104,7 +104,7 @@ class Likelihoods:
 
 
 def _parts(
-    pairs: Sequence[Pair], asked: Sequence[int], size: int
+    pairs: Sequence[Pair], indices: Sequence[int], size: int
 ) -> Iterator[list[tuple[int, ...]]]:
     """Yields lists of groups; a group is the numbers of pairs with the same context.
 
@@ -112,7 +112,8 @@ def _parts(
     alike.
     """
     ordered = sorted(
-        asked, key=lambda i: (-len(pairs[i].context), pairs[i].context, -len(pairs[i].continuation))
+        indices,
+        key=lambda i: (-len(pairs[i].context), pairs[i].context, -len(pairs[i].continuation)),
     )
     groups = (
         some

@@ -62,16 +62,16 @@ class TlmJaxLM(LM):
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Returns log P(continuation | context) and whether greedy decoding would write it."""
-        asked = [request.args for request in requests]
-        pairs = self._encoder.pairs(asked)
-        with _progress(len(asked), "loglikelihood", disable_tqdm) as bar:
+        arguments = [request.args for request in requests]
+        pairs = self._encoder.pairs(arguments)
+        with _progress(len(arguments), "loglikelihood", disable_tqdm) as bar:
 
             def keep(index: int, scored: Scored) -> None:
-                self.cache_hook.add_partial("loglikelihood", asked[index], scored)
+                self.cache_hook.add_partial("loglikelihood", arguments[index], scored)
                 bar.update()
 
             found = self._likelihoods.score(pairs, keep)
-        self._tell_cut()
+        self._note_cut()
         return found
 
     def loglikelihood_rolling(
@@ -98,15 +98,15 @@ class TlmJaxLM(LM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Returns answers up to one of the texts in `until`."""
-        asked = [request.args for request in requests]
-        with _progress(len(asked), "generate_until", disable_tqdm) as bar:
+        arguments = [request.args for request in requests]
+        with _progress(len(arguments), "generate_until", disable_tqdm) as bar:
 
             def keep(index: int, text: str) -> None:
-                self.cache_hook.add_partial("generate_until", asked[index], text)
+                self.cache_hook.add_partial("generate_until", arguments[index], text)
                 bar.update()
 
-            found = self._answers.write(asked, keep)
-        self._tell_cut()
+            found = self._answers.write(arguments, keep)
+        self._note_cut()
         return found
 
     def apply_chat_template(
@@ -152,7 +152,7 @@ class TlmJaxLM(LM):
             "cut_prompts": self._answers.cut,
         }
 
-    def _tell_cut(self) -> None:
+    def _note_cut(self) -> None:
         cut = self._likelihoods.cut + self._answers.cut
         if cut:
             _log.warning(

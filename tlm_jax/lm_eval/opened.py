@@ -79,14 +79,14 @@ class HarnessModel(OpenedModel):
         Raises:
           UserError: more are wanted than it has positions for.
         """
-        told = self._arguments.max_length
+        max_length = self._arguments.max_length
         positions = self.config.position_limit
-        if positions is not None and (told or 0) > positions:
+        if positions is not None and (max_length or 0) > positions:
             raise UserError(
-                f"--model_args: max_length={told}, but the model has {positions} positions; lower "
-                "it or leave it out"
+                f"--model_args: max_length={max_length}, but the model has {positions} positions; "
+                "lower it or leave it out"
             )
-        written: list[Any] = [told, self.window]
+        written: list[Any] = [max_length, self.window]
         written += [(self.source.hugging_face or {}).get(name) for name in _WINDOW_NAMES]
         written.append(_read_tokenizer_config(self.directory).get("model_max_length"))
         # transformers writes 1e30 for "unknown".

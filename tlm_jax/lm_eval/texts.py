@@ -65,8 +65,8 @@ class TextEncoder:
         that a token across the border counts to the context.
         """
         moved = [_with_spaces_moved(context, text) for context, text in requests]
-        apart = not self._reading.one_sequence or self._ends_prompts
-        wholes = [c if apart else c + text for c, text in moved]
+        separate = not self._reading.one_sequence or self._ends_prompts
+        wholes = [c if separate else c + text for c, text in moved]
         # Options of one question repeat its context.
         distinct = list(dict.fromkeys([context for context, _ in moved] + wholes))
         encoded = dict(zip(distinct, self.encode(distinct)))
@@ -77,7 +77,7 @@ class TextEncoder:
                 found.append(self._after_nothing(plain[text]))
                 continue
             ids = encoded[context]
-            after = plain[text] if apart else encoded[whole][len(ids) :]
+            after = plain[text] if separate else encoded[whole][len(ids) :]
             # Where the border's token swallows the continuation it is scored by itself.
             found.append(Pair(self._ended(ids) if ids else [self.prefix_id], after or plain[text]))
         return found

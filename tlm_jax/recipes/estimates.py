@@ -59,10 +59,10 @@ def show_status(directory: str) -> None:
     for name in ("stage", "", "time", "counted"):
         table.add_column(name, justify="right" if name == "time" else "left")
     for one in done:
-        told = ", ".join(
+        figures = ", ".join(
             f"{name} {value:,}" for name, value in one.figures.items() if type(value) is int
         )
-        table.add_row(one.name, "done", duration(one.seconds), told)
+        table.add_row(one.name, "done", duration(one.seconds), figures)
     for name in begun:
         table.add_row(name, "begun", "", "")
     terminal.console().print(table)

@@ -115,11 +115,11 @@ class Stages:
         by_kind: dict[str, float] = {}
         for done in self.done.values():
             by_kind[done.kind] = by_kind.get(done.kind, 0.0) + done.seconds
-        asked = [done for done in self.done.values() if "tokens" in done.figures]
+        sampled = [done for done in self.done.values() if "tokens" in done.figures]
         return {
             "seconds": {kind: round(spent, 1) for kind, spent in by_kind.items()},
-            "samples": sum(done.figures["samples"] for done in asked),
-            "tokens": sum(done.figures["tokens"] for done in asked),
+            "samples": sum(done.figures["samples"] for done in sampled),
+            "tokens": sum(done.figures["tokens"] for done in sampled),
             "compilations": {done.name: done.compilations for done in self.done.values()},
             "steps": sum(done.figures.get("steps", 0) for done in self.done.values()),
             "this_start": {

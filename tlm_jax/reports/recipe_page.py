@@ -145,8 +145,8 @@ def _row(loop: Results) -> list[object]:
     counts += [chosen[f"hinted_{name}"] if hinted else "" for name in ("attempts", "right", "kept")]
     counts += [chosen["distinct_paths"], chosen["unparsable"] + chosen["hinted_unparsable"]]
     counts += [chosen["hint_leaks"], loop["training"]["steps"]]
-    told = [f"{count:,}" if isinstance(count, int) else count for count in counts]
-    return [loop["loop"], *told, accuracy, bar, duration(loop["seconds"])]
+    cells = [f"{count:,}" if isinstance(count, int) else count for count in counts]
+    return [loop["loop"], *cells, accuracy, bar, duration(loop["seconds"])]
 
 
 def _samples(loop: Results, directory: Path) -> dict[str, object]:

@@ -102,8 +102,8 @@ def curate_file(
     kept = [one for one, reason in zip(candidates, reasons) if reason is None]
     return CurationResult(
         kept=len(kept),
-        kept_questions=len({one.asked for one in kept}),
-        questions=len({one.asked for one in candidates}),
+        kept_questions=len({one.question_key for one in kept}),
+        questions=len({one.question_key for one in candidates}),
         left_out=dict(collections.Counter(filter(None, reasons)).most_common()),
     )
 

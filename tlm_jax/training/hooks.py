@@ -59,7 +59,7 @@ class MetricsHook(Hook):
         self._writer, self._progress, self._throughput = writer, progress, throughput
         self._period_steps = period_steps
         self._on_non_finite = on_non_finite
-        self._told_no_targets = False
+        self._no_targets_reported = False
         self._step_flops = step_flops
         self._host_count = host_count
         self._in_flight = InFlight()
@@ -125,9 +125,9 @@ class MetricsHook(Hook):
 
     def _report_no_targets(self, step: int, example_ids: Sequence[Sequence[str]]) -> None:
         """Says, the first time, why the loss of a step is nan."""
-        if self._told_no_targets:
+        if self._no_targets_reported:
             return
-        self._told_no_targets = True
+        self._no_targets_reported = True
         ids = [example_id for row in example_ids for example_id in row]
         self._progress.line(
             f"note: step {step} has no loss (nan), and nothing to learn from: no target token of "

@@ -125,7 +125,7 @@ class HuggingFaceVocabulary(Vocabulary):
     def _fingerprint(self) -> str:
         bos_id = self.bos_id if self.has_bos else PAD_ID
         ids = f"{self.eos_id} {bos_id} {self.unk_id}"
-        ids += self._read.beside
+        ids += self._read.added_identity
         return digest(b"huggingface", self._read.content, ids.encode())
 
     def _special(self, role: str, given: str | None) -> int | None:
@@ -221,7 +221,7 @@ class _Read(NamedTuple):
     content: bytes
     tokenizer: Any
     size: int
-    beside: str
+    added_identity: str
 
 
 @functools.lru_cache(maxsize=16)
@@ -235,8 +235,8 @@ def _parsed(content: bytes, added: str) -> tuple[Any, int, str]:
         token.content: _flags(token) for token in tokenizer.get_added_tokens_decoder().values()
     }
     num_missing, changed = 0, []
-    for written, said in sorted(json.loads(added).items(), key=lambda one: one[1]["id"]):
-        flags = {name: value for name, value in said.items() if name != "id"}
+    for written, settings in sorted(json.loads(added).items(), key=lambda one: one[1]["id"]):
+        flags = {name: value for name, value in settings.items() if name != "id"}
         token = tokenizers.AddedToken(written, **flags)
         missing = tokenizer.token_to_id(written) is None
         if known.get(written) == _flags(token):
@@ -247,8 +247,8 @@ def _parsed(content: bytes, added: str) -> tuple[Any, int, str]:
         if not missing or _flags(token) != _flags(common):
             changed.append((written, *_flags(token)))
     size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
-    beside = f" and {size}" if num_missing else ""
-    return tokenizer, size, beside + (f" with {changed}" if changed else "")
+    added_identity = f" and {size}" if num_missing else ""
+    return tokenizer, size, added_identity + (f" with {changed}" if changed else "")
 
 
 def _flags(token: Any) -> tuple[bool, ...]:

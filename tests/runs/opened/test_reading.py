@@ -125,7 +125,7 @@ def test_rank_reads_the_tasks_prompts(case, asked):
         vocabulary=vocabulary, reading=found,
     )  # fmt: skip
     some = [
-        evaluation_rank._Asked(i, record, (), 0, str(record["inputs"]), ("7", "no"))
+        evaluation_rank._RankedQuestion(i, record, (), 0, str(record["inputs"]), ("7", "no"))
         for i, record in enumerate(eval_set.examples.records)
     ]
     model = types.SimpleNamespace(config=source.config, encoder_decoder=False)

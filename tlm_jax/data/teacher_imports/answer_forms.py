@@ -94,11 +94,11 @@ def _joined(chunks: Sequence[Fields]) -> Sequence[Fields]:
 
 def _join(choice: dict[str, Any], part: Fields) -> None:
     """Puts the next part of a streamed choice behind what there is of it."""
-    told = part.get("delta")
+    delta = part.get("delta")
     whole: dict[str, Any] = (
-        choice.setdefault("message", {}) if isinstance(told, Mapping) else choice
+        choice.setdefault("message", {}) if isinstance(delta, Mapping) else choice
     )
-    held = told if isinstance(told, Mapping) else part
+    held = delta if isinstance(delta, Mapping) else part
     for name in ("content", "text", "reasoning_content", "reasoning"):
         if isinstance(held.get(name), str):
             whole[name] = whole.get(name, "") + held[name]

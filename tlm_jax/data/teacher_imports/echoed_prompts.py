@@ -28,8 +28,8 @@ def is_echoed(
       prompt: as far as it is known.
       num_tokens: how many the server says that it wrote, where it says so.
     """
-    said = [bool(one["echo"]) for one in (choice, *held) if one.get("echo") is not None]
-    if any(said) or found.begins_unknown:
+    echo_flags = [bool(one["echo"]) for one in (choice, *held) if one.get("echo") is not None]
+    if any(echo_flags) or found.begins_unknown:
         return True
     if "message" in choice or "num_tokens" in choice:
         return False  # neither chat completions nor samples of tlm_jax.infer hold prompts
@@ -37,7 +37,7 @@ def is_echoed(
     if num_tokens is not None and found.steps is not None:
         # The token that ends a text is not counted by all.
         return len(found.steps) > num_tokens + (0 if begins else 1)
-    return begins and not said
+    return begins and not echo_flags
 
 
 def begins_with(text: str, prompt: str) -> bool:

@@ -75,8 +75,8 @@ def read_answers(
         named = (row.get("custom_id"), row.get("id"), row.get("key"), own)
         identifier = next((str(n) for n in named if n is not None), f"{path.stem}-{number}")
         if (error := _error(row)) is not None:
-            told = f"an error in place of an answer: {printable(error)[:80]}"
-            yield Captured(identifier, place, "", "", None, problem=told)
+            problem = f"an error in place of an answer: {printable(error)[:80]}"
+            yield Captured(identifier, place, "", "", None, problem=problem)
             continue
         try:
             if is_chunk(answer):
@@ -88,7 +88,7 @@ def read_answers(
         except NoAnswer as reason:
             yield Captured(identifier, place, "", "", None, problem=str(reason))
             continue
-        asked = {} if each else _asked(row, identifier, questions, place)
+        question_fields = {} if each else _question_fields(row, identifier, questions, place)
         first = row.get("sample", 0)
         if not isinstance(first, int):
             raise UserError(f"{place}: sample is {str(first)[:40]!r}, expected a whole number")
@@ -97,7 +97,7 @@ def read_answers(
             about, question_id = row, identifier
             if each:
                 about = {**row, "prompt": each[index]}
-                asked = _asked(about, identifier, None, place)
+                question_fields = _question_fields(about, identifier, None, place)
                 question_id = f"{identifier}/{each.index(each[index])}"
             yield Captured(
                 id=identifier if alone else f"{identifier}/{first + index}",
@@ -105,7 +105,7 @@ def read_answers(
                 question_id=question_id,
                 finished=choice.get("finish_reason") not in CUT_OFF,
                 **_solution(choice, about, ends, num_choices=len(choices)),
-                **asked,
+                **question_fields,
             )
 
 
@@ -178,8 +178,8 @@ def _error(row: Mapping[str, Any]) -> str | None:
             continue
         error = one if one.get("object") == "error" else one.get("error")
         if error:
-            said = error.get("message", error) if isinstance(error, Mapping) else error
-            return " ".join(str(said).split())
+            message = error.get("message", error) if isinstance(error, Mapping) else error
+            return " ".join(str(message).split())
     return None
 
 
@@ -189,7 +189,7 @@ def _request(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return body if isinstance(body, Mapping) else {}
 
 
-def _asked(
+def _question_fields(
     row: Mapping[str, Any], identifier: str, questions: Questions | None, place: str
 ) -> dict[str, Any]:
     about = row
@@ -197,10 +197,10 @@ def _asked(
         if identifier not in questions:
             raise UserError(f"{place}: the file of questions has no id {identifier!r}")
         about = questions[identifier]
-    asked = about.get("prompt") or last_question(_request(row))
-    if isinstance(asked, list) and len(asked) == 1:
-        asked = asked[0]
-    question = about.get("question") or asked
+    prompt = about.get("prompt") or last_question(_request(row))
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    question = about.get("question") or prompt
     if not isinstance(question, str):
         raise UserError(
             f"{place} does not say what was asked: expected 'question', 'prompt' or 'messages' on "

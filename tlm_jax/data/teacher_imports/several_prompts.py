@@ -43,8 +43,12 @@ def prompt_of_each(
         )
     numbers = [choice.get("index") for choice in choices]
     each, rest = divmod(len(choices), len(prompts))
-    said = request.get("n")
-    if rest or numbers != list(range(len(choices))) or (said is not None and said != each):
+    requested = request.get("n")
+    if (
+        rest
+        or numbers != list(range(len(choices)))
+        or (requested is not None and requested != each)
+    ):
         raise NoAnswer("several prompts at once, and choices that their indices do not allot")
     return [prompts[index // each] for index in range(len(choices))]
 

@@ -178,7 +178,7 @@ class OpenTeacher:
             if row is None:
                 stale = self.cache.keys_of(str(example.get("id", "")))
                 self._count_without("stale" if stale else "missing", example)
-        self._say_if_none()
+        self._report_if_none()
         return found
 
     def _aligned(
@@ -194,7 +194,7 @@ class OpenTeacher:
             # One of them is wrong: the others are not to suffer for it.
             return [self._aligned([row], [ids])[0] for row, ids in zip(rows, tokens)]
 
-    def _say_if_none(self) -> None:
+    def _report_if_none(self) -> None:
         """Tells, once, of a cache that seems to be of other examples, before a long run ends."""
         with self._lock:
             counts = self.counts

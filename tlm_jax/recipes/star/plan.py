@@ -42,7 +42,7 @@ def planned_stages(config: StarConfig) -> list[Planned]:
     found = [Planned("questions", "other")]
     training, flops = config.training, 2 * models.num_params(config.training.model)
 
-    def asked(
+    def sampling(
         name: str, samples: int, sizes: tuple[float, int], *, dev: bool = False, note: str = ""
     ) -> Planned:
         tokens, shared = sizes
@@ -60,26 +60,26 @@ def planned_stages(config: StarConfig) -> list[Planned]:
     for seed in config.seeds:
         if config.pretraining is not None:
             found.append(trained(f"seed-{seed}/pretrain", config.pretraining.max_steps, "at most"))
-        found.append(asked(f"seed-{seed}/loop-00/evaluate", len(sets.dev), prompt, dev=True))
+        found.append(sampling(f"seed-{seed}/loop-00/evaluate", len(sets.dev), prompt, dev=True))
         for arm in config.arms:
             again = arm == "rationalization"
             for loop in range(1, config.loops + 1):
                 folder = f"seed-{seed}/{arm}/loop-{loop:02d}"
-                asked_in = f"seed-{seed}/loop-01" if loop == 1 else folder
+                sampling_folder = f"seed-{seed}/loop-01" if loop == 1 else folder
                 samples = len(questions) * config.sampling.num_samples
                 if loop > 1 or arm == config.arms[0]:
-                    found.append(asked(f"{asked_in}/generate", samples, prompt))
+                    found.append(sampling(f"{sampling_folder}/generate", samples, prompt))
                 if again:
                     most = int(samples * config.rationalized_share)
                     found.append(
-                        asked(f"{folder}/rationalize", most, hinted, note="the failed ones")
+                        sampling(f"{folder}/rationalize", most, hinted, note="the failed ones")
                     )
                 found.append(Planned(f"{folder}/select", "other"))
                 steps = config.schedule.steps(
                     loop, len(questions), training.batch_size, rationalizes=again
                 )
                 found.append(trained(f"{folder}/train", steps))
-                found.append(asked(f"{folder}/evaluate", len(sets.dev), prompt, dev=True))
+                found.append(sampling(f"{folder}/evaluate", len(sets.dev), prompt, dev=True))
     return found
 
 

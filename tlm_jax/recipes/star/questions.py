@@ -51,9 +51,9 @@ class QuestionSets:
             places = np.arange(count) + (loop - 1) * count
         else:
             places = chosen(size, count, seed + loop - 1)
-        known = {record.asked_words() for record in self.dev}
+        known = {record.question_words() for record in self.dev}
         read = (self._record(split, int(place)) for place in places)
-        kept = tuple(record for record in read if record.asked_words() not in known)
+        kept = tuple(record for record in read if record.question_words() not in known)
         if not kept:
             raise UserError(
                 f"all {len(places):,} questions of the split {split!r} of {config.task} are in the "

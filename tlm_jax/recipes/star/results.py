@@ -1,4 +1,4 @@
-"""What a run of STaR found: loop by loop, in `results.json` and on the page."""
+"""Results of a run of STaR: loop by loop, in `results.json` and on the page."""
 
 from __future__ import annotations
 
@@ -115,14 +115,14 @@ class Results:
                 "model": self._relative(loop.trained.path(MODEL)),
                 "accuracy": evaluation["accuracy"],
             }
-        self._say(loop)
+        self._print_loop(loop)
         self._write(complete=False)
 
     def finish(self) -> dict[str, Any]:
         """Writes the results as complete; returns them."""
         return self._write(complete=True)
 
-    def _say(self, loop: Loop) -> None:
+    def _print_loop(self, loop: Loop) -> None:
         kept, found = loop.selected.figures, loop.evaluated.figures
         hinted = f" and {kept['hinted_kept']:,} with a hint" if loop.hinted is not None else ""
         console.say(

@@ -110,14 +110,16 @@ def select(
 
 def _nothing_kept(rows: Sequence[Mapping[str, Any]], reasons: Sequence[str | None]) -> str:
     counts = collections.Counter(filter(None, reasons)).most_common()
-    told = ", ".join(f"{count:,} {reason}" for reason, count in counts)
+    by_reason = ", ".join(f"{count:,} {reason}" for reason, count in counts)
     remedy = (
         "the model has to get some questions right before it can teach itself: start from another "
         "one, ask easier questions, or draw more samples with NUM_SAMPLES and TEMPERATURE"
     )
     if all(row.get("extracted") is None for row in rows):
         remedy = "no answer was found in any: look at the samples, and at RULE, STOP and MAX_TOKENS"
-    return f"none of {len(rows):,} rationales is kept ({told}), so nothing is trained: {remedy}"
+    return (
+        f"none of {len(rows):,} rationales is kept ({by_reason}), so nothing is trained: {remedy}"
+    )
 
 
 def _rows(passes: Sequence[Pass]) -> Iterator[dict[str, Any]]:

@@ -93,7 +93,7 @@ def run_on_beam(config: ImportConfig, *, runner: str, parts: int, options: Seque
     )
     result = pipeline.run()
     result.wait_until_finish()
-    _say(result, config)
+    _print_counts(result, config)
 
 
 def _read(path: str, config: ImportConfig, left_out: LeftOut) -> Iterator[Keyed]:
@@ -143,7 +143,7 @@ def _write_examples(records: Iterable[Record], config: ImportConfig) -> None:
     write_examples(examples)
 
 
-def _say(result: Any, config: ImportConfig) -> None:
+def _print_counts(result: Any, config: ImportConfig) -> None:
     for counter in sorted(
         result.metrics().query()["counters"], key=lambda counter: -counter.committed
     ):

@@ -26,7 +26,7 @@ class LeftOut:
         """Returns ' (first: PLACE)' for people."""
         return f" (first: {self._first[reason]})" if reason in self._first else ""
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Returns all reasons in one line."""
         found = (f"{n:,} {why}{self.where(why)}" for why, n in self.counts.most_common())
         return ", ".join(found) or "no solution"

@@ -191,16 +191,16 @@ def nothing_usable(config: ImportConfig) -> UserError:
 
 def _nothing_usable(config: ImportConfig, left_out: LeftOut) -> UserError:
     named = ", ".join(map(str, config.files))
-    return UserError(f"nothing in {named} can be cached: {left_out.told()}")
+    return UserError(f"nothing in {named} can be cached: {left_out.summary()}")
 
 
 def _reader(config: ImportConfig, table: TokenTable | None) -> Callable[[Path], Iterator[Captured]]:
     if config.source == "openai":
-        asked = None
+        questions = None
         if config.questions is not None:
-            asked = openai_answers.read_questions(config.questions)
+            questions = openai_answers.read_questions(config.questions)
         return functools.partial(
-            openai_answers.read_answers, questions=asked, ends=config.end_tokens
+            openai_answers.read_answers, questions=questions, ends=config.end_tokens
         )
     if config.source == "samples":
         assert table is not None
@@ -222,8 +222,8 @@ def _checked(captured: Captured, config: ImportConfig, table: TokenTable | None)
         raise Unusable(captured.problem)
     if captured.steps is None:
         raise Unusable("without log-probabilities")
-    told = (captured.id, captured.question, captured.text, captured.answer or "")
-    if any("\ud800" <= c <= "\udfff" for c in "".join([*told, *(captured.options or ())])):
+    texts = (captured.id, captured.question, captured.text, captured.answer or "")
+    if any("\ud800" <= c <= "\udfff" for c in "".join([*texts, *(captured.options or ())])):
         raise Unusable("halves of surrogate pairs, which no file of UTF-8 can hold")
     if not captured.finished and not config.keep_unfinished:
         raise Unusable("unfinished")

@@ -71,7 +71,7 @@ def run_scoring(config: ScoreConfig) -> None:
             print(f"solutions {len(wanted):,}{''.join(f', {n:,} {why}' for why, n in counts)}")
             print(f"here      {len(ours):,}, of which {len(ours) - len(missing):,} are there")
             tokenized = encoder.encode(missing)
-            _say_tokens(encoder)
+            _print_token_counts(encoder)
             with SampleProgress(len(ours), done=len(ours) - len(missing)) as progress:
                 for row in teacher.rows(tokenized):
                     writer.write(row)
@@ -193,14 +193,14 @@ def _examples(solutions: Sequence[Scored], config: ScoreConfig) -> ExampleFile:
     return examples
 
 
-def _say_tokens(encoder: SolutionEncoder) -> None:
+def _print_token_counts(encoder: SolutionEncoder) -> None:
     if encoder.cut:
         print(f"note: {encoder.cut:,} solutions were scored behind the end of their prompt only")
     if encoder.left_out:
         print(f"note: {encoder.left_out:,} solutions are longer than the model reads; left out")
-    if encoder.apart:
+    if encoder.encoded_separately:
         print(
-            f"note: {encoder.apart:,} solutions were encoded apart from their prompts: no token "
-            "ends between the two. Should PROMPT end with a newline?"
+            f"note: {encoder.encoded_separately:,} solutions were encoded apart from their "
+            "prompts: no token ends between the two. Should PROMPT end with a newline?"
         )
     print(end="", flush=True)

@@ -72,10 +72,10 @@ def load_solutions(
     if config.file is None:
         found = _of_task(config, vocabulary, reading)
     else:
-        asked = None
+        prompts_by_id = None
         if config.mixture_or_task_name is not None:
-            asked = _prompts_by_id(config, vocabulary, reading)
-        found = _of_file(config, asked)
+            prompts_by_id = _prompts_by_id(config, vocabulary, reading)
+        found = _of_file(config, prompts_by_id)
     template = _Template(prompts)
     return [template.applied(one) for one in found]
 
@@ -119,7 +119,7 @@ class _Template:
 
 
 def _of_task(config: SolutionsConfig, vocabulary: Vocabulary, reading: Reading) -> Iterator[Scored]:
-    for some in task_examples(_asked(config, examples_seed=None), vocabulary, reading):
+    for some in task_examples(_prompts_config(config, examples_seed=None), vocabulary, reading):
         if not {"inputs", "targets"} <= set(some.examples.features):
             raise UserError(
                 f"task {some.task!r} has {', '.join(some.examples.features)} only: a teacher is "
@@ -141,14 +141,20 @@ def _of_task(config: SolutionsConfig, vocabulary: Vocabulary, reading: Reading) 
             )
 
 
-def _of_file(config: SolutionsConfig, asked: Mapping[str, Prompt] | None) -> Iterator[Scored]:
+def _of_file(
+    config: SolutionsConfig, prompts_by_id: Mapping[str, Prompt] | None
+) -> Iterator[Scored]:
     assert config.file is not None
     path = expanded(config.file)
     for count, (number, row) in enumerate(read_json_lines(path)):
         # Of a task's questions there may be several solutions: there it counts these.
-        if asked is None and config.num_examples is not None and count >= config.num_examples:
+        if (
+            prompts_by_id is None
+            and config.num_examples is not None
+            and count >= config.num_examples
+        ):
             return
-        yield from _of_row(row, number, f"{path}:{number}", config, asked)
+        yield from _of_row(row, number, f"{path}:{number}", config, prompts_by_id)
 
 
 def _of_row(
@@ -156,10 +162,14 @@ def _of_row(
     number: int,
     place: str,
     config: SolutionsConfig,
-    asked: Mapping[str, Prompt] | None,
+    prompts_by_id: Mapping[str, Prompt] | None,
 ) -> Iterator[Scored]:
     question_id = str(row.get("id", number))
-    prompt = _prompt(row, question_id, place, config) if asked is None else asked.get(question_id)
+    prompt = (
+        _prompt(row, question_id, place, config)
+        if prompts_by_id is None
+        else prompts_by_id.get(question_id)
+    )
     if prompt is None:
         raise UserError(
             f"{place}: task {config.mixture_or_task_name!r} has no example {question_id!r} in "
@@ -195,7 +205,7 @@ def _prompt(row: Mapping[str, Any], identifier: str, place: str, config: Solutio
     if config.question_field is not None:
         question = fields.value_at(row, config.question_field, (), place)
     text = row.get("prompt", row.get("inputs")) or None
-    asked = {
+    row_fields = {
         "prompt": text,
         "messages": (row.get("messages") or None) if text is None else None,
         "question": question or None,
@@ -203,8 +213,8 @@ def _prompt(row: Mapping[str, Any], identifier: str, place: str, config: Solutio
         "answer": row.get("answer", row.get("gold")),
         "kind": row.get("kind", row.get("rule", "numeric")),
     }
-    checked_kind(asked, place)
-    prompt = prompt_of_row(asked, place, identifier)
+    checked_kind(row_fields, place)
+    prompt = prompt_of_row(row_fields, place, identifier)
     if prompt.question is None and prompt.text is None:
         if not prompt.messages:
             raise UserError(
@@ -266,11 +276,11 @@ def _prompts_by_id(
     config: SolutionsConfig, vocabulary: Vocabulary, reading: Reading
 ) -> Mapping[str, Prompt]:
     # The sample of questions that `tlm_jax.infer` asks.
-    asked = load_prompts(_asked(config), vocabulary, reading)
-    return {prompt.id: prompt for prompt in asked}
+    loaded = load_prompts(_prompts_config(config), vocabulary, reading)
+    return {prompt.id: prompt for prompt in loaded}
 
 
-def _asked(config: SolutionsConfig, **chosen: Any) -> PromptsConfig:
+def _prompts_config(config: SolutionsConfig, **chosen: Any) -> PromptsConfig:
     """Returns the questions of the task as a configuration of prompts."""
     return PromptsConfig(
         mixture_or_task_name=config.mixture_or_task_name,

@@ -52,7 +52,7 @@ class SolutionEncoder:
             model.window,
         )
         self._prompts = self._encoder(config.prompts.max_tokens)
-        self.apart = self.cut = self.left_out = 0
+        self.encoded_separately = self.cut = self.left_out = 0
 
     def settings(self) -> Mapping[str, Any]:
         """Returns what decides the tokens, for the cache's header."""
@@ -111,7 +111,9 @@ class SolutionEncoder:
             self._model,
             too_long=self._config.prompts.too_long,
             longest=longest,
-            beside="its solution" if longest != self._config.prompts.max_tokens else "MAX_TOKENS",
+            reserved_for="its solution"
+            if longest != self._config.prompts.max_tokens
+            else "MAX_TOKENS",
         )
 
     def _fits(self, one: Scored, target: np.ndarray) -> bool:
@@ -145,8 +147,8 @@ class SolutionEncoder:
             before = prompt.as_read or prompt.text or ""
         if before is None or not self._reading.one_sequence:
             return self._vocabulary.encode(text)
-        _, (tokens,), apart = encode_continuations(self._vocabulary, [before], [text])
-        self.apart += apart
+        _, (tokens,), separate = encode_continuations(self._vocabulary, [before], [text])
+        self.encoded_separately += separate
         return tokens
 
 

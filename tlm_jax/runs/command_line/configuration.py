@@ -103,9 +103,9 @@ def _status(main: Callable[[Sequence[str]], Any]) -> int:
     except UserError as error:
         if os.environ.get("TLM_JAX_TRACEBACK"):
             raise
-        told = printable(str(error), keep="\n")
-        print(f"error: {told}", file=sys.stderr, flush=True)
-        _tell_others(error)
+        message = printable(str(error), keep="\n")
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        _notify_peers(error)
         return 1
     except interruption.Stopped as stopped:
         print(stopped, file=sys.stderr)
@@ -117,19 +117,19 @@ def _status(main: Callable[[Sequence[str]], Any]) -> int:
     except Exception as error:
         if peers.current() is None:
             raise
-        _tell_others(error)
+        _notify_peers(error)
         traceback.print_exception(error)
         return 1
 
 
-def _tell_others(error: Exception) -> None:
+def _notify_peers(error: Exception) -> None:
     others = peers.current()
     if others is None:
         return
     if _is_of_jax(error):
         # Most likely another process has broken a collective: then that one is told instead.
         others.wait_for_news()
-    others.tell(str(error).strip().partition("\n")[0] or type(error).__name__)
+    others.notify(str(error).strip().partition("\n")[0] or type(error).__name__)
 
 
 def _is_of_jax(error: Exception) -> bool:

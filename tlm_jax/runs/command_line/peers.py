@@ -39,7 +39,7 @@ class Peers:
         self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
         self._thread.start()
 
-    def tell(self, reason: str) -> None:
+    def notify(self, reason: str) -> None:
         """Tells all others to end, and why; returns when they have had the time to learn of it."""
         with contextlib.suppress(Exception):  # nobody can be reached any more
             self._client.key_value_set(f"{_ENDED}{self._index}", reason, allow_overwrite=True)
@@ -105,7 +105,7 @@ def join(client: Any, index: int, count: int) -> None:
     """Begins to watch over the processes of a run that has several, and to be watched."""
     global _peers
     _peers = Peers(client, index, count)
-    interruption.before_end(_peers.tell)
+    interruption.before_end(_peers.notify)
 
 
 def current() -> Peers | None:

@@ -71,9 +71,11 @@ def self_consistency(subject: Subject, eval_set: EvalSet, config: EvalConfig) ->
     """
     eval_set = subject.fitted(eval_set, config)
     records = eval_set.examples.records
-    told = [_readable(record, config.grading_rule) for record in records]
-    graded = [i for i, found in enumerate(told) if found]
-    unreadable = [eval_set.examples.ids[i] for i, found in enumerate(told) if found is False]
+    gold_readable = [_readable(record, config.grading_rule) for record in records]
+    graded = [i for i, found in enumerate(gold_readable) if found]
+    unreadable = [
+        eval_set.examples.ids[i] for i, found in enumerate(gold_readable) if found is False
+    ]
     if not graded:
         return subject.outcome(eval_set, "self_consistency", [], unreadable)
     ours = graded[jax.process_index() :: jax.process_count()]

@@ -34,7 +34,7 @@ from tlm_jax.scoring.text import (
 
 
 @dataclasses.dataclass(frozen=True)
-class _Asked:
+class _RankedQuestion:
     """A question that can be asked.
 
     Attributes:
@@ -64,13 +64,13 @@ def rank(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome | N
     chosen = rank_format(config.rank_format, config.rank_context, config.rank_continuation)
     if chosen.context is None:
         eval_set = subject.fitted(eval_set, config)
-    asked, unreadable = _asked(eval_set, chosen)
-    if not asked:
+    ranked, unreadable = _ranked_questions(eval_set, chosen)
+    if not ranked:
         return None
-    requests, check = _requests(subject, eval_set, asked, chosen)
+    requests, check = _requests(subject, eval_set, ranked, chosen)
     limit, why = subject.longest_prompt(config)
     if config.too_long == "error":
-        _check_lengths(subject, eval_set, asked, requests, limit, why)
+        _check_lengths(subject, eval_set, ranked, requests, limit, why)
     scorer = Scorer(
         subject.model.config,
         batch_size=config.batch_size,
@@ -81,7 +81,7 @@ def rank(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome | N
     )
     scores = scorer.score(subject.model.params, requests)
     questions = [
-        _question(eval_set, some, found, config) for some, found in zip(asked, scores, strict=True)
+        _question(eval_set, some, found, config) for some, found in zip(ranked, scores, strict=True)
     ]
     outcome = subject.outcome(eval_set, "rank", questions, unreadable)
     cut = sum(found[0].dropped_context_tokens > 0 for found in scores)
@@ -92,9 +92,11 @@ def rank(subject: Subject, eval_set: EvalSet, config: EvalConfig) -> Outcome | N
     )
 
 
-def _asked(eval_set: EvalSet, chosen: RankFormat) -> tuple[list[_Asked], list[str]]:
+def _ranked_questions(
+    eval_set: EvalSet, chosen: RankFormat
+) -> tuple[list[_RankedQuestion], list[str]]:
     """Returns the questions that have options, and the ids of those whose answer is no option."""
-    asked, unreadable = [], []
+    ranked, unreadable = [], []
     for index, record in enumerate(eval_set.examples.records):
         options = options_of(record)
         if not chosen.asks(record, options):
@@ -105,25 +107,27 @@ def _asked(eval_set: EvalSet, chosen: RankFormat) -> tuple[list[_Asked], list[st
             continue
         texts = [chosen.continuation_of(option, record) for option in options]
         context = chosen.context_of(record, options)
-        asked.append(_Asked(index, record, options, right, context, texts))
-    return asked, unreadable
+        ranked.append(_RankedQuestion(index, record, options, right, context, texts))
+    return ranked, unreadable
 
 
 def _requests(
-    subject: Subject, eval_set: EvalSet, asked: Sequence[_Asked], chosen: RankFormat
+    subject: Subject, eval_set: EvalSet, ranked: Sequence[_RankedQuestion], chosen: RankFormat
 ) -> tuple[list[Request], BoundaryCheck | None]:
     """Returns what is scored, and how often the tokenizer joins what stands at the border.
 
     A task's prompt that ends with its end token, and an encoder's input, have no such border.
     """
     vocabulary = eval_set.vocabulary
-    pairs = [TextRequest(some.context, some.texts) for some in asked]
+    pairs = [TextRequest(some.context, some.texts) for some in ranked]
     inputs = None if chosen.context is not None else eval_set.examples.features.get("inputs")
     if inputs is not None:
-        prompts = [inputs[some.index] for some in asked]
-        apart = subject.model.encoder_decoder or all(p[-1:] == vocabulary.eos_id for p in prompts)
-        if apart or eval_set.plain:
-            encoded = iter(_options(eval_set, asked))
+        prompts = [inputs[some.index] for some in ranked]
+        separate = subject.model.encoder_decoder or all(
+            p[-1:] == vocabulary.eos_id for p in prompts
+        )
+        if separate or eval_set.plain:
+            encoded = iter(_options(eval_set, ranked))
             return [
                 Request(
                     prompt.astype(np.int32)
@@ -131,7 +135,7 @@ def _requests(
                     else with_start(prompt, vocabulary, eval_set.start_id),
                     [next(encoded) for _ in some.texts],
                 )
-                for prompt, some in zip(prompts, asked)
+                for prompt, some in zip(prompts, ranked)
             ], None
     if subject.model.encoder_decoder:
         return encode_encoder_decoder(pairs, vocabulary), None
@@ -142,19 +146,19 @@ def _requests(
     return requests, check
 
 
-def _options(eval_set: EvalSet, asked: Sequence[_Asked]) -> list[np.ndarray]:
+def _options(eval_set: EvalSet, ranked: Sequence[_RankedQuestion]) -> list[np.ndarray]:
     """Returns the tokens of every option, in order, behind its task's prompt."""
-    texts = [text for some in asked for text in some.texts]
+    texts = [text for some in ranked for text in some.texts]
     if eval_set.reading is None:
         return eval_set.vocabulary.encode_batch(texts)
-    contexts = [eval_set.reading.prompt_text(some.context) for some in asked for _ in some.texts]
+    contexts = [eval_set.reading.prompt_text(some.context) for some in ranked for _ in some.texts]
     return eval_set.reading.encode(eval_set.vocabulary, contexts, texts)[1]
 
 
 def _check_lengths(
     subject: Subject,
     eval_set: EvalSet,
-    asked: Sequence[_Asked],
+    ranked: Sequence[_RankedQuestion],
     requests: Sequence[Request],
     limit: int,
     why: str,
@@ -163,7 +167,7 @@ def _check_lengths(
     lengths = [len(request.context) - start for request in requests]
     long = [place for place, length in enumerate(lengths) if length > limit]
     if long:
-        name = eval_set.examples.ids[asked[long[0]].index]
+        name = eval_set.examples.ids[ranked[long[0]].index]
         raise UserError(
             f"{len(long):,} of {len(lengths):,} contexts of {eval_set.task} are too long, the "
             f"first is of {name!r} with {lengths[long[0]]:,} tokens: {why} leaves "
@@ -173,7 +177,7 @@ def _check_lengths(
 
 
 def _question(
-    eval_set: EvalSet, some: _Asked, scores: Sequence[Score], config: EvalConfig
+    eval_set: EvalSet, some: _RankedQuestion, scores: Sequence[Score], config: EvalConfig
 ) -> Question:
     values = [score.value(config.normalize) for score in scores]
     best = choose(scores, config.normalize)

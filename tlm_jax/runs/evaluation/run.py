@@ -19,7 +19,7 @@ from tlm_jax.errors import UserError
 from tlm_jax.evaluation.contamination import overlaps
 from tlm_jax.evaluation.eval_set import EvalSet, load_eval_sets
 from tlm_jax.evaluation.outcomes import Outcome, compared
-from tlm_jax.evaluation.question_sets import asked_question, named_questions
+from tlm_jax.evaluation.question_sets import example_question, named_questions
 from tlm_jax.metrics.progress import duration
 from tlm_jax.reports import outcome_page
 from tlm_jax.runs.evaluation import table as evaluation_table
@@ -162,7 +162,7 @@ def _without_known(
     for training_set in config.training_sets:
         key = f"{eval_set.task} {training_set}"
         if key not in known:
-            questions = [asked_question(record) for record in examples.records]
+            questions = [example_question(record) for record in examples.records]
             known[key] = _overlap_report(eval_set, training_set, questions, data)
             console.say(
                 f"note: {known[key]['found']:,} of {len(questions):,} questions of "

@@ -82,5 +82,5 @@ def text_of(record: Example) -> str:
 
 def traits_of(record: Example) -> dict[str, Trait]:
     """Returns what the record tells of its difficulty; else the words of its prompt."""
-    told = json.loads(str(record.get("traits_json", "null")))
-    return told or {"words": len(text_of(record).split())}
+    traits = json.loads(str(record.get("traits_json", "null")))
+    return traits or {"words": len(text_of(record).split())}

@@ -50,10 +50,10 @@ def load_prompts(
         _check_not_empty(prompt)
     if not prompts:
         raise UserError(f"{config.file or config.mixture_or_task_name} holds no prompts")
-    return [_asked(prompt, config) for prompt in prompts]
+    return [_with_conversation(prompt, config) for prompt in prompts]
 
 
-def _asked(prompt: Prompt, config: PromptsConfig) -> Prompt:
+def _with_conversation(prompt: Prompt, config: PromptsConfig) -> Prompt:
     """Returns the prompt as a conversation, where that is wanted."""
     if not config.chat and prompt.messages is None:
         for name in ("system", "chat_template"):

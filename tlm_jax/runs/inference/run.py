@@ -53,7 +53,7 @@ def run_inference(config: InferenceConfig, compiled: ProgramCache | None = None)
         jobs = _jobs(config, ours)
         missing = [job for job in jobs if (job.prompt.id, job.sample) not in done]
         unreadable = grader.unreadable(prompts)
-        _say_start(config, prompts, unreadable, there=len(jobs) - len(missing), jobs=len(jobs))
+        _print_start(config, prompts, unreadable, there=len(jobs) - len(missing), jobs=len(jobs))
         counts = _Counts()
         with SampleProgress(len(jobs), done=len(jobs) - len(missing)) as progress:
             if missing:
@@ -70,7 +70,7 @@ def run_inference(config: InferenceConfig, compiled: ProgramCache | None = None)
             **backend.figures(),
         }
         path = store.write_summary(f"summary-host-{host_index:05d}.json", summary)
-        _say_end(counts, rates, backend, grades)
+        _print_end(counts, rates, backend, grades)
         parts = store.merged_path.parent / "parts"
         print(f"samples {merged or f'{parts} (not complete yet)'}\nsummary {path}", flush=True)
         return len(counts.failed)
@@ -106,10 +106,10 @@ def _draw(
 def _sample(job: Job, result: Generated, grader: SampleGrader) -> dict[str, Any]:
     """Returns what the file holds of a sample; what the model does not tell is left out."""
     prompt = job.prompt
-    asked = {"prompt": prompt.as_read or prompt.text}
+    prompt_fields = {"prompt": prompt.as_read or prompt.text}
     if prompt.messages is not None:
-        asked = {"messages": prompt.messages}
-    told = {
+        prompt_fields = {"messages": prompt.messages}
+    optional_fields = {
         "token_ids": result.token_ids,
         "tokens": result.tokens,
         "logprobs": result.logprobs
@@ -123,12 +123,12 @@ def _sample(job: Job, result: Generated, grader: SampleGrader) -> dict[str, Any]
         "sample": job.sample,
         **({} if prompt.question is None else {"question": prompt.question}),
         **({} if prompt.options is None else {"options": prompt.options}),
-        **asked,
+        **prompt_fields,
         "text": result.text,
         "finish_reason": result.finish_reason,
         "seed": job.seed,
         "num_tokens": result.num_tokens,
-        **{name: value for name, value in told.items() if value is not None},
+        **{name: value for name, value in optional_fields.items() if value is not None},
         **grader.fields(prompt, result.text),
     }
 
@@ -159,7 +159,7 @@ class _Counts:
         }
 
 
-def _say_start(
+def _print_start(
     config: InferenceConfig,
     prompts: Sequence[Prompt],
     unreadable: Sequence[Prompt],
@@ -178,10 +178,12 @@ def _say_start(
     print(end="", flush=True)
 
 
-def _say_end(counts: _Counts, rates: str, backend: Backend, grades: GradeCounts) -> None:
+def _print_end(counts: _Counts, rates: str, backend: Backend, grades: GradeCounts) -> None:
     if counts.samples:
-        told = ", ".join(f"{n:,} {_short(reason)}" for reason, n in sorted(counts.reasons.items()))
-        print(f"drawn   {counts.samples:,} samples, {rates}; ended by {told}")
+        reasons = ", ".join(
+            f"{n:,} {_short(reason)}" for reason, n in sorted(counts.reasons.items())
+        )
+        print(f"drawn   {counts.samples:,} samples, {rates}; ended by {reasons}")
     if counts.failed:
         print(
             f"note: {len(counts.failed):,} samples are missing; the same command tries them again"
@@ -222,8 +224,8 @@ def _settings(
     """Returns what decides a sample; not how many there are, or how fast."""
     sampling = dataclasses.asdict(config.sampling)
     del sampling["num_samples"]
-    asked = {p.id: [p.text, p.messages, p.question, p.gold, p.kind, p.options] for p in prompts}
-    text = json.dumps(asked, sort_keys=True)
+    questions = {p.id: [p.text, p.messages, p.question, p.gold, p.kind, p.options] for p in prompts}
+    text = json.dumps(questions, sort_keys=True)
     conversations = any(p.messages is not None for p in prompts)
     return {
         **{f"sampling.{name}": value for name, value in sampling.items()},

@@ -174,8 +174,8 @@ class SampleStore:
     def _note_failed(self, failed: Mapping[Key, str]) -> None:
         path = self._path.with_name(f"failed-{self._path.stem.removeprefix('host-')}.json")
         if failed:
-            told = [{"id": name, "sample": n, "reason": why} for (name, n), why in failed.items()]
-            self._write_whole(path, _as_json(told, indent=2) + "\n")
+            rows = [{"id": name, "sample": n, "reason": why} for (name, n), why in failed.items()]
+            self._write_whole(path, _as_json(rows, indent=2) + "\n")
         else:
             path.unlink(missing_ok=True)
 

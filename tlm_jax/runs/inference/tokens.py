@@ -28,7 +28,7 @@ class PromptEncoder:
         *,
         too_long: TooLong,
         longest: int | None,
-        beside: str = "MAX_TOKENS",
+        reserved_for: str = "MAX_TOKENS",
     ):
         """Takes what a run says about prompts.
 
@@ -36,9 +36,9 @@ class PromptEncoder:
           model: that reads them.
           too_long: whether a longer prompt is an error, or its end is kept.
           longest: the most tokens; None for no limit.
-          beside: what else the window has to hold, for errors.
+          reserved_for: what else the window has to hold, for errors.
         """
-        self._model, self._beside = model, beside
+        self._model, self._reserved_for = model, reserved_for
         self._keep_end = too_long == "keep_end"
         self._vocabulary, self._reading, self._longest = model.vocabulary, model.reading, longest
         self.cut = 0
@@ -64,7 +64,7 @@ class PromptEncoder:
             if not self._keep_end:
                 raise UserError(
                     f"{prompt.place}: the prompt {prompt.id!r} has {len(bos) + len(tokens):,} "
-                    f"tokens, but there is room for {limit:,} beside {self._beside}: reduce "
+                    f"tokens, but there is room for {limit:,} beside {self._reserved_for}: reduce "
                     "that, or set TOO_LONG=keep_end to keep the end of such prompts"
                 )
             self.cut += 1

@@ -166,8 +166,8 @@ def border_between(
     Raises:
       UserError: rows of the one cannot become rows of the other, token by token.
     """
-    starts_apart = student.start_id != teacher.start_id
-    if starts_apart and (teacher.one_sequence or student.start_id is None):
+    starts_differ = student.start_id != teacher.start_id
+    if starts_differ and (teacher.one_sequence or student.start_id is None):
         raise UserError(
             f"the teacher {teacher_path} starts with {_start(teacher)} and the student with "
             f"{_start(student)}, so the two do not share rows: set PROMPT_BOS for the student or "

@@ -40,13 +40,13 @@ def initial_adapters(run: RunConfig, base: FrozenBase, fresh: Params) -> tuple[P
     assert lora is not None
     if lora.initial_path is None:
         return fresh, f"new adapters on {base.identity.origin}"
-    read, theirs = peft.read_adapters(lora.initial_path, run.model, family=_family(run, base))
+    read, stored = peft.read_adapters(lora.initial_path, run.model, family=_family(run, base))
     found, wanted = trees.flatten(read), trees.flatten(of_model(fresh))
-    same = found.keys() == wanted.keys() and theirs.scale == lora.scale
+    same = found.keys() == wanted.keys() and stored.scale == lora.scale
     if not same or any(found[name].shape != wanted[name].shape for name in found):
         raise UserError(
-            f"the adapters in {lora.initial_path} have rank {theirs.rank}, alpha {theirs.alpha:g}, "
-            f"targets {theirs.targets!r}, but LoraConfig has rank {lora.rank}, alpha "
+            f"the adapters in {lora.initial_path} have rank {stored.rank}, alpha {stored.alpha:g}, "
+            f"targets {stored.targets!r}, but LoraConfig has rank {lora.rank}, alpha "
             f"{lora.alpha:g}, targets {lora.targets!r}; set it to those"
         )
     placed = {

@@ -57,7 +57,7 @@ def evaluation_line(result: EvalResult) -> str:
     return f"{text}  {duration(result.seconds)}"
 
 
-def say_truncation(
+def print_truncation(
     counts: PipelineStatistics,
     feature_lengths: Mapping[str, int],
     teacher: TeacherTokens | None = None,

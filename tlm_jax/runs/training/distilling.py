@@ -33,7 +33,7 @@ def on_policy_sampler(
     return OnPolicySampler(run.model, run.on_policy, eos_ids, student, parts.mesh)
 
 
-def say_joined(pipeline: Pipeline, sampler: OnPolicySampler | None) -> None:
+def print_joined(pipeline: Pipeline, sampler: OnPolicySampler | None) -> None:
     """Says how many rows were joined and how many steps were on-policy."""
     if pipeline.teacher is not None:
         for line in pipeline.teacher.counts.lines():

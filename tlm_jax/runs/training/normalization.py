@@ -63,9 +63,9 @@ def _of_checkpoints(directory: Path) -> tuple[list[int], str | float | None]:
 
 def _of_initial_checkpoint(run: RunConfig) -> str | float:
     assert run.initial_checkpoint_path is not None
-    told = open_pretrained(run.initial_checkpoint_path).loss_normalization
-    if told is not None:
-        return told
+    recorded = open_pretrained(run.initial_checkpoint_path).loss_normalization
+    if recorded is not None:
+        return recorded
     console.say(
         f"note: gradients are of a sum over tokens, T5X's default, as it is taken that the "
         f"optimizer's state in {run.initial_checkpoint_path} was made; if it was not, set "

@@ -151,15 +151,16 @@ class RunningTeacher(RunTeacher):
     def _as_the_students(self, run: RunConfig) -> None:
         """Leaves out rows that the teacher has beyond the student's: padding of one tokenizer."""
         assert self.live is not None
-        theirs, ours = self.live.config.vocab_size, run.model.vocab_size
-        if theirs > ours:
-            config = dataclasses.replace(self.live.config, vocab_size=ours)
+        teacher_rows, student_rows = self.live.config.vocab_size, run.model.vocab_size
+        if teacher_rows > student_rows:
+            config = dataclasses.replace(self.live.config, vocab_size=student_rows)
             self.live = dataclasses.replace(self.live, config=config)
-        if theirs < ours:
+        if teacher_rows < student_rows:
             raise UserError(
-                f"the teacher {self._settings.path} gives {theirs} logits and the student {ours}, "
-                "of one tokenizer (rows beyond its tokens are padding): set VOCAB_SIZE to "
-                f"{theirs}, with RESIZE_VOCABULARY=True where the student is a checkpoint"
+                f"the teacher {self._settings.path} gives {teacher_rows} logits and the student "
+                f"{student_rows}, of one tokenizer (rows beyond its tokens are padding): set "
+                f"VOCAB_SIZE to {teacher_rows}, with RESIZE_VOCABULARY=True where the student is "
+                "a checkpoint"
             )
 
     def _read_otherwise(self, run: RunConfig, vocabulary: Vocabulary, student: Vocabulary) -> None:

@@ -178,8 +178,8 @@ class _Session:
         finally:
             self.pipeline.close()
         tokens = self.parts.teacher.tokens if self.parts.teacher is not None else None
-        console.say_truncation(self.pipeline.statistics, run.feature_lengths, tokens)
-        distilling.say_joined(self.pipeline, self.sampler)
+        console.print_truncation(self.pipeline.statistics, run.feature_lengths, tokens)
+        distilling.print_joined(self.pipeline, self.sampler)
         return state, step
 
     def hand_over(self, state: TrainState) -> None:
