@@ -93,8 +93,19 @@ def test_pointers_of_git_lfs_are_named_as_such(whole, tmp_path):
         (whole / name).write_text(POINTER)
         match = rf"{name} is a pointer of Git LFS and not the file itself: get it with `git lfs p"
         _refused(lambda name=name: vocabulary_from_name(str(whole / name)).size, match)
-        _refused(lambda: convert(open_pretrained(whole), tmp_path / "out", "hf"), match)
+        begun: list[int] = []
+
+        def count(done: int, _: int, begun: list[int] = begun) -> None:
+            begun.append(done)
+
+        _refused(
+            lambda count=count: convert(
+                open_pretrained(whole), tmp_path / "out", "hf", written=count
+            ),
+            match,
+        )
         assert not (tmp_path / "out").exists()
+        assert not begun
         (whole / name).unlink()
     (tmp_path / "a.gguf").write_text(POINTER)
     _refused(lambda: open_pretrained(tmp_path / "a.gguf"), r"a.gguf is a pointer of Git LFS")

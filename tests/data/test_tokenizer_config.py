@@ -45,7 +45,8 @@ def test_a_damaged_file_is_named_by_all_who_read_it(tokenizer, config, message):
         (
             '{"eos_token": "<end>"}',
             r"has no token '<end>', which ends a sequence by the tokenizer_config\.json or special_"
-            r"tokens_map\.json beside it; set eos_token to one of its tokens, ",
+            r"tokens_map\.json beside it; set eos_token to one of its tokens(\. Did you mean '"
+            r"[^']+'\?|, or copy the files anew\.)$",
         ),
     ],
 )

@@ -89,6 +89,8 @@ def convert(
         )
     if os.path.lexists(destination):
         raise UserError(f"{destination} exists already; name a directory that does not")
+    # Before hours of writing: one of them may be no file at all.
+    companions = _read_companions(source.companions)
     with unfinished_directory(destination) as unfinished:
         arrays = _in_type(source.arrays, dtype)
         total = sum(array.nbytes for array in arrays.values())
@@ -96,7 +98,9 @@ def convert(
         architecture, notes = writers[to](
             source, arrays, unfinished, shard_bytes, scan_layers, _counter(written, total)
         )
-        _copy_companions(source.companions, unfinished)
+        for name, content in companions.items():
+            if not (unfinished / name).exists():
+                (unfinished / name).write_bytes(content)
         notes = (*notes, *_tokens_without_rows(source, unfinished))
         count = sum(int(np.prod(array.shape)) for array in arrays.values())
         result = Conversion(count, total, architecture, notes)
@@ -258,11 +262,11 @@ def _counter(written: Callable[[int, int], None], total: int) -> Written:
     return count
 
 
-def _copy_companions(companions: Mapping[str, Path | bytes], directory: Path) -> None:
-    """Copies files that the format has not written itself."""
+def _read_companions(companions: Mapping[str, Path | bytes]) -> dict[str, bytes]:
+    """Returns the contents of the small files beside the parameters."""
+    found = {}
     for name, content in companions.items():
-        if (directory / name).exists():
-            continue
         data = content.read_bytes() if isinstance(content, Path) else content
         git_lfs.refuse_pointer(data, str(content) if isinstance(content, Path) else name)
-        (directory / name).write_bytes(data)
+        found[name] = data
+    return found

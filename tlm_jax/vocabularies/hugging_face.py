@@ -56,15 +56,15 @@ class HuggingFaceVocabulary(Vocabulary):
             configured = self._configured("eos")
             if configured is None:
                 why = "cannot tell which token ends a sequence"
-                example = "such as '</s>'"
+                remedy = ", such as '</s>'."
             else:
                 why = (
                     f"has no token {configured!r}, which ends a sequence by the "
                     "tokenizer_config.json or special_tokens_map.json beside it"
                 )
-                close = nearest(configured, self.tokenizer.get_vocab()).strip()
-                example = close.rstrip("?.") + "?" if close else "or copy the files anew"
-            raise UserError(f"{self.path} {why}; set eos_token to one of its tokens, {example}.")
+                close = nearest(configured, self.tokenizer.get_vocab())
+                remedy = f".{close}" if close else ", or copy the files anew."
+            raise UserError(f"{self.path} {why}; set eos_token to one of its tokens{remedy}")
         return found
 
     @property

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from tlm_jax.data.chat import ChatTemplate
 from tlm_jax.data.reading import Reading
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.eval_set import TooLong
@@ -56,3 +57,12 @@ def test_a_long_prompt_is_an_error_or_keeps_its_end():
     assert cutting.encode(prompt) == [BYTES.bos_id, *BYTES.encode("efgh")]
     assert cutting.encode(Prompt("q8", "", text="abcd")) == [BYTES.bos_id, *BYTES.encode("abcd")]
     assert cutting.cut == 1
+
+
+def test_a_conversation_that_the_template_refuses_is_named():
+    template = ChatTemplate("{{ raise_exception('roles must alternate') }}")
+    model = types.SimpleNamespace(vocabulary=BYTES, reading=DECODER, template=template)
+    reader = PromptEncoder(cast(OpenedModel, model), too_long="error", longest=None)
+    prompt = Prompt("q7", "p.jsonl:7", messages=[{"role": "user", "content": "2+2?"}])
+    with pytest.raises(UserError, match=r"^p.jsonl:7: the prompt 'q7': the chat template refuses "):
+        reader.encode(prompt)

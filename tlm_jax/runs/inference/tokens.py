@@ -75,7 +75,10 @@ class PromptEncoder:
         """Returns the tokens, and what stands before them whatever is cut."""
         if prompt.messages is not None:
             template = self._model.template
-            text = render_chat(prompt.messages, template, add_generation_prompt=True)
+            try:
+                text = render_chat(prompt.messages, template, add_generation_prompt=True)
+            except UserError as error:
+                raise UserError(f"{prompt.place}: the prompt {prompt.id!r}: {error}") from None
             return self._vocabulary.encode(text), []
         reading = self._reading
         start: list[int] = []
