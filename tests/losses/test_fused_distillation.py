@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from closeness import assert_close
+from compiled_programs import loops_of
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -139,13 +140,6 @@ def on_mesh(arrays, mesh):
         return jax.device_put(x, NamedSharding(mesh, specs.get(name, P(("data", "fsdp")))))
 
     return jax.tree_util.tree_map_with_path(put, arrays)
-
-
-def loops_of(text):
-    """Returns the bodies of a compiled program's while loops, nested ones' included."""
-    bodies = set(re.findall(r"body=%?([\w.\-]+)", text))
-    parts = re.split(r"\n(?=%?[\w.\-]+ \(|ENTRY )", text)
-    return "\n".join(p for p in parts if p.lstrip("%").split(" ")[0] in bodies)
 
 
 @pytest.mark.parametrize("kind", SETTINGS)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from closeness import assert_close
+from compiled_programs import loops_of
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -145,10 +146,3 @@ def test_devices_exchange_blocks(name):
         for shape in re.findall(r"\[([\d,]+)\]", move)
     ]
     assert max(sizes) == D * 128  # a block's sums, once for each block
-
-
-def loops_of(text):
-    """Returns the bodies of a compiled program's while loops, nested ones' included."""
-    bodies = set(re.findall(r"body=%?([\w.\-]+)", text))
-    parts = re.split(r"\n(?=%?[\w.\-]+ \(|ENTRY )", text)
-    return "\n".join(p for p in parts if p.lstrip("%").split(" ")[0] in bodies)

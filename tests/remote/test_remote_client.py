@@ -178,16 +178,19 @@ def test_a_refused_connection_and_a_timeout_are_told(server):
     ):
         client.complete(Request(prompt="2+2="))
 
-    def slow(number, payload):
-        time.sleep(0.5)
+    over = threading.Event()
+
+    def never(number, payload):
+        over.wait(60)
         return 200, {}, GOOD
 
-    server.script = slow
+    server.script = never
     with (
         make_client(server.url, retries=0, timeout_s=0.1) as client,
         pytest.raises(RequestFailed, match=r"no answer within 0\.1 s"),
     ):
         client.complete(Request(prompt="2+2="))
+    over.set()
     assert client.meter.faults == {"timeout": 1}
 
 

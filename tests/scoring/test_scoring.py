@@ -1,18 +1,14 @@
 """Scores equal the plain forward pass of each option by itself, and what transformers recorded."""
 
-import dataclasses
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_models import GOLDEN, load
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tlm_jax import models
-from tlm_jax.checkpoints.loading import load_params
-from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.errors import UserError
 from tlm_jax.scoring import rows as scoring_rows
 from tlm_jax.scoring.continuations import Score, Scorer, choose
@@ -21,22 +17,9 @@ from tlm_jax.scoring.text import TextRequest, encode_decoder_only, encode_encode
 from tlm_jax.sharding.mesh import MeshShape, make_mesh
 from tlm_jax.vocabularies import vocabulary_from_name
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "hf"
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/reference.npz"))
 LOGITS = jax.jit(models.logits, static_argnames="config")
 SIZES = {"vocab_size": 32, "embed_dim": 16, "num_heads": 4, "head_dim": 4, "mlp_dim": 32}
-
-
-@pytest.fixture(autouse=True)
-def exact_products():
-    with jax.default_matmul_precision("highest"):
-        yield
-
-
-def _load(family):
-    source = open_pretrained(GOLDEN / family)
-    config = dataclasses.replace(source.config, dtype="float32")
-    return config, jax.tree.map(jnp.asarray, load_params(source, config))
 
 
 def _plain(params, config, context, continuation, length=20):
@@ -80,7 +63,7 @@ def _requests(vocab_size, rng, count=5):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equals_plain_forward_pass(family):
-    config, params = _load(family)
+    config, params = load(family)
     requests = _requests(config.vocab_size, np.random.default_rng(0), 3)
     scores = Scorer(config, batch_size=2).score(params, requests)
     assert [len(s) for s in scores] == [len(r.continuations) for r in requests]
@@ -95,7 +78,7 @@ def test_equals_plain_forward_pass(family):
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f != "mt5"])
 def test_equals_what_transformers_recorded(family):
-    config, params = _load(family)
+    config, params = load(family)
     with np.load(GOLDEN / family / "reference.npz") as recorded:
         texts = [
             ids[mask > 0] for ids, mask in zip(recorded["input_ids"], recorded["attention_mask"])

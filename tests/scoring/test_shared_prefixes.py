@@ -1,15 +1,11 @@
 """What many contexts begin with is worked on once; scores are those of whole contexts."""
 
 import dataclasses
-from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_models import load
 
-from tlm_jax.checkpoints.loading import load_params
-from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.decoding import common_prefixes
 from tlm_jax.scoring.continuations import Scorer
 from tlm_jax.scoring.readouts import Draws, LastHidden, TopCandidates
@@ -17,14 +13,7 @@ from tlm_jax.scoring.rows import Request, Row, rows_of, to_batch
 from tlm_jax.scoring.teacher import TeacherScorer
 from tlm_jax.sharding.mesh import MeshShape, make_mesh
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "hf"
 SHARED = 14
-
-
-@pytest.fixture(autouse=True)
-def exact_products():
-    with jax.default_matmul_precision("highest"):
-        yield
 
 
 @pytest.fixture
@@ -32,12 +21,6 @@ def short_prefixes(monkeypatch):
     """Has prefixes of a few tokens shared, too."""
     monkeypatch.setattr(common_prefixes, "FEWEST_TOKENS", 4)
     monkeypatch.setattr(common_prefixes, "WORTH_TOKENS_A_ROW", 1)
-
-
-def _load(family):
-    source = open_pretrained(GOLDEN / family)
-    config = dataclasses.replace(source.config, dtype="float32")
-    return config, jax.tree.map(jnp.asarray, load_params(source, config))
 
 
 def _requests(vocab_size, *, seed=0):
@@ -66,7 +49,7 @@ def _worked_on(monkeypatch):
 
 @pytest.mark.parametrize("family", ["gpt_neo", "gemma3_text", "llama_tied_linear_rope", "mt5"])
 def test_scores(family, monkeypatch, request):
-    config, params = _load(family)
+    config, params = load(family)
     requests = _requests(config.vocab_size)
     expected = Scorer(config, batch_size=2).score(params, requests)
     request.getfixturevalue("short_prefixes")
@@ -82,7 +65,7 @@ def test_scores(family, monkeypatch, request):
 
 
 def test_scores_on_a_mesh(short_prefixes, monkeypatch):
-    config, params = _load("llama_tied_linear_rope")
+    config, params = load("llama_tied_linear_rope")
     requests = _requests(config.vocab_size, seed=1)
     expected = Scorer(config, batch_size=4).score(params, requests)
     rows = _worked_on(monkeypatch)
@@ -96,7 +79,7 @@ def test_scores_on_a_mesh(short_prefixes, monkeypatch):
 
 @pytest.mark.parametrize("look", [TopCandidates(5, 128), Draws(6, 128), LastHidden()], ids=repr)
 def test_teachers_distributions(look, request):
-    config, params = _load("llama_tied_linear_rope")
+    config, params = load("llama_tied_linear_rope")
     requests = _requests(config.vocab_size)
     keys = [[f"{100 * n + k:032x}" for k in range(3)] for n in range(len(requests))]
 

@@ -42,11 +42,6 @@ def make_model(directory: Path, golden: str) -> Path:
     return directory
 
 
-def write(path: Path, *rows: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def run(model: Path, cache: Path, *settings: str) -> Any:
     named = [f"MODEL={model}", f"OUTPUT_DIR={cache}", "NUM_CANDIDATES=104", "BATCH_SIZE=8"]
     assert score([*named, *settings]) == 0

@@ -55,6 +55,12 @@ def _start(*command: str, **environment: str) -> subprocess.Popen[str]:
     return process
 
 
+def _wait_for_line(process: subprocess.Popen[str]) -> None:
+    """Returns when it has printed the line that says that it is where a test wants it."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "\n"
+
+
 def _handles(pid: int, number: int) -> bool:
     """Whether a process has a handler for a signal; Python itself has one for SIGINT only."""
     text = Path(f"/proc/{pid}/status").read_text()
@@ -79,16 +85,18 @@ def _interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> t
     "body",
     [
         # Where an exception of a handler is ignored.
-        "gc.callbacks.append(lambda *unused: time.sleep(0.3))\n    while True: gc.collect()",
-        "D = type('D', (), {'__del__': lambda self: time.sleep(0.3)})\n    while True: D()",
+        "gc.callbacks.append(lambda *unused: (print(flush=True), time.sleep(0.3)))\n"
+        "    while True: gc.collect()",
+        "D = type('D', (), {'__del__': lambda self: (print(flush=True), time.sleep(0.3))})\n"
+        "    while True: D()",
         # Where handlers of Python are not called at all.
-        "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)",
+        "print(flush=True); hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)",
     ],
     ids=["collector", "finalizer", "C"],
 )
 def test_a_signal_is_taken_where_python_loses_or_delays_it(body, number):
     process = _start("-c", MAIN.format(body=body))
-    time.sleep(0.5)
+    _wait_for_line(process)
     _, err = _interrupt(process, number)
     assert err == LINE.format(signal.Signals(number).name)
 
@@ -101,9 +109,8 @@ def test_while_a_run_saves_the_first_signal_is_told_and_the_second_ends_it():
         "        time.sleep(60)"
     )
     process = _start("-c", MAIN.format(body=body))
-    assert process.stdout is not None
     assert process.stderr is not None
-    process.stdout.readline()
+    _wait_for_line(process)
     process.send_signal(signal.SIGTERM)
     assert (
         process.stderr.readline() == "SIGTERM: saving after this step; a second one ends at once\n"
@@ -116,10 +123,14 @@ def test_signals_of_a_forked_process_are_its_own():
     body = (
         "import multiprocessing\n"
         "    context = multiprocessing.get_context('fork')\n"
-        "    children = [context.Process(target=time.sleep, args=(60,)) for _ in range(2)]\n"
-        "    for child, number in zip(children, (15, 2)):\n"
+        "    def wait(begun):\n"
+        "        begun.set()\n"
+        "        time.sleep(60)\n"
+        "    begun = [context.Event() for _ in range(2)]\n"
+        "    children = [context.Process(target=wait, args=(event,)) for event in begun]\n"
+        "    for child, event, number in zip(children, begun, (15, 2)):\n"
         "        child.start()\n"
-        "        time.sleep(0.2)\n"
+        "        event.wait()\n"
         "        import os; os.kill(child.pid, number)\n"
         "        child.join(10)\n"
         "    print([child.exitcode for child in children], flush=True)\n"

@@ -1,11 +1,10 @@
 """The tasks that read whatever file of records a run names."""
 
 import json
-from typing import Any
 
 import pytest
+from task_sources import source_of
 
-from tlm_jax.data import tasks
 from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
 
@@ -17,11 +16,6 @@ RECORD = {
     "answer": "4",
     "rationale": "2 + 2 = 4",
 }
-
-
-def source_of(name: str, data: RunData) -> Any:
-    """Returns a task's examples; they are text, whatever a source may give besides."""
-    return tasks.get_task(name).source.for_run(data)
 
 
 @pytest.fixture

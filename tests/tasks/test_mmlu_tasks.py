@@ -3,11 +3,10 @@
 import csv
 import gzip
 import json
-from typing import Any
 
 import pytest
+from task_sources import source_of
 
-from tlm_jax.data import tasks
 from tlm_jax.data.demonstrations import DemonstrationSettings
 from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
@@ -20,11 +19,6 @@ ROWS = {
     ],
     "high_school_physics": [["Force is", "1", "2", "3", "4", "C"]],
 }
-
-
-def source_of(name: str, data: RunData) -> Any:
-    """Returns a task's examples; they are text, whatever a source may give besides."""
-    return tasks.get_task(name).source.for_run(data)
 
 
 def write_csv(folder, split, rows_by_subject):

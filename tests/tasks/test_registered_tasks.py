@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-from typing import Any
 
 import pytest
+from task_sources import source_of
 
 from tlm_jax.data import tasks
 from tlm_jax.data.demonstrations import DemonstrationSettings
@@ -65,11 +65,6 @@ ROWS = {
     "flan_cot_aqua": {"train_full": 2728},
     "flan_cot_sensemaking": {"train_full": 6070},
 }
-
-
-def source_of(name: str, data: RunData) -> Any:
-    """Returns a task's examples; they are text, whatever a source may give besides."""
-    return tasks.get_task(name).source.for_run(data)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,10 +2,10 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from task_sources import source_of
 
 from tlm_jax.data import tasks
 from tlm_jax.data.demonstrations import DemonstrationSettings
@@ -98,11 +98,6 @@ EXPECTED = {
         )
     ],
 }
-
-
-def source_of(name: str, data: RunData) -> Any:
-    """Returns a task's examples; they are text, whatever a source may give besides."""
-    return tasks.get_task(name).source.for_run(data)
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,14 @@
 """Answers of OpenAI-compatible servers and our own samples, as files hold them."""
 
-import json
 import math
 from typing import Any
 
 import pytest
+from json_lines import write
 
 from tlm_jax.data.teacher_imports import openai_answers
 from tlm_jax.data.teacher_imports.captured import within_text
 from tlm_jax.errors import UserError
-
-
-def write(path, *rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def read(*arguments) -> list[Any]:

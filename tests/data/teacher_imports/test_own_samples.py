@@ -1,20 +1,13 @@
 """Samples of `tlm_jax.infer` with candidates, as its file holds them."""
 
-import json
-
 import numpy as np
 import pytest
+from json_lines import write
 
 from tlm_jax.data.teacher_imports import own_samples
 from tlm_jax.data.teacher_imports.captured import TokenSteps, Unusable
 from tlm_jax.errors import UserError
 from tlm_jax.vocabularies.token_bytes import TokenTable
-
-
-def write(path, *rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
 
 TABLE = TokenTable((b"", b" a", b"b", b"c"), frozenset({0}), 0, "x")
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from scored_solutions import SOLUTIONS, make_model, write
+from json_lines import write
+from scored_solutions import SOLUTIONS, make_model
 
 
 @pytest.fixture(scope="session")

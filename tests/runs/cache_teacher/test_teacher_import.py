@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import pickle
 import re
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from json_lines import write
 
 from tlm_jax.data.formats import FORMATS
 from tlm_jax.data.records import read_records
@@ -53,11 +53,6 @@ def answer(text: str, number: int = 0, **changes: Any) -> dict[str, Any]:
         "response": {"choices": [{**choice, "finish_reason": "stop"}]},
         **changes,
     }
-
-
-def write(path: Path, *rows: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 RIGHT = "2 + 2 is 4.\nThe answer is 4"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from scored_solutions import PROMPT, run, write
+from json_lines import write
+from scored_solutions import PROMPT, run
 
 from tlm_jax.errors import UserError
 

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scored_solutions import PROMPT, ROOT, SOLUTIONS, run, write
+from json_lines import write
+from scored_solutions import PROMPT, ROOT, SOLUTIONS, run
 
 from tlm_jax import infer
 from tlm_jax.checkpoints.loading import load_params

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ def test_a_killed_run_asks_a_server_nothing_again(server, samples, write_prompts
 
 
 def test_ctrl_c_does_not_wait_for_answers_under_way(server, prompts, tmp_path):
-    server.script = lambda number, payload: (time.sleep(20), (500, {}, b""))[1]
+    over = threading.Event()
+    server.script = lambda number, payload: (over.wait(60), (500, {}, b""))[1]
     command = [sys.executable, "-m", "tlm_jax.infer", f"MODEL=openai:{server.url},tiny"]
     command += [f"PROMPTS={prompts}", f"OUTPUT_DIR={tmp_path / 'out'}"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
@@ -140,9 +142,9 @@ def test_ctrl_c_does_not_wait_for_answers_under_way(server, prompts, tmp_path):
         while len(server.requests) < 4 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert len(server.requests) == 4
-        time.sleep(1)  # now it waits for them
         process.send_signal(signal.SIGINT)
         _, shown = process.communicate(timeout=15)
+    over.set()
     assert shown == ("stopped by SIGINT; what was finished is safe, and the same command goes on\n")
     assert process.returncode == 130
 

@@ -4,12 +4,12 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from leaning_teacher import write_cache
 from tiny_models import decoder_only, encoder_decoder  # pyright: ignore[reportMissingImports]
+from training_metrics import training_metrics
 
 from tlm_jax import cache_teacher
 from tlm_jax.data.teachers.join import TeacherJoin
@@ -30,11 +30,6 @@ STUDENT = encoder_decoder(264)
 ALONE = decoder_only(264)
 
 
-def metrics(model_dir: str) -> list[dict]:
-    lines = Path(model_dir, "metrics.jsonl").read_text().splitlines()
-    return [row for row in map(json.loads, lines) if row["split"] == "train"]
-
-
 def distil(make, name, teacher, *, task="addition_direct", objective=None, **fields):
     """Trains a student for some steps and returns its metrics."""
     run = make(
@@ -46,7 +41,7 @@ def distil(make, name, teacher, *, task="addition_direct", objective=None, **fie
         **fields,
     )
     run_training(run, "")
-    return metrics(run.model_dir)
+    return training_metrics(run.model_dir)
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +213,7 @@ def test_on_policy_steps_resume_as_if_never_stopped(tiny_run, teachers, model, c
     part = tiny_run("part", **fields)
     for steps in (3, 6):
         run_training(dataclasses.replace(part, train_steps=steps), "")
-    expected, seen = metrics(whole.model_dir), metrics(part.model_dir)
+    expected, seen = training_metrics(whole.model_dir), training_metrics(part.model_dir)
     assert [row["divergence"] for row in seen] == [row["divergence"] for row in expected]
 
 
@@ -234,7 +229,7 @@ def test_z_loss_counts_in_on_policy_steps(tiny_run, teachers):
             log_period_steps=1,
         )
         run_training(run, "")
-        (rows[z_loss],) = metrics(run.model_dir)
+        (rows[z_loss],) = training_metrics(run.model_dir)
     assert rows[0.5]["z_loss"] > 0
     np.testing.assert_allclose(rows[0.5]["divergence"], rows[0.0]["divergence"], rtol=1e-6)
     added = rows[0.5]["loss"] - rows[0.0]["loss"]

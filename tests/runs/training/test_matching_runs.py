@@ -1,7 +1,6 @@
 """Runs whose student also resembles its live teacher inside: projections from start to export."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from tiny_models import decoder_only, encoder_decoder
+from training_metrics import training_metrics
 
 from tlm_jax import models, trees
 from tlm_jax.checkpoints.conversion import convert
@@ -39,11 +39,6 @@ MATCHING = (
     Attention(((1, 2),), weight=10.0, of="cross"),
     Attention(((0, 0),), "cosine"),
 )
-
-
-def metrics(model_dir: str) -> list[dict]:
-    lines = Path(model_dir, "metrics.jsonl").read_text().splitlines()
-    return [row for row in map(json.loads, lines) if row["split"] == "train"]
 
 
 def weighed(row: dict) -> float:
@@ -92,7 +87,7 @@ def packed_run(tiny_module_run, teachers):
 
 
 def test_the_student_comes_closer_and_its_projections_learn(packed_run):
-    rows = metrics(packed_run.model_dir)
+    rows = training_metrics(packed_run.model_dir)
     for row in rows:
         np.testing.assert_allclose(row["loss"], row["divergence"] + weighed(row), rtol=1e-5)
     assert weighed(rows[-1]) < 0.8 * weighed(rows[0])
@@ -123,7 +118,7 @@ def test_going_on_is_as_if_never_stopped(packed_run, tiny_run):
     shutil.copytree(packed_run.model_dir, part.model_dir)
     shutil.rmtree(Path(part.model_dir, "checkpoints", "6"))
     run_training(part, "")
-    expected, seen = metrics(packed_run.model_dir), metrics(part.model_dir)
+    expected, seen = training_metrics(packed_run.model_dir), training_metrics(part.model_dir)
     assert [row["loss"] for row in seen] == [row["loss"] for row in expected]
     whole = projections(packed_run)
     for name, kernel in projections(part).items():
@@ -152,7 +147,7 @@ def test_devices_and_micro_batches_change_nothing(packed_run, tiny_run):
     )
     run_training(run, "")
     names = ["loss", "gradient_norm", "divergence", *(f"{m.name}_difference" for m in MATCHING)]
-    for one, eight in zip(metrics(packed_run.model_dir), metrics(run.model_dir)):
+    for one, eight in zip(training_metrics(packed_run.model_dir), training_metrics(run.model_dir)):
         for name in names:
             np.testing.assert_allclose(one[name], eight[name], rtol=1e-3, err_msg=name)
 
@@ -166,7 +161,7 @@ def test_a_teacher_of_the_other_architecture_has_hidden_states_to_match(tiny_run
         log_period_steps=1,
     )
     run_training(run, "")
-    rows = metrics(run.model_dir)
+    rows = training_metrics(run.model_dir)
     name = "decoder_hidden_states_difference"
     assert rows[-1][name] < rows[0][name]
 
@@ -182,7 +177,7 @@ def test_adapters_are_trained_beside_projections(tiny_run, teachers):
         evaluation=EvaluationConfig(("addition_direct",), num_examples=8, batch_size=8),
     )
     run_training(run, "")
-    rows = metrics(run.model_dir)
+    rows = training_metrics(run.model_dir)
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert not list(Path(run.model_dir, "adapter").rglob(f"*{AUXILIARY}*"))
     evaluated = Path(run.model_dir, "metrics.jsonl").read_text()
