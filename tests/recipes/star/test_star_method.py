@@ -17,6 +17,7 @@ from tlm_jax.errors import UserError
 from tlm_jax.recipes.done import finished
 from tlm_jax.recipes.recipe import RecipeConfig, run_recipe
 from tlm_jax.recipes.star.config import Plateau
+from tlm_jax.runs.inference.config import SamplingConfig
 
 ARM = "seed-0/rationalization"
 
@@ -191,6 +192,26 @@ def test_both_arms_ask_the_first_model_once(star, run, tmp_path):
     hinted, plain = (arm["loops"][1]["selection"] for arm in results["arms"])
     assert (hinted["right"], hinted["kept"]) == (plain["right"], plain["kept"])
     assert plain["hinted_attempts"] == 0 < hinted["hinted_attempts"]
+
+
+def test_questions_with_a_hint_are_asked_in_their_own_way(star, run, tmp_path):
+    sampling = SamplingConfig(max_tokens=8, temperature=1.0, num_samples=3, logprobs=False)
+    asked = star(sampling=sampling, hinted_samples=1, hinted_temperature=0.0)
+    run(asked, until=f"{ARM}/loop-01/select")
+    names = [row["id"] for _, row in read_json_lines(_samples(tmp_path, "seed-0/loop-01/generate"))]
+    assert {names.count(name) for name in names} == {3}
+    hinted = [row for _, row in read_json_lines(_samples(tmp_path, f"{ARM}/loop-01/rationalize"))]
+    assert len(hinted) == len({row["id"] for row in hinted})
+    # At temperature 0 another seed changes nothing.
+    again = dataclasses.replace(sampling, seed=5)
+    run(star(sampling=again, hinted_samples=1, hinted_temperature=0.0), "other")
+    other = tmp_path / "other" / ARM / "loop-01/rationalize/samples/samples.jsonl"
+    texts = {row["id"]: row["text"] for row in hinted}
+    both = [
+        (row["text"], texts[row["id"]]) for _, row in read_json_lines(other) if row["id"] in texts
+    ]
+    assert both
+    assert all(one == two for one, two in both)
 
 
 def test_a_plateau_ends_the_arm(star, run, capsys):

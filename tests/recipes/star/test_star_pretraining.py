@@ -79,3 +79,12 @@ def test_shares_and_hints_of_the_texts():
     assert len({text.question for text in plain}) <= 5
     assert {len(text.question.split(" + ")[0].split()) for text in hinted} == {1, 2}
     assert all(text.get("targets").endswith(f"\n{text.answer}") for text in texts)
+
+
+def test_a_loop_repeats_only_texts_with_a_hint():
+    again = dataclasses.replace(PRETRAINING, rehearsed=0.5)
+    texts = again.rehearsal(FORM, 0, 30)
+    assert len(texts) == 15
+    assert all(FORM.holds_hint(text.get("inputs"), text) for text in texts)
+    assert len(again.rehearsal(FORM, 0, 1000)) == PRETRAINING.num_examples
+    assert PRETRAINING.rehearsal(FORM, 0, 30) == []

@@ -81,6 +81,9 @@ class StarConfig:
       arms: "rationalization" asks failed questions again with the answer as a hint; "plain" does
         not. Each has its own models.
       rationalized_share: of the failed questions that are asked again.
+      hinted_samples: of each question that is asked again; None: as many as without a hint.
+      hinted_temperature: of these; None: as without a hint. Behind a hint the answer is right even
+        where the steps to it are not, so that what is drawn at a temperature is less often sound.
       seeds: of pre-training, training and sampling; each makes its own models.
       loops: the most.
       plateau: when to end before.
@@ -99,6 +102,8 @@ class StarConfig:
     curation: Curation = dataclasses.field(default_factory=Curation)
     arms: Sequence[Arm] = ("rationalization",)
     rationalized_share: float = 1.0
+    hinted_samples: int | None = None
+    hinted_temperature: float | None = None
     seeds: Sequence[int] = (0,)
     loops: int = 16
     plateau: Plateau = dataclasses.field(default_factory=Plateau)
@@ -134,3 +139,17 @@ class StarConfig:
             )
         if self.training.teacher is not None:
             raise UserError("STaR learns from the model's own texts: leave TEACHER out")
+        self.hinted_sampling(self.sampling)  # which checks its values
+
+    def hinted_sampling(self, sampling: SamplingConfig) -> SamplingConfig:
+        """Returns how questions are asked with a hint.
+
+        Args:
+          sampling: how they are asked without.
+        """
+        samples, temperature = self.hinted_samples, self.hinted_temperature
+        return dataclasses.replace(
+            sampling,
+            num_samples=sampling.num_samples if samples is None else samples,
+            temperature=sampling.temperature if temperature is None else temperature,
+        )

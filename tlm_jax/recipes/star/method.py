@@ -99,7 +99,8 @@ class _Run:
         if arm == "rationalization":
             again = self._failed(generated, records, seed, number)
             if again:
-                stage = self._make.ask(f"{folder}/rationalize", model, again, sampling, hint=True)
+                drawn = self._config.hinted_sampling(sampling)
+                stage = self._make.ask(f"{folder}/rationalize", model, again, drawn, hint=True)
                 hinted = self._stages.run(stage)
                 passes.append(Pass(hinted.path(SAMPLES), True, by, number))
         selected = self._stages.run(self._make.select(f"{folder}/select", passes, records))

@@ -70,7 +70,8 @@ def planned_stages(config: StarConfig) -> list[Planned]:
                 if loop > 1 or arm == config.arms[0]:
                     found.append(sampling(f"{sampling_folder}/generate", samples, prompt))
                 if again:
-                    most = int(samples * config.rationalized_share)
+                    each = config.hinted_sampling(config.sampling).num_samples
+                    most = int(len(questions) * each * config.rationalized_share)
                     found.append(
                         sampling(f"{folder}/rationalize", most, hinted, note="the failed ones")
                     )

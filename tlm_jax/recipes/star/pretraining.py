@@ -29,9 +29,9 @@ class Pretraining:
       known_sums: so many different sums of each number of digits stand in texts without a hint;
         what the model knows by heart.
       num_examples: texts in all.
-      rehearsed: so many of these texts a kept rationale are trained on in each loop, too. A small
-        model that is trained on texts without hints forgets what one is; the paper's, of 6 billion
-        parameters and 40 steps at a rate of 1e-6, is told by demonstrations. 0 for none.
+      rehearsed: so many texts with a hint a kept rationale are trained on in each loop, too. A
+        small model that is trained on texts without hints forgets what one is; the paper's, of 6
+        billion parameters and 40 steps at a rate of 1e-6, is told by demonstrations. 0 for none.
       min_steps: before the model is asked first.
       period_steps: it is asked after each so many further ones.
       max_steps: more is an error.
@@ -97,8 +97,9 @@ class Pretraining:
 
     def rehearsal(self, form: Form, seed: int, kept: int) -> list[Record]:
         """Returns the texts that are trained on beside so many kept rationales."""
-        texts = self.examples(form, seed)
-        return texts[: min(len(texts), round(self.rehearsed * kept))]
+        number = min(self.num_examples, round(self.rehearsed * kept))
+        hinted = dataclasses.replace(self, hinted=1.0, num_examples=max(number, 1))
+        return hinted.examples(form, seed)[:number]
 
     def probes(self) -> list[Record]:
         """Returns the sums that are asked to find out when to end."""
