@@ -69,7 +69,7 @@ class StarStages:
                 "pretraining": pretraining,
                 "training": _decides(run),
                 "form": self._config.form,
-                **self._answers(self._config.sampling),
+                **self._answers(_greedy(self._config.sampling)),
             },
         )
 
@@ -189,7 +189,7 @@ class StarStages:
         if jax.process_index() == 0:
             write_records(examples, pretraining.examples(self._config.form, seed))
         meet(f"examples {folder}")
-        greedy = dataclasses.replace(self._config.sampling, temperature=0.0, num_samples=1)
+        greedy = _greedy(self._config.sampling)
         data = dataclasses.replace(run.data, examples_file=str(examples))
         steps, figures = 0, dict[str, Any](accuracy=0.0)
         while figures["accuracy"] < pretraining.at_least and steps < pretraining.max_steps:
@@ -228,6 +228,11 @@ def hinted_questions(
         return tuple(failed)
     odds = int(share * (1 << 30))
     return tuple(r for r in failed if Draws("star hint", seed, loop, r.id).below(1 << 30) < odds)
+
+
+def _greedy(sampling: SamplingConfig) -> SamplingConfig:
+    """Returns how the questions of a pre-training are asked."""
+    return dataclasses.replace(sampling, temperature=0.0, num_samples=1)
 
 
 def _decides(run: RunConfig) -> dict[str, Any]:
