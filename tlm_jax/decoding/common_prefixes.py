@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Int64, Integer
+from jaxtyping import Bool, Int32, Int64, Integer
+
+from tlm_jax.decoding.buckets import prefix_bucket
 
 T = TypeVar("T")
 
@@ -84,6 +86,15 @@ def by_prefix(
     yield from ((prefix, some) for prefix, some in families.items() if some)
     if plain:
         yield (), plain
+
+
+def padded_prefix(
+    prefix: TokenPrefix,
+) -> tuple[Int32[np.ndarray, "1 P"], Bool[np.ndarray, "1 P"]]:
+    """Returns the tokens for `models.read_prefix`, padded to one of few lengths, and their mask."""
+    tokens = np.zeros((1, prefix_bucket(len(prefix))), np.int32)
+    tokens[0, : len(prefix)] = prefix
+    return tokens, np.arange(tokens.shape[1])[None] < len(prefix)
 
 
 @dataclasses.dataclass

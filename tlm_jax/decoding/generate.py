@@ -41,6 +41,7 @@ def generate(
     *,
     max_decode_steps: int,
     eos_ids: tuple[int, ...],
+    prefix: models.Prefix | None = None,
 ) -> Decoded:
     """Generates up to `max_decode_steps` tokens for each row; pure, to be jitted by the caller.
 
@@ -55,9 +56,12 @@ def generate(
       sampler: chooses tokens from logits.
       max_decode_steps: the most tokens a row may get, at least 1.
       eos_ids: tokens that end a row; none means that every row runs to the limit.
+      prefix: what all prompts begin with, of which rows hold the rest (`models.prefill`).
     """
     params, config = models.unroll_layers(params, config)
-    cache, logits = models.prefill(params, batch, config, max_decode_steps=max_decode_steps)
+    cache, logits = models.prefill(
+        params, batch, config, max_decode_steps=max_decode_steps, prefix=prefix
+    )
     rows = logits.shape[0]
     first = _advance(
         _Rows(
@@ -79,7 +83,7 @@ def generate(
 
     def body(carry: tuple[Array, Any, _Rows]) -> tuple[Array, Any, _Rows]:
         step, cache, state = carry
-        cache, logits = models.decode_step(params, cache, state.last, config)
+        cache, logits = models.decode_step(params, cache, state.last, config, prefix=prefix)
         return step + 1, cache, _advance(state, logits, step, sampler, eos_ids)
 
     _, _, state = jax.lax.while_loop(unfinished, body, (jnp.ones((), jnp.int32), cache, first))

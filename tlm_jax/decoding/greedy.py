@@ -12,7 +12,8 @@ from tlm_jax import models
 from tlm_jax.decoding.generate import Decoded, generate
 from tlm_jax.types import Batch, Params
 
-Decoder = Callable[[Params, Batch], Decoded]
+Decoder = Callable[..., Decoded]
+"""`decode(params, batch, prefix=None) -> Decoded`; the prefix is that of `generate`."""
 
 
 def greedy(
@@ -22,6 +23,7 @@ def greedy(
     *,
     max_decode_steps: int,
     eos_ids: tuple[int, ...],
+    prefix: models.Prefix | None = None,
 ) -> Decoded:
     """Decodes greedily; of equally probable tokens the one with the least id is taken.
 
@@ -30,22 +32,23 @@ def greedy(
     Source: agrees with t5x.decoding.temperature_sample at temperature 0, whose score is the sum of
     `logprobs`.
     """
-    return generate(
-        params, batch, config, _most_probable, max_decode_steps=max_decode_steps, eos_ids=eos_ids
-    )
+    limits = {"max_decode_steps": max_decode_steps, "eos_ids": eos_ids}
+    return generate(params, batch, config, _most_probable, **limits, prefix=prefix)
 
 
 def jit_greedy(
     config: models.ModelConfig, *, max_decode_steps: int, eos_ids: tuple[int, ...]
 ) -> Decoder:
-    """Returns `decode(params, batch) -> Decoded`, compiled once for each shape of prompts.
+    """Returns the compiled function: one program for each shape of prompts, and of a prefix.
 
     Pad prompts to few lengths (`buckets`) to compile few times. The returned function remembers
     the sharding rules it was first called under, so call it under one `use_rules` only.
     """
 
-    def decode(params: Params, batch: Batch) -> Decoded:
-        return greedy(params, batch, config, max_decode_steps=max_decode_steps, eos_ids=eos_ids)
+    limits = {"max_decode_steps": max_decode_steps, "eos_ids": eos_ids}
+
+    def decode(params: Params, batch: Batch, prefix: models.Prefix | None = None) -> Decoded:
+        return greedy(params, batch, config, **limits, prefix=prefix)
 
     return jax.jit(decode)
 

@@ -1,8 +1,8 @@
-"""Batches for evaluation: every example once, prompts of like length together."""
+"""Batches for evaluation: every example once, prompts of like beginning and length together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from tlm_jax import models
 from tlm_jax.data.pipeline.converter import Converter
 from tlm_jax.data.pipeline.converters import make_converter
 from tlm_jax.decoding.buckets import bucket_length
+from tlm_jax.decoding.common_prefixes import TokenPrefix, by_prefix, common_prefixes
 from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.ragged import PreparedExamples, TokenizedExamples
 
@@ -25,11 +26,13 @@ class EvalBatch:
       prompts: what decoding reads, [B, S]. Rows beyond the examples repeat the first one, so that
         they cannot make decoding last longer.
       targets: a batch for teacher forcing; rows beyond the examples have weight zero.
+      prefix: tokens that all rows begin with, which stand in neither of the two.
     """
 
     indices: tuple[int, ...]
     prompts: Mapping[str, np.ndarray]
     targets: Mapping[str, np.ndarray]
+    prefix: TokenPrefix = ()
 
 
 def eval_batches(
@@ -38,7 +41,8 @@ def eval_batches(
     """Yields batches of `batch_size` rows that hold every example exactly once.
 
     Prompts are sorted by length and padded to few lengths (`decoding.buckets`); each batch for
-    teacher forcing is as long as the set's longest example needs.
+    teacher forcing is as long as the longest example needs. A causal decoder-only model gets
+    prompts that begin alike together, if they are many (`decoding.common_prefixes`).
 
     Raises:
       UserError: the feature lengths do not fit the task.
@@ -46,18 +50,27 @@ def eval_batches(
     converter = _converter(eval_set, config)
     prompt_lengths = _prompt_lengths(eval_set.examples, converter)
     order = np.argsort(prompt_lengths, kind="stable")
-    num_positions = _longest(converter.prepare(eval_set.examples), converter)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        prepared = converter.prepare(eval_set.examples.take(chosen))
-        arrays = converter.convert(prepared, np.arange(len(chosen)), batch_size, packed=False)
-        rows = np.arange(batch_size)
-        rows[len(chosen) :] = 0
-        yield EvalBatch(
-            indices=tuple(int(i) for i in chosen),
-            prompts=_prompts(arrays, rows, int(prompt_lengths[chosen].max())),
-            targets=_cut(arrays, num_positions),
+    read = _prompts_as_read(eval_set, prompt_lengths) if config.is_causal else []
+    prefixes = common_prefixes(read, batch_size) if read else []
+    for prefix, family in by_prefix(order, prefixes, lambda index: read[index]):
+        members, skipped = np.asarray(list(family)), len(prefix)
+        num_positions = _longest(
+            converter.prepare(eval_set.examples.take(members)), converter, skipped
         )
+        for start in range(0, len(members), batch_size):
+            chosen = members[start : start + batch_size]
+            prepared = converter.prepare(eval_set.examples.take(chosen))
+            arrays = converter.convert(prepared, np.arange(len(chosen)), batch_size, packed=False)
+            if prefix:
+                arrays = {name: array[:, skipped:] for name, array in arrays.items()}
+            rows = np.arange(batch_size)
+            rows[len(chosen) :] = 0
+            yield EvalBatch(
+                indices=tuple(int(i) for i in chosen),
+                prompts=_prompts(arrays, rows, int(prompt_lengths[chosen].max()) - skipped),
+                targets=_cut(arrays, num_positions),
+                prefix=prefix,
+            )
 
 
 def count_truncated_prompts(eval_set: EvalSet) -> int:
@@ -89,11 +102,28 @@ def _prompt_lengths(examples: TokenizedExamples, converter: Converter) -> Int[np
     return np.minimum(examples.features["inputs"].lengths, converter.feature_lengths["inputs"])
 
 
-def _longest(prepared: PreparedExamples, converter: Converter) -> dict[str, int]:
-    """Returns the positions to keep along each side of a batch for teacher forcing."""
-    longest = dict(zip(_SIDES[len(converter.row_lengths)], prepared.axes.max(axis=0)))
+def _prompts_as_read(
+    eval_set: EvalSet, lengths: Int[np.ndarray, "n"]
+) -> Sequence[Int[np.ndarray, "_"]]:
+    """Returns the tokens of each prompt that a decoder-only model reads, BOS among them."""
+    inputs = eval_set.examples.features.get("inputs")
+    if inputs is None:
+        return []
+    start = [] if eval_set.start_id is None else [eval_set.start_id]
+    return [
+        np.concatenate([start, inputs[index][:length]]).astype(np.int64)
+        for index, length in enumerate(lengths)
+    ]
+
+
+def _longest(prepared: PreparedExamples, converter: Converter, skipped: int) -> dict[str, int]:
+    """Returns the positions to keep along each side of a batch for teacher forcing.
+
+    Of a decoder-only model's rows the first `skipped` positions are not there.
+    """
+    longest = dict(zip(_SIDES[len(converter.row_lengths)], prepared.axes.max(axis=0) - skipped))
     limits = dict(zip(_SIDES[len(converter.row_lengths)], converter.row_lengths))
-    return {side: bucket_length(int(longest[side]), limits[side]) for side in longest}
+    return {side: bucket_length(int(longest[side]), limits[side] - skipped) for side in longest}
 
 
 def _prompts(

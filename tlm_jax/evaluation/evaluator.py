@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -16,13 +14,14 @@ from jax.sharding import Mesh
 
 from tlm_jax import models
 from tlm_jax.data.sources import Example
+from tlm_jax.decoding.common_prefixes import TokenPrefix, padded_prefix
 from tlm_jax.decoding.generate import Decoded
 from tlm_jax.decoding.greedy import Decoder, jit_greedy
 from tlm_jax.decoding.stop_strings import StopStrings
-from tlm_jax.evaluation.batching import EvalBatch, count_truncated_prompts, eval_batches
+from tlm_jax.evaluation.batching import EvalBatch, eval_batches
+from tlm_jax.evaluation.eval_result import EvalResult, eval_result
 from tlm_jax.evaluation.eval_set import EvalSet
 from tlm_jax.evaluation.grading import grade_example
-from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.evaluation.predictions import Prediction, write_predictions
 from tlm_jax.scoring.nll import target_nll
 from tlm_jax.sharding import rules as sharding_rules
@@ -34,76 +33,13 @@ Progress = Callable[[str, int, int], None]
 """`progress(task, examples_done, examples_in_all)`."""
 
 
-@dataclass(frozen=True)
-class EvalResult:
-    """What one evaluation of one task found.
-
-    Attributes:
-      task: its name.
-      step: training steps that the evaluated parameters have had.
-      num_examples: how many were decoded.
-      num_graded: how many of them have a right answer.
-      num_correct: how many of those were answered rightly.
-      accuracy_interval: 95 % Wilson interval of `accuracy`.
-      unparsable_share: share of the graded whose text held no answer of the right kind.
-      truncated_prompt_share: share whose prompt was cut to the feature length.
-      mean_length_tokens: mean number of generated tokens, EOS included.
-      nll_nats: teacher-forced mean -log p of a target token.
-      seconds: wall time.
-      predictions: one an example, in the task's order.
-      path: where they were written; None if nowhere.
-    """
-
-    task: str
-    step: int
-    num_examples: int
-    num_graded: int
-    num_correct: int
-    accuracy_interval: tuple[float, float]
-    unparsable_share: float
-    truncated_prompt_share: float
-    mean_length_tokens: float
-    nll_nats: float
-    seconds: float
-    predictions: Sequence[Prediction]
-    path: Path | None
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of the graded examples answered rightly; None if none has a right answer."""
-        return self.num_correct / self.num_graded if self.num_graded else None
-
-    @property
-    def perplexity(self) -> float:
-        """exp(nll_nats); infinity where that overflows."""
-        return math.exp(self.nll_nats) if self.nll_nats < 700 else math.inf
-
-    def metrics(self) -> dict[str, float]:
-        """Returns the figures under the names that metrics files use."""
-        figures = {
-            "nll_nats": self.nll_nats,
-            "perplexity": self.perplexity,
-            "mean_length_tokens": self.mean_length_tokens,
-            "truncated_prompt_share": self.truncated_prompt_share,
-            "num_examples": float(self.num_examples),
-            "seconds": self.seconds,
-        }
-        if self.accuracy is not None:
-            figures |= {
-                "accuracy": self.accuracy,
-                "accuracy_low": self.accuracy_interval[0],
-                "accuracy_high": self.accuracy_interval[1],
-                "unparsable_share": self.unparsable_share,
-            }
-        return figures
-
-
 class Evaluator:
     """Evaluates parameters on held-out tasks; compiled once, called many times.
 
     Prompts are sorted by length into batches of one size, padded to few lengths, so that decoding
-    compiles a handful of times. Rows added to fill the last batch count nowhere. With several
-    hosts each decodes its own rows; every host returns the same results and process 0 writes.
+    compiles a handful of times. What many prompts of a causal decoder-only model begin with, such
+    as demonstrations, is worked on once. Rows added to fill the last batch count nowhere. With
+    several hosts each decodes its own rows; all return the same results and process 0 writes.
     """
 
     def __init__(
@@ -161,7 +97,15 @@ class Evaluator:
         self._target_nll = compiled.get(
             (target_nll, config, chunk_tokens, mesh, rules),
             lambda: jax.jit(
-                lambda params, batch: target_nll(params, batch, config, chunk_tokens=chunk_tokens)
+                lambda params, batch, prefix: target_nll(
+                    params, batch, config, chunk_tokens=chunk_tokens, prefix=prefix
+                )
+            ),
+        )
+        self._read_prefix = compiled.get(
+            (models.read_prefix, config, mesh, rules),
+            lambda: jax.jit(
+                lambda params, tokens, mask: models.read_prefix(params, tokens, mask, config)
             ),
         )
 
@@ -181,9 +125,12 @@ class Evaluator:
         nll_nats = target_tokens = 0.0
         stop = StopStrings(self._stop, eval_set.vocabulary)
         self._progress(eval_set.task, 0, len(eval_set.examples))
+        tokens, prefix = (), None
         for batch in eval_batches(eval_set, self._config, self._batch_size):
-            decoded = decode(params, self._on_devices(batch.prompts))
-            nll = self._target_nll(params, self._on_devices(batch.targets))
+            if batch.prefix != tokens:
+                tokens, prefix = batch.prefix, self._prefix(params, batch.prefix)
+            decoded = decode(params, self._on_devices(batch.prompts), prefix)
+            nll = self._target_nll(params, self._on_devices(batch.targets), prefix)
             nll_nats += float(nll.total)
             target_tokens += float(nll.weight)
             decoded = _on_host(decoded)
@@ -191,7 +138,7 @@ class Evaluator:
             self._progress(eval_set.task, len(predictions), len(eval_set.examples))
         ordered = [predictions[index] for index in range(len(eval_set.examples))]
         path = self._write(eval_set.task, step, ordered)
-        return _result(
+        return eval_result(
             eval_set,
             step,
             ordered,
@@ -199,6 +146,10 @@ class Evaluator:
             seconds=time.perf_counter() - start,
             path=path,
         )
+
+    def _prefix(self, params: Params, tokens: TokenPrefix) -> models.Prefix | None:
+        """Returns the keys and values of tokens; None of no tokens."""
+        return self._read_prefix(params, *padded_prefix(tokens)) if tokens else None
 
     def _write(self, task: str, step: int, predictions: Sequence[Prediction]) -> Path | None:
         if self._output_dir is None:
@@ -258,35 +209,3 @@ def _predictions(
 def _prompt(record: Example, vocabulary: Vocabulary) -> str:
     inputs = record.get("inputs", "")
     return inputs if isinstance(inputs, str) else vocabulary.decode(inputs.tolist())
-
-
-def _result(
-    eval_set: EvalSet,
-    step: int,
-    predictions: Sequence[Prediction],
-    *,
-    nll_nats: float,
-    seconds: float,
-    path: Path | None,
-) -> EvalResult:
-    graded = [p for p in predictions if p.correct is not None]
-    correct = sum(p.correct is True for p in graded)
-    return EvalResult(
-        task=eval_set.task,
-        step=step,
-        num_examples=len(predictions),
-        num_graded=len(graded),
-        num_correct=correct,
-        accuracy_interval=wilson(correct, len(graded)),
-        unparsable_share=_mean([p.extracted is None for p in graded]),
-        truncated_prompt_share=count_truncated_prompts(eval_set) / len(eval_set.examples),
-        mean_length_tokens=_mean([p.length_tokens for p in predictions]),
-        nll_nats=nll_nats,
-        seconds=seconds,
-        predictions=predictions,
-        path=path,
-    )
-
-
-def _mean(values: Sequence[float | int]) -> float:
-    return sum(values) / len(values) if values else 0.0

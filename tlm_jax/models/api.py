@@ -47,6 +47,7 @@ def hidden_states(
     config: ModelConfig,
     *,
     dropout_rng: jax.Array | None = None,
+    prefix: Prefix | None = None,
 ) -> Float[Array, "B T D"]:
     """Returns what the unembedding multiplies, in `config.dtype`.
 
@@ -62,8 +63,11 @@ def hidden_states(
       batch: features by T5X's names, packed or not.
       config: the model.
       dropout_rng: None means no dropout.
+      prefix: what all rows begin with, of which they hold the rest; a causal decoder-only model's
+        only (`read_prefix`). Positions go on from its length, also where the batch names them.
     """
-    return apply(config, params, batch, dropout_rng=dropout_rng)
+    before = () if prefix is None else (prefix,)
+    return apply(config, params, batch, *before, dropout_rng=dropout_rng)
 
 
 def layer_states(

@@ -103,13 +103,14 @@ class DecoderOnly(nn.Module):
     def setup(self) -> None:
         self.decoder = LanguageModel(self.config, self.deterministic, self.emit_cache, self.keeps)
 
-    def __call__(self, batch: Batch) -> jax.Array:
+    def __call__(self, batch: Batch, prefix: Prefix | None = None) -> jax.Array:
         """Returns teacher-forced hidden states [B, T, D], or [B, T, E]; so do the following."""
         tokens = batch["decoder_input_tokens"]
         segments = masks.segments(batch["decoder_target_tokens"], batch.get("decoder_segment_ids"))
         rows = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
-        positions = batch.get("decoder_positions", rows)
-        return self._forward(batch, segments, positions)[0]
+        first = 0 if prefix is None else prefix.length
+        positions = batch.get("decoder_positions", rows + first)
+        return self._forward(batch, segments, positions, prefix)[0]
 
     def branched(self, batch: Batch, prefix: Prefix | None = None) -> jax.Array:
         """Returns hidden states [B, T, D] of a text and several continuations of it in each row."""

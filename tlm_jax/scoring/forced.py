@@ -14,8 +14,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from tlm_jax import models
-from tlm_jax.decoding.buckets import prefix_bucket
-from tlm_jax.decoding.common_prefixes import TokenPrefix, by_prefix, common_prefixes
+from tlm_jax.decoding.common_prefixes import (
+    TokenPrefix,
+    by_prefix,
+    common_prefixes,
+    padded_prefix,
+)
 from tlm_jax.scoring.rows import Row, to_batch
 from tlm_jax.sharding import rules as sharding_rules
 from tlm_jax.types import Batch, Params, Unembedding
@@ -106,11 +110,8 @@ class ForcedPass:
                 yield batch, prefix
 
     def _read(self, params: Params, prefix: TokenPrefix) -> models.Prefix:
-        tokens = np.zeros((1, prefix_bucket(len(prefix))), np.int32)
-        tokens[0, : len(prefix)] = prefix
-        mask = np.arange(tokens.shape[1])[None] < len(prefix)
         with self._sharded():
-            return self._read_prefix(params, tokens, mask)
+            return self._read_prefix(params, *padded_prefix(prefix))
 
     def _sharded(self) -> contextlib.AbstractContextManager[None]:
         if self._mesh is None:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from tlm_jax import models
 from tlm_jax.data.pipeline.statistics import PipelineStatistics
 from tlm_jax.data.teachers.tokens import PREFIX, TeacherTokens
-from tlm_jax.evaluation.evaluator import EvalResult
+from tlm_jax.evaluation.eval_result import EvalResult
 from tlm_jax.metrics.progress import duration
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.system import terminal

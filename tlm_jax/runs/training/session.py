@@ -14,7 +14,8 @@ from tlm_jax import models
 from tlm_jax.checkpoints.manager import CheckpointManager
 from tlm_jax.checkpoints.pretrained import Pretrained
 from tlm_jax.data.pipeline.pipeline import Pipeline
-from tlm_jax.evaluation.evaluator import EvalResult, Evaluator
+from tlm_jax.evaluation.eval_result import EvalResult
+from tlm_jax.evaluation.evaluator import Evaluator
 from tlm_jax.losses.reduction import canonical_normalization
 from tlm_jax.metrics.progress import Progress
 from tlm_jax.metrics.throughput import Throughput, peak_flops
