@@ -48,7 +48,7 @@ def render(results: Results, directory: Path) -> str:
         facts=[_fact(arm) for arm in arms],
         accuracy=[_accuracy(arms)],
         accuracy_note="Of the development set, which training never sees; loop 0 is the model "
-        "that the loops start from.",
+        f"that the loops start from.{_chance_note(arms)}",
         trait=_TRAITS.get(results["by"], str(results["by"] or "").replace("_", " ")),
         trait_note=_trait_note(results),
         by_trait=by_trait,
@@ -68,6 +68,16 @@ def _name(arm: Results) -> str:
 def _fact(arm: Results) -> tuple[str, object, str]:
     best = arm["best"]
     return _name(arm), f"{best['accuracy']:.1%}", f"best: loop {best['loop']}, {best['model']}"
+
+
+def _chance_note(arms: Sequence[Results]) -> str:
+    """Returns what guessing among the options gives, where all questions have options."""
+    found = [loop["evaluation"] for arm in arms for loop in arm["loops"]]
+    chance = found[0].get("chance")
+    if chance is None:
+        return ""
+    guessed = sum(e["accuracy_low"] <= chance <= e["accuracy_high"] for e in found)
+    return f" Guessing gives {chance:.1%}, which the intervals of {guessed} models hold."
 
 
 def _accuracy(arms: Sequence[Results]) -> Markup:
@@ -155,11 +165,19 @@ def _samples(loop: Results, directory: Path) -> dict[str, object]:
     right = [row for row in rows if row.get("correct") is True]
     wrong = [row for row in rows if row.get("correct") is False]
     pairs = zip_longest(spread(right, _SHOWN), spread(wrong, _SHOWN))
-    why = ", ".join(f"{n:,} {reason}" for reason, n in loop["selection"]["left_out"].items())
+    title = (
+        f"loop {loop['loop']}: samples to read; left out: {_told(loop['selection']['left_out'])}"
+    )
+    if loop["questions_left_out"]:
+        title += f"; questions that were not asked: {_told(loop['questions_left_out'])}"
     return {
-        "title": f"loop {loop['loop']}: samples to read; left out: {why or 'none'}",
+        "title": title,
         "cards": [_card(row) for pair in pairs for row in pair if row is not None],
     }
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {reason}" for reason, n in counts.items()) or "none"
 
 
 def _card(row: Results) -> dict[str, object]:

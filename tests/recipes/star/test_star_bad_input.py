@@ -15,6 +15,7 @@ from tlm_jax.data.records import Record
 from tlm_jax.errors import UserError
 from tlm_jax.recipes.done import fingerprint
 from tlm_jax.recipes.recipe import RecipeConfig, run_recipe
+from tlm_jax.recipes.star import method as loops
 from tlm_jax.recipes.star.forms import Questions
 from tlm_jax.runs.inference.config import SamplingConfig
 from tlm_jax.runs.training.session import run_training
@@ -73,6 +74,17 @@ def test_no_right_rationale_stops_and_leaves_the_first_model(star, run, start, t
     assert "has to get some questions right" in str(caught.value)
     assert fingerprint(start) == before
     assert not list((tmp_path / "out").rglob("checkpoints"))
+
+
+def test_a_first_model_that_changes_meanwhile_ends_the_run(star, run, start, monkeypatch, tmp_path):
+    trained = tmp_path / "out" / ARM / "loop-01/train/stage.json"
+
+    def changing(path):
+        return "changed" if path == start and trained.exists() else fingerprint(path)
+
+    monkeypatch.setattr(loops, "fingerprint", changing)
+    with pytest.raises(UserError, match=f"the model {start}, from which each loop starts, has cha"):
+        run(star())
 
 
 def test_answers_that_are_never_found_are_told_as_that(star, run):

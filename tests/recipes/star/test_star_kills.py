@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,23 +104,36 @@ def test_twenty_kills_change_nothing(undisturbed, tmp_path):
     kills, round_number = 0, 0
     while kills < 20:
         output = tmp_path / f"out-{round_number}"
-        kills += kill_until_done(output, 45, 20 - kills, seed=round_number)
+        kills += kill_until_done(output, 30, 20 - kills, seed=round_number)
         assert_the_same(undisturbed, output)
         round_number += 1
 
 
 @pytest.mark.slow
-def test_a_signal_ends_the_recipe_and_begins_no_stage(undisturbed, tmp_path):
+@pytest.mark.parametrize(
+    ("stage", "setting", "number"),
+    [
+        ("loop-01/generate", "NUM_TRAIN=4000", signal.SIGTERM),
+        ("loop-01/train", "--gin.schedules.Linear.first=4000", signal.SIGINT),
+    ],
+)
+def test_a_signal_ends_the_recipe_and_begins_no_stage(
+    undisturbed, tmp_path, stage, setting, number
+):
+    # With another setting the stage, and nothing before it that takes time, is done again.
     output = tmp_path / "out"
-    process = start(output, "--gin.schedules.Linear.first=4000")
+    shutil.copytree(undisturbed, output)
+    process = start(output, setting)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("== ") and line.rstrip().endswith("loop-01/train"):
+        if line.startswith("== ") and line.rstrip().endswith(stage):
             break
     time.sleep(8)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     out, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, out
+    assert process.returncode == 128 + number, out
     assert "what was finished is safe, and the same command goes on" in out
-    assert "== " not in out.split("SIGINT", 1)[1]
-    assert not list(output.rglob("loop-01/evaluate"))
+    assert "== " not in out
+    (folder,) = {path.parent for path in output.rglob("started.json")}
+    assert str(folder).endswith(stage)
+    assert not (folder / "stage.json").exists()

@@ -88,6 +88,10 @@ def test_every_loop_starts_from_the_same_model(star, run, start, tmp_path):
     assert set(starts) == {results["arms"][0]["start"]["fingerprint"]}
     steps = [loop["training"]["steps"] for loop in results["arms"][0]["loops"][1:]]
     assert steps == [4, 6]
+    # All of them are kept, so that the best one is.
+    models = [path.parent for path in (tmp_path / "out").rglob("model.json")]
+    assert len(models) == 2
+    assert all(params(model) for model in models)
 
 
 def test_a_loop_may_start_from_the_last_one(star, run, tmp_path):
@@ -192,6 +196,8 @@ def test_both_arms_ask_the_first_model_once(star, run, tmp_path):
     hinted, plain = (arm["loops"][1]["selection"] for arm in results["arms"])
     assert (hinted["right"], hinted["kept"]) == (plain["right"], plain["kept"])
     assert plain["hinted_attempts"] == 0 < hinted["hinted_attempts"]
+    # On one step schedule.
+    assert [arm["loops"][1]["training"]["steps"] for arm in results["arms"]] == [4, 4]
 
 
 def test_questions_with_a_hint_are_asked_in_their_own_way(star, run, tmp_path):

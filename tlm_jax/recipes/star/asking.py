@@ -6,9 +6,12 @@ import collections
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from tlm_jax.data.records import Record, read_json_lines
 from tlm_jax.data.run_data import RunData
@@ -21,6 +24,7 @@ from tlm_jax.recipes.star.forms import Form
 from tlm_jax.runs.inference.config import InferenceConfig, PromptsConfig, SamplingConfig
 from tlm_jax.runs.inference.run import run_inference
 from tlm_jax.runs.training import files
+from tlm_jax.sharding.mesh import MeshShape
 from tlm_jax.system.program_cache import ProgramCache
 
 SAMPLES = "samples/samples.jsonl"
@@ -75,7 +79,7 @@ class Asker:
             dtype=training.model.dtype,
             batch_size=self.config.batch_size,
             grading_rule=self.config.rule,
-            mesh=training.mesh,
+            mesh=_of_this_host(training.mesh),
         )
         missing = run_inference(config, self.compiled)
         if missing:
@@ -155,6 +159,15 @@ def _prompt_line(record: Record, form: Form, data: RunData, hint: bool) -> str:
     if record.options is not None:
         fields["options"] = list(record.options)
     return json.dumps(fields) + "\n"
+
+
+def _of_this_host(mesh: MeshShape) -> MeshShape:
+    """Returns the mesh of a training run as one host can have it, which holds the whole model."""
+    if jax.process_count() == 1:
+        return mesh
+    devices = jax.local_device_count()
+    tensor = math.gcd(mesh.tensor, devices)
+    return MeshShape(-1, math.gcd(mesh.fsdp, devices // tensor), tensor)
 
 
 def _by_trait(

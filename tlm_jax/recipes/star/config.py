@@ -31,6 +31,8 @@ class QuestionsConfig:
       num_dev: so many in all; None: all.
       fresh: whether each loop has a sample of its own, as the official code has it; else all have
         the same.
+      test_sets: "TASK", "TASK:SPLIT" or files of records, whose questions are never learned from.
+        A task alone means its split `test`.
       sample_seed: of the samples.
       by: a trait of the questions by which accuracy is told, such as "num_digits"; None: none.
     """
@@ -41,6 +43,7 @@ class QuestionsConfig:
     num_train: int | None = None
     num_dev: int | None = None
     fresh: bool = False
+    test_sets: Sequence[str] = ()
     sample_seed: int = 0
     by: str | None = None
 

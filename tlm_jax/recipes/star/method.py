@@ -86,7 +86,8 @@ class _Run:
 
     def _loop(self, seed: int, arm: Arm, number: int, model: Path, start: Path) -> Loop:
         folder = f"seed-{seed}/{arm}/loop-{number:02d}"
-        records = self._sets.of_loop(number)
+        questions = self._sets.of_loop(number)
+        records = questions.asked
         # Both arms begin with the same model, asked the same.
         shared = f"seed-{seed}/loop-01" if number == 1 else folder
         sampling = dataclasses.replace(
@@ -118,7 +119,7 @@ class _Run:
             self._make.train(f"{folder}/train", selected, start, seed, steps)
         )
         evaluated = self._evaluate(f"{folder}/evaluate", trained.path(MODEL))
-        return Loop(number, generated, hinted, selected, trained, evaluated)
+        return Loop(number, questions.left_out, generated, hinted, selected, trained, evaluated)
 
     def _failed(
         self, generated: Done, records: Sequence[Record], seed: int, loop: int

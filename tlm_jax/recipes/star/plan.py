@@ -34,7 +34,7 @@ def planned_stages(config: StarConfig) -> list[Planned]:
     """
     data = run_data(config.training.data)
     sets = read_questions(config.questions, data)
-    questions = sets.of_loop(1)
+    questions = sets.of_loop(1).asked
     reader = _reader(config)
     _check_lengths(config, [*questions, *sets.dev], data, reader)
     prompt = _prompt_sizes(config, questions, data, reader, hint=False)

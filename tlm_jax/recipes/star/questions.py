@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,22 @@ from tlm_jax.data.records import Kind, Record, write_records
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.sources import Example, RecordSource, option_texts
 from tlm_jax.errors import UserError
+from tlm_jax.evaluation.contamination import asked_text, overlaps
+from tlm_jax.evaluation.question_sets import named_questions
 from tlm_jax.recipes.star.config import QuestionsConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopQuestions:
+    """The questions of a loop.
+
+    Attributes:
+      asked: in their order.
+      left_out: how many others were drawn and are not asked, by the set that holds them.
+    """
+
+    asked: tuple[Record, ...]
+    left_out: Mapping[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +44,19 @@ class QuestionSets:
       config: which ones.
       source: of the task.
       dev: the development set.
-      left_out: how many questions of the training split are in it, as far as they were read.
+      test_sets: by name, questions that are never asked (`evaluation.question_sets`).
     """
 
     config: QuestionsConfig
     source: RecordSource
     dev: tuple[Record, ...]
+    test_sets: Mapping[str, Sequence[str]]
 
-    def of_loop(self, loop: int) -> tuple[Record, ...]:
-        """Returns the questions that loop 1, 2, ... asks, without those of the development set.
+    def of_loop(self, loop: int) -> LoopQuestions:
+        """Returns the questions of loop 1, 2, ..., without those of development and test sets.
+
+        Of the development set are those with the same words; of a test set all that overlap with
+        one of its questions, as `evaluation.contamination` finds them.
 
         Raises:
           UserError: none is left.
@@ -51,15 +71,29 @@ class QuestionSets:
             places = np.arange(count) + (loop - 1) * count
         else:
             places = chosen(size, count, seed + loop - 1)
-        known = {record.question_words() for record in self.dev}
-        read = (self._record(split, int(place)) for place in places)
-        kept = tuple(record for record in read if record.question_words() not in known)
-        if not kept:
+        drawn = [self._record(split, int(place)) for place in places]
+        reasons = self._reasons(drawn)
+        asked = tuple(record for record, reason in zip(drawn, reasons) if reason is None)
+        left_out = dict(collections.Counter(filter(None, reasons)).most_common())
+        if not asked:
+            told = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
             raise UserError(
-                f"all {len(places):,} questions of the split {split!r} of {config.task} are in the "
-                f"development set, the split {config.dev_split!r}: choose another DEV_SPLIT"
+                f"none of {len(drawn):,} questions of the split {split!r} of {config.task} is left "
+                f"to learn from ({told}): choose another DEV_SPLIT or fewer TEST_SETS"
             )
-        return kept
+        return LoopQuestions(asked, left_out)
+
+    def _reasons(self, drawn: Sequence[Record]) -> list[str | None]:
+        """Returns for each question in which set it is; None: in none."""
+        known = {record.question_words() for record in self.dev}
+        reasons: list[str | None] = [
+            "in the development set" if record.question_words() in known else None for record in drawn
+        ]
+        texts = [asked_text(record.question, record.options) for record in drawn]
+        for name, questions in self.test_sets.items():
+            for found in overlaps(texts, questions):
+                reasons[found.test] = reasons[found.test] or f"in {name}"
+        return reasons
 
     def _record(self, split: str, place: int) -> Record:
         return record_of(self.source.example(split, place), split, place)
@@ -69,22 +103,28 @@ def read_questions(config: QuestionsConfig, data: RunData) -> QuestionSets:
     """Reads the development set, and looks whether there are questions to learn from.
 
     Raises:
-      UserError: no such task, split or file; a split without an end and no number; a question
-        without an answer.
+      UserError: no such task, split, file or test set; a split without an end and no number, or
+        without questions; a question without an answer.
     """
     source = tasks.get_task(config.task).source.for_run(data)
-    for split, number, name in (
-        (config.train_split, config.num_train, "NUM_TRAIN"),
-        (config.dev_split, config.num_dev, "NUM_DEV"),
+    for split, number, name, setting in (
+        (config.train_split, config.num_train, "NUM_TRAIN", "QUESTIONS_SPLIT"),
+        (config.dev_split, config.num_dev, "NUM_DEV", "DEV_SPLIT"),
     ):
         source.check_split(split)
         if number is None and source.num_examples(split) is None:
             raise UserError(f"the split {split!r} of {config.task} has no end: set {name}")
+        if source.num_examples(split) == 0:
+            raise UserError(
+                f"the split {split!r} of {config.task} holds no questions: set {setting} to one "
+                "that does, or name that split in some of your records"
+            )
     size = source.num_examples(config.dev_split)
     places = chosen(size, config.num_dev, config.sample_seed)
     split = config.dev_split
     dev = tuple(record_of(source.example(split, int(n)), split, int(n)) for n in places)
-    return QuestionSets(config, source, dev)
+    test_sets = {name: named_questions(name, data, split="test") for name in config.test_sets}
+    return QuestionSets(config, source, dev, test_sets)
 
 
 def record_of(example: Example, split: str, place: int) -> Record:

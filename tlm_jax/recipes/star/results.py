@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Loop:
 
     Attributes:
       number: from 1.
+      left_out: how many questions were not asked, by the set that holds them.
       generated: the questions were asked.
       hinted: those that failed were asked with a hint; None where there were none.
       selected: what is trained on was chosen.
@@ -35,6 +37,7 @@ class Loop:
     """
 
     number: int
+    left_out: Mapping[str, int]
     generated: Done
     hinted: Done | None
     selected: Done
@@ -92,6 +95,7 @@ class Results:
         arm["loops"].append(
             {
                 "loop": loop.number,
+                "questions_left_out": dict(loop.left_out),
                 "attempts": loop.generated.figures,
                 "hinted": loop.hinted.figures if loop.hinted is not None else None,
                 "selection": loop.selected.figures,

@@ -48,11 +48,12 @@ class StarStages:
 
     def questions(self, sets: QuestionSets) -> Stage:
         """Writes the development set and the questions of loop 1 where they can be read."""
-        shown = {"dev": sets.dev, "train": sets.of_loop(1)}
+        first = sets.of_loop(1)
+        shown = {"dev": sets.dev, "train": first.asked}
         return Stage(
             "questions",
             "other",
-            lambda folder: write_questions(folder, shown),
+            lambda folder: {**write_questions(folder, shown), "left_out": first.left_out},
             [f"{name}.jsonl" for name in shown],
             {name: records_digest(records) for name, records in shown.items()},
         )
