@@ -96,7 +96,9 @@ def run_processes() -> Callable[..., None]:
     The devices are divided among the processes; all of them have to succeed.
     """
 
-    def run(module: str, *arguments: str, processes: int, devices: int) -> None:
+    def run(
+        module: str, *arguments: str, processes: int, devices: int, timeout_s: float = 400
+    ) -> None:
         with socket.socket() as listener:
             listener.bind(("localhost", 0))
             port = listener.getsockname()[1]
@@ -119,7 +121,7 @@ def run_processes() -> Callable[..., None]:
                 )
             )
         try:
-            said = [process.communicate(timeout=400)[0] for process in running]
+            said = [process.communicate(timeout=timeout_s)[0] for process in running]
         finally:
             for process in running:
                 process.kill()

@@ -42,7 +42,7 @@ def test_two_processes_are_one(run_processes, tmp_path):
     for output, processes in ((alone, 1), (together, 2)):
         # Of training's mesh each process has one device, with which it generates.
         arguments = (TINY, f"OUTPUT_DIR={output}", "LOOPS=1", "--gin.mesh.MeshShape.fsdp=2")
-        run_processes("tlm_jax.recipe", *arguments, processes=processes, devices=2)
+        run_processes("tlm_jax.recipe", *arguments, processes=processes, devices=2, timeout_s=900)
     assert below(together, "stage.json") == below(alone, "stage.json")
     for path in below(together, "stage.json"):
         one, two = (json.loads((folder / path).read_text()) for folder in (alone, together))
