@@ -41,8 +41,13 @@ def test_two_processes_are_one(run_processes, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     for output, processes in ((alone, 1), (together, 2)):
         # Of training's mesh each process has one device, with which it generates.
-        arguments = (TINY, f"OUTPUT_DIR={output}", "LOOPS=1", "--gin.mesh.MeshShape.fsdp=2")
-        run_processes("tlm_jax.recipe", *arguments, processes=processes, devices=2, timeout_s=900)
+        settings = ("LOOPS=1", "NUM_TRAIN=16", "--gin.mesh.MeshShape.fsdp=2")
+        run_processes(
+            *("tlm_jax.recipe", TINY, f"OUTPUT_DIR={output}", *settings),
+            processes=processes,
+            devices=2,
+            timeout_s=900,
+        )
     assert below(together, "stage.json") == below(alone, "stage.json")
     for path in below(together, "stage.json"):
         one, two = (json.loads((folder / path).read_text()) for folder in (alone, together))
@@ -95,7 +100,7 @@ def test_an_error_of_one_ends_both_and_is_told_by_both(tmp_path):
         for index in range(2)
     ]
     try:
-        said = [process.communicate(timeout=180)[0] for process in two]
+        said = [process.communicate(timeout=400)[0] for process in two]
     finally:
         for process in two:
             process.kill()

@@ -91,6 +91,23 @@ def test_a_student_keeps_what_it_was_trained_with(checkpoints, tiny_run, capsys)
     assert "vocabulary, no BOS first, no EOS behind prompts" in capsys.readouterr().out
 
 
+def test_a_folder_without_a_checkpoint_says_nothing_of_prompts(checkpoints, tiny_run):
+    run = tiny_run(
+        "locked",
+        model=open_pretrained(checkpoints["none"]).config,
+        initial_checkpoint_path=str(checkpoints["none"]),
+        data=DataConfig(vocabulary=str(checkpoints["none"])),
+    )
+    vocabulary = vocabulary_from_name(str(checkpoints["none"]))
+    found = student_reading(run, vocabulary)
+    assert found == Reading(None, prompt_eos=False)
+    # Left by a kill before the first checkpoint, or made by another host just now.
+    folder = Path(run.model_dir) / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / ".lock").touch()
+    assert student_reading(run, vocabulary) == found
+
+
 def test_a_teachers_rows_become_of_the_students_or_are_refused(checkpoints, tmp_path):
     vocabulary = vocabulary_from_name(str(checkpoints["none"]))
     plain, divided = Reading(None, False), Reading(None, True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax import models
+from tlm_jax.checkpoints.choice import complete_steps
 from tlm_jax.checkpoints.formats import native
 from tlm_jax.checkpoints.pretrained import Pretrained, companions_beside, open_pretrained
 from tlm_jax.data.reading import Reading, divider_ids
@@ -66,7 +67,9 @@ def student_reading(run: RunConfig, vocabulary: Vocabulary) -> Reading:
     source = None if initial is None else open_pretrained(initial)
     chosen = reading_of(run.model, vocabulary, source, settings)
     model_dir = Path(run.model_dir).expanduser()
-    if not any((model_dir / "checkpoints").glob("*")):
+    # Not what else lies there: the first host locks the folder before the others have come here,
+    # and of a run that was killed before its first checkpoint the lock stays.
+    if not complete_steps(model_dir / "checkpoints"):
         return chosen
     trained = _recorded(companions_beside(model_dir), vocabulary)
     if run.model.is_encoder_decoder:
