@@ -18,7 +18,7 @@ from tlm_jax.data.records import Kind, Record, write_records
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.sources import Example, RecordSource, option_texts
 from tlm_jax.errors import UserError
-from tlm_jax.evaluation.contamination import asked_text, overlaps
+from tlm_jax.evaluation.contamination import overlaps, question_text
 from tlm_jax.evaluation.question_sets import named_questions
 from tlm_jax.recipes.star.config import QuestionsConfig
 
@@ -86,10 +86,9 @@ class QuestionSets:
     def _reasons(self, drawn: Sequence[Record]) -> list[str | None]:
         """Returns for each question in which set it is; None: in none."""
         known = {record.question_words() for record in self.dev}
-        reasons: list[str | None] = [
-            "in the development set" if record.question_words() in known else None for record in drawn
-        ]
-        texts = [asked_text(record.question, record.options) for record in drawn]
+        in_dev = (record.question_words() in known for record in drawn)
+        reasons = ["in the development set" if found else None for found in in_dev]
+        texts = [question_text(record.question, record.options) for record in drawn]
         for name, questions in self.test_sets.items():
             for found in overlaps(texts, questions):
                 reasons[found.test] = reasons[found.test] or f"in {name}"
