@@ -1,9 +1,10 @@
-"""Rows of a cache, compared with what was written."""
+"""Rows of a cache: small ones to write, and what is read compared with what was written."""
 
+import ml_dtypes
 import numpy as np
 
-from tlm_jax.teacher_cache import TeacherCache
-from tlm_jax.teacher_cache.steps import content_key
+from tlm_jax.teacher_cache import StoredUnembedding, TeacherCache
+from tlm_jax.teacher_cache.steps import HiddenSteps, TeacherRow, content_key
 
 
 def keys_of(numbers):
@@ -22,3 +23,19 @@ def check_holds(directory, numbers, row_of):
         np.testing.assert_allclose(found.steps.logprobs, wrote.steps.logprobs, atol=0.01)
         np.testing.assert_allclose(found.steps.tail_logprobs, wrote.steps.tail_logprobs, atol=0.01)
     return cache
+
+
+def hidden_row(number, width=8):
+    random = np.random.default_rng(number)
+    steps = 4 + number
+    hidden = random.standard_normal((steps, width)).astype(ml_dtypes.bfloat16)
+    weights = (np.arange(steps) != 1).astype(np.float32)
+    hidden[1] = np.nan  # dropped
+    tokens = random.integers(0, 100, steps).astype(np.int32)
+    return TeacherRow(content_key(str(number)), f"e{number}", tokens, HiddenSteps(hidden, weights))
+
+
+def unembedding(dtype=ml_dtypes.bfloat16):
+    random = np.random.default_rng(0)
+    matrix = random.standard_normal((8, 100)).astype(dtype)
+    return StoredUnembedding(matrix, 0.5, 30.0, random.standard_normal(100).astype(np.float32))

@@ -158,11 +158,13 @@ def test_another_version_is_refused_also_when_skipping(cache_dir):
     data = bytearray(path.read_bytes())
     import zlib
 
-    data[8] = 2
+    data[8] = 3
     data[20:24] = zlib.crc32(bytes(data[:20])).to_bytes(4, "little")
     path.write_bytes(data)
     for on_damage in ("stop", "skip"):
-        with pytest.raises(UserError, match="format version 2, this program reads 1"):
+        with pytest.raises(
+            UserError, match="format version 3, this program reads 1 and 2; use the"
+        ):
             TeacherCache.open(cache_dir, on_damage=on_damage)
 
 
@@ -175,7 +177,7 @@ def test_a_manifest_of_another_version_is_refused(cache_dir):
     content["format_version"] = 7
     checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps({**content, "checksum": checksum}))
-    with pytest.raises(UserError, match="format version 7, this program reads 1; use the tlm_jax"):
+    with pytest.raises(UserError, match="format version 7, this program reads 1 and 2; use the"):
         TeacherCache.open(cache_dir)
 
 

@@ -3,14 +3,17 @@
 import json
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tlm_jax.teacher_cache import Sampled, TeacherCache, TopK, steps_from_draws
 from tlm_jax.teacher_cache.steps import TeacherRow, content_key
 from tlm_jax.teacher_cache.writer import CacheWriter
 
 ABSENT = 15
+FORMAT_1 = Path(__file__).parent / "format_1"
 
 
 class Bits:
@@ -41,17 +44,59 @@ class Bits:
         return (1 << k) + self.take(k) - 1
 
 
-def read_codebook(data, candidates):
-    contexts = (candidates - 1).bit_length() + 1
-    tables = [data[at : at + 11] for at in range(0, 11 * (4 + 2 * contexts), 11)]
-    lengths = [[part for byte in t for part in (byte & 15, byte >> 4)][:21] for t in tables]
-    at = 11 * len(tables)
-    count, size = struct.unpack_from("<II", data, at)
-    planes = zlib.decompress(data[at + 8 : at + 8 + size])
+def read_table(data):
+    count, size = struct.unpack_from("<II", data)
+    planes = zlib.decompress(data[8 : 8 + size])
     deltas = [
         struct.unpack("<i", bytes(planes[p * count + n] for p in range(4)))[0] for n in range(count)
     ]
-    ranked = np.cumsum(deltas).tolist()
+    return np.cumsum(deltas).tolist()
+
+
+class Planes:
+    """Numbers of fixed width: the lowest byte of all, then the next byte of all."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def take(self, count, width):
+        planes = [self.data[place * count : (place + 1) * count] for place in range(width)]
+        self.data = self.data[width * count :]
+        return [sum(plane[n] << 8 * p for p, plane in enumerate(planes)) for n in range(count)]
+
+
+def read_steps(body, codebook, candidates):
+    missing, place, tail, rank, beyond = codebook[:5]
+    ranked = read_table(codebook[5:])
+    num_steps, num_absent, num_candidates = struct.unpack_from("<III", body)
+    low = body[12 : 12 + num_candidates]
+    planes = Planes(zlib.decompress(body[12 + num_candidates :], -15))
+    counts = [candidates - number for number in planes.take(num_steps, missing)]
+    places = planes.take(num_steps, place)
+    tails = planes.take(num_steps, tail)
+    absent = iter(planes.take(num_absent, rank))
+    higher = planes.take(num_candidates, rank - 1)
+    gaps = planes.take(num_candidates, 1)
+    large = iter(planes.take(gaps.count(255), beyond))
+    assert not planes.data
+    pairs = iter(zip(low, higher, gaps))
+    for count, where, tail in zip(counts, places, tails):
+        ids, levels, level = [], [], 0
+        for _ in range(count):
+            low_byte, high, gap = next(pairs)
+            ids.append(ranked[low_byte + 256 * high])
+            level += gap + (next(large) if gap == 255 else 0)
+            levels.append(level)
+        token = ranked[next(absent)] if where == count else ids[where]
+        yield token, ids, levels, tail
+    assert not [*absent, *pairs, *large]
+
+
+def read_codebook_1(data, candidates):
+    contexts = (candidates - 1).bit_length() + 1
+    tables = [data[at : at + 11] for at in range(0, 11 * (4 + 2 * contexts), 11)]
+    lengths = [[part for byte in t for part in (byte & 15, byte >> 4)][:21] for t in tables]
+    ranked = read_table(data[11 * len(tables) :])
     names = ("missing", "place", "absent", "tail")
     return dict(zip(names, lengths)) | {
         "ids": lengths[4 : 4 + contexts],
@@ -60,7 +105,8 @@ def read_codebook(data, candidates):
     }
 
 
-def read_steps(body, book, candidates):
+def read_steps_1(body, codebook, candidates):
+    book = read_codebook_1(codebook, candidates)
     num_steps, shortest, width = struct.unpack_from("<IIB", body)
     bits = Bits(body[9:])
     lengths = [shortest + bits.take(width) for _ in range(num_steps)]
@@ -83,12 +129,13 @@ def read_steps(body, book, candidates):
 def read_shard(path):
     data = path.read_bytes()
     magic, version, size, crc, own = struct.unpack_from("<8sIIII", data)
-    assert (magic, version) == (b"TLMTCH\r\n", 1)
+    assert magic == b"TLMTCH\r\n"
     assert own == zlib.crc32(data[:20])
     description = data[24 : 24 + size]
     assert crc == zlib.crc32(description)
     (text_size,) = struct.unpack_from("<I", description)
     identity = json.loads(description[4 : 4 + text_size])
+    assert identity.get("format_version", 1) == version
     index, rows, copy, index_crc, copy_crc, crc, magic = struct.unpack("<QQQIII8s", data[-44:])
     assert magic == b"\r\nTLMEND"
     assert crc == zlib.crc32(data[-44:-12])
@@ -98,6 +145,7 @@ def read_shard(path):
     assert copy - index == 48 * rows
     entries = [struct.unpack_from("<16s8s8sQII", data, index + 48 * n) for n in range(rows)]
     assert entries == sorted(entries)
+    codebook = description[4 + text_size :]
     records = {}
     for key, digest, _, offset, stored, tokens in entries:
         marker, inside, crc = struct.unpack_from("<4sII", data, offset)
@@ -107,28 +155,35 @@ def read_shard(path):
         own_key, own_digest, own_tokens, example = struct.unpack_from("<16s8sIH", content)
         assert (own_key, own_digest, own_tokens) == (key, digest, tokens)
         records[key.hex()] = (content[30 : 30 + example].decode(), content[30 + example :])
-    return identity, description[4 + text_size :], records
+    read = {1: read_steps_1, 2: read_steps}[version]
+    return identity, {
+        key: (example, lambda candidates, body=body: read(body, codebook, candidates))
+        for key, (example, body) in records.items()
+    }
 
 
-def check_reads_the_same(directory, restore):
+def check_reads_the_same(directory, restore, version=2):
     cache = TeacherCache.open(directory)
-    (path,) = directory.glob("*.rows")
-    identity, codebook, records = read_shard(path)
-    assert identity["encoding"] == cache.encoding.settings()
-    candidates = cache.encoding.max_candidates
-    book = read_codebook(codebook, candidates)
+    assert json.loads((directory / "part-00000.json").read_text())["format_version"] == version
+    records = {}
+    for path in directory.glob("*.rows"):
+        identity, found = read_shard(path)
+        assert identity["encoding"] == cache.encoding.settings()
+        records |= found
     assert sorted(records) == list(cache.keys())
-    for key, (example, body) in records.items():
+    for key, (example, steps) in records.items():
         row = cache.get(key)
         assert row.example_id == example
-        for number, (token, ids, levels, tail) in enumerate(read_steps(body, book, candidates)):
+        found = list(steps(cache.encoding.max_candidates))
+        assert len(found) == len(row.token_ids)
+        for number, (token, ids, levels, tail) in enumerate(found):
             assert token == row.token_ids[number]
             assert (len(ids) > 0) == row.steps.weights[number]
             assert ids == row.steps.ids[number, : len(ids)].tolist()
             probabilities = restore(np.array(levels, np.float64), tail)
-            found = np.exp(row.steps.logprobs[number].astype(np.float64))
-            np.testing.assert_allclose(found[: len(ids)], probabilities[:-1], rtol=1e-5)
-            assert not found[len(ids) :].any()
+            read = np.exp(row.steps.logprobs[number].astype(np.float64))
+            np.testing.assert_allclose(read[: len(ids)], probabilities[:-1], rtol=1e-5)
+            assert not read[len(ids) :].any()
             outside = np.exp(row.steps.tail_logprobs[number])
             np.testing.assert_allclose(outside, probabilities[-1], rtol=1e-5)
 
@@ -137,6 +192,10 @@ def of_levels(levels, tail):
     level = 5 / 512
     with_tail = np.exp(-level * np.append(levels, tail - 1)) * np.append(levels >= 0, tail > 0)
     return with_tail / max(with_tail.sum(), 1e-300)
+
+
+def of_draws(levels, tail):
+    return np.append((6 - levels) / 6, 0)
 
 
 def test_topk(tmp_path, fill):
@@ -160,4 +219,21 @@ def test_sampled(tmp_path, header):
             draws = np.minimum(random.geometric(0.3, (4, 6)), 99).astype(np.int32)
             steps = steps_from_draws(draws, np.ones(4, np.float32))
             writer.write(TeacherRow(content_key(str(number)), "e", draws[:, 0], steps))
-    check_reads_the_same(tmp_path, lambda levels, tail: np.append((6 - levels) / 6, 0))
+    check_reads_the_same(tmp_path, of_draws)
+
+
+def test_topk_with_improbable_candidates(tmp_path, header, row_of):
+    with CacheWriter(tmp_path, header, encoding=TopK(4)) as writer:
+        for number in range(3):
+            row = row_of(number)
+            row.steps.logprobs[:, 3] = [-900 * step - 20 for step in range(len(row.token_ids))]
+            row.steps.tail_logprobs[:] = np.log1p(-np.exp(row.steps.logprobs).sum(1))
+            writer.write(row)
+    check_reads_the_same(tmp_path, of_levels)
+
+
+@pytest.mark.parametrize(
+    ("name", "restore"), [("topk", of_levels), ("mass", of_levels), ("sampled", of_draws)]
+)
+def test_version_1(name, restore):
+    check_reads_the_same(FORMAT_1 / name, restore, 1)

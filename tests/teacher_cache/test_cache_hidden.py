@@ -3,26 +3,11 @@
 import ml_dtypes
 import numpy as np
 import pytest
+from cached_rows import hidden_row, unembedding
 
 from tlm_jax.errors import UserError
-from tlm_jax.teacher_cache import CacheWriter, Hidden, StoredUnembedding, TeacherCache
-from tlm_jax.teacher_cache.steps import HiddenSteps, StepDistributions, TeacherRow, content_key
-
-
-def hidden_row(number, width=8):
-    random = np.random.default_rng(number)
-    steps = 4 + number
-    hidden = random.standard_normal((steps, width)).astype(ml_dtypes.bfloat16)
-    weights = (np.arange(steps) != 1).astype(np.float32)
-    hidden[1] = np.nan  # dropped
-    tokens = random.integers(0, 100, steps).astype(np.int32)
-    return TeacherRow(content_key(str(number)), f"e{number}", tokens, HiddenSteps(hidden, weights))
-
-
-def unembedding(dtype=ml_dtypes.bfloat16):
-    random = np.random.default_rng(0)
-    matrix = random.standard_normal((8, 100)).astype(dtype)
-    return StoredUnembedding(matrix, 0.5, 30.0, random.standard_normal(100).astype(np.float32))
+from tlm_jax.teacher_cache import CacheWriter, Hidden, TeacherCache
+from tlm_jax.teacher_cache.steps import StepDistributions, TeacherRow
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])

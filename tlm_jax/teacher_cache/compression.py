@@ -1,4 +1,4 @@
-"""Compresses what bit packing leaves: nothing of `topk` and `sampled`, some of `hidden`."""
+"""Compresses what encodings leave: nothing of `topk` and `sampled`, some of `hidden`."""
 
 from __future__ import annotations
 

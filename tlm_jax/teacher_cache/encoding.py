@@ -14,11 +14,13 @@ from tlm_jax.errors import UserError
 from tlm_jax.ragged import exclusive_cumsum
 from tlm_jax.teacher_cache import sparse_rows
 from tlm_jax.teacher_cache.checked_steps import check_ids, check_weights
-from tlm_jax.teacher_cache.sparse_codebook import MAX_NUMBER, SparseCodebook
+from tlm_jax.teacher_cache.header import FORMAT_VERSION
+from tlm_jax.teacher_cache.huffman_reader import HuffmanCodebook
+from tlm_jax.teacher_cache.sparse_codebook import SparseCodebook
 from tlm_jax.teacher_cache.sparse_symbols import DecodedSymbols, SparseSymbols
 from tlm_jax.teacher_cache.steps import HiddenSteps, StepDistributions
 
-MAX_VOCABULARY = MAX_NUMBER + 1
+MAX_VOCABULARY = (1 << 20) - 1
 
 Steps = tuple[np.ndarray, StepDistributions | HiddenSteps]
 """What a row's body holds: the scored token ids [T], and what the teacher said."""
@@ -57,8 +59,8 @@ class Encoding(abc.ABC):
         """Returns the codebook for prepared rows; it has `to_bytes()`."""
 
     @abc.abstractmethod
-    def read_codebook(self, data: bytes) -> Any:
-        """Reads a codebook. Raises ValueError if it is none."""
+    def read_codebook(self, data: bytes, version: int = FORMAT_VERSION) -> Any:
+        """Reads a codebook of a format version. Raises ValueError if it is none."""
 
     @abc.abstractmethod
     def encode(self, codebook: Any, rows: Sequence[Any]) -> list[bytes]:
@@ -125,14 +127,22 @@ class SparseEncoding(Encoding):
     def fit(self, rows: Sequence[SparseSymbols]) -> SparseCodebook:
         return SparseCodebook.of_rows(rows, self.max_candidates)
 
-    def read_codebook(self, data: bytes) -> SparseCodebook:
-        return SparseCodebook.from_bytes(data, self.max_candidates)
+    def read_codebook(
+        self, data: bytes, version: int = FORMAT_VERSION
+    ) -> SparseCodebook | HuffmanCodebook:
+        kind = HuffmanCodebook if version == 1 else SparseCodebook
+        return kind.from_bytes(data, self.max_candidates)
 
     def encode(self, codebook: SparseCodebook, rows: Sequence[SparseSymbols]) -> list[bytes]:
         return sparse_rows.encode(codebook, rows)
 
-    def decode(self, codebook: SparseCodebook, bodies: Sequence[bytes | memoryview]) -> list[Steps]:
-        symbols, lengths = sparse_rows.decode(codebook, bodies)
+    def decode(
+        self, codebook: SparseCodebook | HuffmanCodebook, bodies: Sequence[bytes | memoryview]
+    ) -> list[Steps]:
+        if isinstance(codebook, HuffmanCodebook):
+            symbols, lengths = codebook.decode(bodies)
+        else:
+            symbols, lengths = sparse_rows.decode(codebook, bodies)
         steps = self.restore(symbols)
         rows: list[Steps] = []
         for start, length in zip(exclusive_cumsum(lengths).tolist(), lengths.tolist()):

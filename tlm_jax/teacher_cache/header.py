@@ -8,7 +8,11 @@ from typing import Any
 
 from tlm_jax.errors import UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of what is written."""
+
+READABLE_VERSIONS = (1, 2)
+"""A cache may hold shards of several: one that was begun by an earlier program is gone on with."""
 
 # Caches of several tasks are read, and merged, as one.
 _MAY_DIFFER = ("source_task",)
@@ -49,6 +53,14 @@ class Header:
     def from_json(cls, fields: Mapping[str, Any]) -> Header:
         """Reads `to_json`. Raises TypeError or KeyError if it is none."""
         return cls(**{**fields, "key_fields": tuple(fields["key_fields"])})
+
+
+def unreadable(version: object) -> str | None:
+    """Returns what is to be said about a format version, None if it can be read."""
+    if version in READABLE_VERSIONS:
+        return None
+    known = " and ".join(map(str, READABLE_VERSIONS))
+    return f"format version {version}, this program reads {known}; use the tlm_jax that wrote it"
 
 
 def check_same(own: Mapping[str, Any], other: Mapping[str, Any], where: str) -> None:

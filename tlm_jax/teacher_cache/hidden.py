@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int32, UInt16
 from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache.checked_steps import check_ids, check_weights
 from tlm_jax.teacher_cache.encoding import Encoding, Steps
+from tlm_jax.teacher_cache.header import FORMAT_VERSION
 from tlm_jax.teacher_cache.sparse_symbols import DIGEST_BYTES
 from tlm_jax.teacher_cache.steps import HiddenSteps, StepDistributions
 
@@ -92,7 +93,7 @@ class Hidden(Encoding):
             raise UserError(f"hidden states of different widths: {', '.join(map(str, widths))}.")
         return HiddenWidth(widths[0])
 
-    def read_codebook(self, data: bytes) -> HiddenWidth:
+    def read_codebook(self, data: bytes, version: int = FORMAT_VERSION) -> HiddenWidth:
         try:
             return HiddenWidth(*_WIDTH.unpack(data))
         except struct.error as error:

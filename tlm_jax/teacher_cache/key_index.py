@@ -55,7 +55,8 @@ class KeyIndex:
 
     def find(self, keys: Sequence[str]) -> Int64[np.ndarray, " n"]:
         """Returns the place of each key, -1 where there is none."""
-        wanted = np.array([divmod(_number(key), 1 << 64) for key in keys], np.uint64).reshape(-1, 2)
+        joined = np.frombuffer(b"".join(map(key_bytes, keys)), ">u8")
+        wanted = joined.astype(np.uint64).reshape(-1, 2)
         high, low = wanted.T
         places = np.full(len(wanted), -1, np.int64)
         candidates = np.searchsorted(self._high, high)
@@ -92,13 +93,10 @@ def key_bytes(key: str) -> bytes:
     Raises:
       UserError: not 32 hex digits.
     """
-    return _number(key).to_bytes(KEY_BYTES, "big")
-
-
-def _number(key: str) -> int:
     try:
-        if len(key) == 2 * KEY_BYTES:
-            return int(key, 16)
+        found = bytes.fromhex(key)
+        if len(key) == 2 * len(found) == 2 * KEY_BYTES:
+            return found
     except ValueError:
         pass
     raise UserError(f"{key!r} is no key of a row: expected 32 hex digits, as content_key gives.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax.errors import UserError, system_reason
-from tlm_jax.teacher_cache.header import FORMAT_VERSION, check_same
+from tlm_jax.teacher_cache.header import FORMAT_VERSION, check_same, unreadable
 from tlm_jax.teacher_cache.whole_files import read_json, write_json
 
 SHARD_SUFFIX = ".rows"
@@ -96,11 +96,7 @@ def _read_part(path: Path) -> Part:
         ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({system_reason(error)}).") from error
-    version = content.pop("format_version", None)
-    if version != FORMAT_VERSION:
-        raise UserError(
-            f"{path}: the cache has format version {version}, this program reads "
-            f"{FORMAT_VERSION}; use the tlm_jax that wrote it."
-        )
+    if reason := unreadable(content.pop("format_version", None)):
+        raise UserError(f"{path}: the cache has {reason}.")
     shards = tuple(ShardEntry(**entry) for entry in content.pop("shards"))
     return Part(shards=shards, **content)

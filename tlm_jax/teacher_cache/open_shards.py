@@ -67,9 +67,10 @@ class OpenShards:
             if not self._recover and listed.path.stat().st_size != listed.entry.bytes:
                 raise DamageError(f"its size is not the {listed.entry.bytes:,} bytes of its entry")
             check_same(self._identity, file.description.identity, str(listed.path))
-            codebook = self._encoding.read_codebook(file.description.codebook)
+            described = file.description
+            codebook = self._encoding.read_codebook(described.codebook, described.version)
         except VersionError as error:
-            raise UserError(f"{listed.path}: {error}; use the tlm_jax that wrote it.") from error
+            raise UserError(f"{listed.path}: {error}.") from error
         except (DamageError, ValueError, OSError) as error:
             if not self._recover:
                 raise damaged(listed.path, error) from error

@@ -20,6 +20,7 @@ from tlm_jax.teacher_cache.key_index import KeyIndex, key_of
 from tlm_jax.teacher_cache.manifest import Part, read_parts
 from tlm_jax.teacher_cache.open_shards import ListedShard, OpenShards, damaged
 from tlm_jax.teacher_cache.shard_format import INDEX_DTYPE, DamageError, Record
+from tlm_jax.teacher_cache.sparse_symbols import DIGEST_BYTES
 from tlm_jax.teacher_cache.steps import TeacherRow
 from tlm_jax.teacher_cache.unembedding import StoredUnembedding, read_unembedding
 from tlm_jax.vocabularies.token_bytes import TokenTable
@@ -218,10 +219,12 @@ class TeacherCache:
             return rows
         file, codebook = opened
         records: list[tuple[int, Record, bytes | memoryview]] = []
-        places = zip(entries["offset"].tolist(), entries["size"].tolist(), entries["digest"])
-        for number, (offset, size, digest) in enumerate(places):
+        digests = entries["digest"].tobytes()
+        places = zip(entries["offset"].tolist(), entries["size"].tolist())
+        for number, (offset, size) in enumerate(places):
+            digest = digests[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES]
             try:
-                record = file.record(offset, size, digest.tobytes())
+                record = file.record(offset, size, digest)
                 records.append((number, record, self._body(record)))
             except (DamageError, ValueError) as error:
                 self._refuse(shard, key_of(entries[number]), error)

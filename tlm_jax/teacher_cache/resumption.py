@@ -65,7 +65,9 @@ def _entry_of(path: Path, identity: Mapping[str, Any]) -> ShardEntry:
 def _open(path: Path) -> ShardFile:
     try:
         return ShardFile(path)
-    except (DamageError, VersionError, OSError) as error:
+    except VersionError as error:
+        raise UserError(f"{path}: {error}.") from error
+    except (DamageError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"{path}: {reason}; `python -m tlm_jax.cache_teacher verify {path.parent}` tells what "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlm_jax.teacher_cache.header import FORMAT_VERSION
+from tlm_jax.teacher_cache.header import unreadable
 from tlm_jax.teacher_cache.shard_format import (
     END_MAGIC,
     FOOTER,
@@ -44,7 +44,7 @@ def write_shard(path: Path, description: Description, records: Sequence[Record])
             file.write(data)
 
         described = description.to_bytes()
-        sizes = (FORMAT_VERSION, len(described), zlib.crc32(described))
+        sizes = (description.version, len(described), zlib.crc32(described))
         crc = zlib.crc32(PROLOGUE.pack(MAGIC, *sizes, 0)[:-4])
         put(PROLOGUE.pack(MAGIC, *sizes, crc))
         put(described)
@@ -148,10 +148,8 @@ class ShardFile:
             _, version, size, crc, own = PROLOGUE.unpack(start)
             if zlib.crc32(start[:-4]) != own:
                 raise DamageError("its first bytes are damaged")
-            if version != FORMAT_VERSION:
-                raise VersionError(
-                    f"it has format version {version}, this program reads {FORMAT_VERSION}"
-                )
+            if reason := unreadable(version):
+                raise VersionError(f"it has {reason}")
             data = bytes(self._data[PROLOGUE.size :][:size])
             if len(data) != size or zlib.crc32(data) != crc:
                 raise DamageError("its description is damaged")

@@ -8,10 +8,11 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlm_jax.teacher_cache.header import FORMAT_VERSION, unreadable
 from tlm_jax.teacher_cache.sparse_symbols import DIGEST_BYTES
 
 KEY_BYTES = 16
@@ -64,9 +65,8 @@ class VersionError(Exception):
     """A file is of another version of the format."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """A row as it is stored.
+class Record(NamedTuple):
+    """A row as it is stored; a tuple, as reading makes one a row.
 
     Attributes:
       key: the row's key.
@@ -93,24 +93,34 @@ class Description:
       identity: header, encoding and compression of the cache, as JSON.
       tally: what the encoding counts over the rows.
       codebook: of the encoding, fitted to this shard.
+      version: of the format.
     """
 
     identity: Mapping[str, Any]
     tally: Mapping[str, int]
     codebook: bytes
+    version: int = FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
         """Returns the JSON's size, the JSON and the codebook."""
-        text = json.dumps({**self.identity, "tally": self.tally}, sort_keys=True).encode()
+        content = {**self.identity, "tally": self.tally, "format_version": self.version}
+        text = json.dumps(content, sort_keys=True).encode()
         return DESCRIPTION.pack(len(text)) + text + self.codebook
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Description:
-        """Reads `to_bytes`, whose CRC has been checked."""
+        """Reads `to_bytes`, whose CRC has been checked.
+
+        Raises:
+          VersionError: it is of a version that is not known here.
+        """
         (size,) = DESCRIPTION.unpack_from(data)
         start = DESCRIPTION.size
         identity = json.loads(data[start : start + size])
-        return cls(identity, identity.pop("tally"), data[start + size :])
+        version = identity.pop("format_version", 1)  # version 1 did not say it here
+        if reason := unreadable(version):
+            raise VersionError(f"it has {reason}")
+        return cls(identity, identity.pop("tally"), data[start + size :], version)
 
 
 def example_hash(example_id: str) -> int:
