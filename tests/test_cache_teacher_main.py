@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cached_rows import flip_bits
 
 from tlm_jax import cache_teacher
 from tlm_jax.data.records import read_records, write_records
@@ -79,9 +80,7 @@ def test_verify_tells_size_and_damage(cache_dir, capsys):
     assert "3 rows, 18 tokens in 1 shard, " in out
     assert "every checksum is right and every row can be decoded" in out
     (path,) = Path(cache_dir).glob("*.rows")
-    data = bytearray(path.read_bytes())
-    data[data.index(b"\xf4ROW") + 50] ^= 8
-    path.write_bytes(data)
+    flip_bits(path, path.read_bytes().index(b"\xf4ROW") + 50, 8)
     status, out = run(capsys, "verify", cache_dir)
     assert status == 1
     assert "shard-00000-000000.rows: 1 of 3 rows lost" in out

@@ -25,6 +25,13 @@ def check_holds(directory, numbers, row_of):
     return cache
 
 
+def flip_bits(path, place, mask=1):
+    """Changes bits of the byte at `place` of a file."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= mask
+    path.write_bytes(data)
+
+
 def hidden_row(number, width=8):
     random = np.random.default_rng(number)
     steps = 4 + number

@@ -6,11 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+from cached_rows import flip_bits
 
 from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache import TeacherCache, TopK
 from tlm_jax.teacher_cache.shard import ShardFile
-from tlm_jax.teacher_cache.shard_format import MARKER
+from tlm_jax.teacher_cache.shard_format import MARKER, Description, VersionError
 from tlm_jax.teacher_cache.verify import verify
 from tlm_jax.vocabularies.token_bytes import TokenTable
 
@@ -72,9 +73,8 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(cache_dir, region):
     places = sorted({*np.linspace(start, stop - 1, 20).astype(int).tolist()})
     random = np.random.default_rng(0)
     for place in places:
-        data = bytearray(original)
-        data[place] ^= 1 << int(random.integers(8))
-        path.write_bytes(data)
+        path.write_bytes(original)
+        flip_bits(path, place, 1 << int(random.integers(8)))
         # Whatever is returned is right; what is not returned is counted, under the shard's name.
         found, damaged = read_all(cache_dir, "skip")
         assert all(same(row, whole[key]) for key, row in found.items()), place
@@ -122,9 +122,7 @@ def test_a_missing_shard_is_named(cache_dir):
 
 def test_a_damaged_row_is_refused_each_time_and_counted_once(cache_dir):
     path = the_shard(cache_dir)
-    data = bytearray(path.read_bytes())
-    data[data.index(MARKER) + 60] ^= 4
-    path.write_bytes(data)
+    flip_bits(path, path.read_bytes().index(MARKER) + 60, 4)
     cache = TeacherCache.open(cache_dir, on_damage="skip")
     keys = list(cache.keys())
     for _ in range(2):
@@ -136,18 +134,14 @@ def test_a_damaged_row_is_refused_each_time_and_counted_once(cache_dir):
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
 def test_a_damaged_manifest_is_noticed(cache_dir, place):
     path = cache_dir / "part-00000.json"
-    data = bytearray(path.read_bytes())
-    data[int(place * len(data))] ^= 1
-    path.write_bytes(data)
+    flip_bits(path, int(place * path.stat().st_size))
     with pytest.raises(UserError, match=r"part-00000\.json: damaged"):
         TeacherCache.open(cache_dir, on_damage="skip")
 
 
 def test_a_damaged_token_table_is_noticed(cache_dir):
     path = cache_dir / "tokens.json.gz"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    flip_bits(path, path.stat().st_size // 2)
     with pytest.raises(UserError, match=r"tokens\.json\.gz: damaged"):
         _ = TeacherCache.open(cache_dir).table
     assert any("tokens.json.gz" in problem for problem in verify(cache_dir).problems)
@@ -166,6 +160,14 @@ def test_another_version_is_refused_also_when_skipping(cache_dir):
             UserError, match="format version 3, this program reads 1 and 2; use the"
         ):
             TeacherCache.open(cache_dir, on_damage=on_damage)
+
+
+def test_the_copy_of_the_description_says_its_version_too():
+    described = Description({"header": {}}, {}, b"codes")
+    assert Description.from_bytes(described.to_bytes()) == described
+    newer = dataclasses.replace(described, version=3)
+    with pytest.raises(VersionError, match="format version 3, this program reads 1 and 2; use the"):
+        Description.from_bytes(newer.to_bytes())
 
 
 def test_a_manifest_of_another_version_is_refused(cache_dir):

@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from cached_rows import hidden_row, unembedding
+from cached_rows import flip_bits, hidden_row, unembedding
 
 from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache import CacheWriter, Hidden, TeacherCache
@@ -61,9 +61,7 @@ def test_another_teachers_unembedding_is_refused(tmp_path, header):
 @pytest.mark.parametrize("name", ["unembedding.json", "unembedding-matrix.npy"])
 def test_a_damaged_unembedding_is_noticed(tmp_path, header, name):
     CacheWriter(tmp_path, header, encoding=Hidden(), unembedding=unembedding()).close()
-    data = bytearray((tmp_path / name).read_bytes())
-    data[len(data) // 2] ^= 1
-    (tmp_path / name).write_bytes(data)
+    flip_bits(tmp_path / name, (tmp_path / name).stat().st_size // 2)
     with pytest.raises(UserError, match=r"unembedding.json: damaged"):
         _ = TeacherCache.open(tmp_path).unembedding
 

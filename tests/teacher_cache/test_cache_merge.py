@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from cached_rows import flip_bits
 
 from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache import TeacherCache, TopK
@@ -77,9 +78,7 @@ def test_rows_that_contradict_are_refused(tmp_path, fill, header, row_of, monkey
 
 def test_damage_is_not_merged(two, tmp_path):
     path = sorted((two[1]).glob("*.rows"))[0]
-    data = bytearray(path.read_bytes())
-    data[-60] ^= 1  # in the copy of the description, which reading does not need
-    path.write_bytes(data)
+    flip_bits(path, -60)  # in the copy of the description, which reading does not need
     with pytest.raises(UserError, match=r"shard-00000-000000.rows: damaged, its checksum differs"):
         merge(tmp_path / "all", two)
 
