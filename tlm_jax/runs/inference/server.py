@@ -53,13 +53,16 @@ class ServerBackend(Backend):
             retries=settings.retries,
             timeout_s=settings.timeout_s,
         )
-        directory = settings.response_cache_dir
-        cache = output_dir / "responses" if directory is None else expanded(directory)
+        directory, cache = settings.response_cache_dir, None
+        if directory != "":
+            cache = ResponseCache(
+                output_dir / "responses" if directory is None else expanded(directory)
+            )
         self._meter = Meter(input_price=settings.input_price, output_price=settings.output_price)
         self._client = Client(
             self._server,
             ApiKey.from_environment(settings.api_key_variable),
-            cache=None if directory == "" else ResponseCache(cache),
+            cache=cache,
             meter=self._meter,
         )
         self._without_logprobs = 0
