@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TextIO, cast, get_args
+from typing import Any, Literal, cast, get_args
 
-from tlm_jax.data.text_lines import numbered_lines
+from tlm_jax.data.text_lines import numbered_lines, written_text
 from tlm_jax.data.words import words_of
 from tlm_jax.errors import UserError, system_reason
 
@@ -239,7 +236,7 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> in
     unfinished = target.with_name(f".{target.name}.{os.getpid()}{target.suffix}")
     count = 0
     try:
-        with _written_text(unfinished) as file:
+        with written_text(unfinished) as file:
             for record in records:
                 file.write(json.dumps(to_dict(record), ensure_ascii=False) + "\n")
                 count += 1
@@ -290,18 +287,3 @@ def _is_finite_number(text: str) -> bool:
 
 def _is_list_of_text(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
-
-
-@contextmanager
-def _written_text(path: Path) -> Iterator[TextIO]:
-    if path.suffix == ".gz":
-        # No time stamp and no name inside: equal content gives equal bytes.
-        with (
-            path.open("wb") as raw,
-            gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
-            io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as text,
-        ):
-            yield text
-    else:
-        with path.open("w", encoding="utf-8", newline="\n") as text:
-            yield text

@@ -1,4 +1,4 @@
-"""Opens files of text that users name, plain or compressed: the content tells which."""
+"""Opens files of text, plain or compressed; where they are read the content tells which."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from tlm_jax.errors import UserError
 from tlm_jax.system import git_lfs
@@ -51,6 +51,25 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[io.TextIOWrapp
             yield text
         except (zlib.error, lzma.LZMAError) as error:
             raise OSError(str(error)) from error
+
+
+@contextmanager
+def written_text(path: Path) -> Iterator[TextIO]:
+    """Opens a file of UTF-8 to be written, by gzip if its name ends in .gz.
+
+    Equal text gives equal bytes.
+    """
+    if path.suffix == ".gz":
+        # No time stamp and no name inside.
+        with (
+            path.open("wb") as raw,
+            gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+            io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as text,
+        ):
+            yield text
+    else:
+        with path.open("w", encoding="utf-8", newline="\n") as text:
+            yield text
 
 
 def _decompressed(file: BinaryIO, path: Path) -> Any:
