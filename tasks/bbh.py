@@ -66,7 +66,7 @@ RECORDS = LoadedRecords(
 class PublishedDemonstrations(DemonstrationPool):
     """The demonstrations of a record's task in the published prompt, in their order."""
 
-    def draw(self, record: Record, data: RunData, *, with_rationale: bool) -> tuple[Record, ...]:
+    def draw(self, record: Record, data: RunData, **unused: object) -> tuple[Record, ...]:
         task = record.meta["task"]
         return _demonstrations(task, _prompt(task, data))
 

@@ -42,7 +42,7 @@ RECORDS = file_records(
 class SubjectDemonstrations(DemonstrationPool):
     """The first questions of the subject's development split, in their order."""
 
-    def draw(self, record: Record, data: RunData, *, with_rationale: bool) -> tuple[Record, ...]:
+    def draw(self, record: Record, data: RunData, **unused: object) -> tuple[Record, ...]:
         subject, count = record.meta["subject"], data.demonstrations.num
         ours = [r for r in RECORDS.records("dev", data) if r.meta["subject"] == subject]
         others = [r for r in ours if r.question_words() != record.question_words()]

@@ -49,6 +49,32 @@ def test_shipped_recipes_can_be_planned(name, tmp_path, shared_dir, capsys):
     assert "seed-0/plain/loop-01/train" in capsys.readouterr().out
 
 
+def test_the_tiny_specialization_can_be_planned(tmp_path, capsys):
+    tiny = "--gin_file=gin_configs/recipes/specialization_tiny.gin"
+    assert recipe.main([tiny, f"OUTPUT_DIR={tmp_path / 'out'}", "SEEDS=[0, 1]", "--dry_run"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    by_name = {line[0]: line[1:] for line in lines}
+    students = [
+        f"seed-{seed}/four_formats/instruction_tuned/{loss}/{stage}"
+        for seed in (0, 1)
+        for loss in ("match_sample", "match_distribution")
+        for stage in ("train", "evaluate")
+    ]
+    first = ["trained/two_steps", "sample", "select", "align/offsets"]
+    assert {*first, "starts/instruction_tuned/evaluate", *students} <= set(by_name)
+    assert by_name["sample"][0] == "1,920"  # 48 questions, 40 samples each
+
+
+@pytest.mark.parametrize("size", ["base", "large", "xl", "xxl"])
+def test_published_sizes_of_specialization_can_be_planned_without_data(size, tmp_path, capsys):
+    gin = f"--gin_file=gin_configs/recipes/specialization_flan_t5_{size}.gin"
+    arguments = [gin, f"OUTPUT_DIR={tmp_path / 'out'}", f"DATA_DIR={tmp_path / 'none'}"]
+    assert recipe.main([*arguments, "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert "note: sizes are those of the settings; gsm8k" in out
+    assert "seed-0/four_formats/instruction_tuned/match_distribution_official/train" in out
+
+
 def test_a_stage_that_is_not_there_is_named_with_the_nearest(tmp_path):
     with pytest.raises(UserError, match=r"--until=seed-0/loop-1/generate: there is no such stage"):
         recipe.main([TINY, f"OUTPUT_DIR={tmp_path / 'out'}", "--until=seed-0/loop-1/generate"])

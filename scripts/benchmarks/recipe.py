@@ -1,8 +1,13 @@
 """Times samples inside a recipe against `infer` on the same prompts, on this CPU.
 
-A small model that comes along answers word problems, greedily: as a stage of STaR, with its
-fingerprints, counts and notes, and as a run of inference alone. Both ways take turns in one process
-with programs that are compiled already, and the rate of a matrix product is measured in between.
+`--name star`: a small model that comes along answers word problems, greedily: as a stage of STaR,
+with its fingerprints, counts and notes, and as a run of inference alone. Both ways take turns in
+one process with programs that are compiled already, and the rate of a matrix product is measured in
+between.
+
+`--name specialization`: the same of 40 samples a question with their candidates; then how many of
+these solutions are aligned with another tokenizer in a second of CPU time, and which share of a
+student's steps is spent waiting for their rows.
 """
 
 from __future__ import annotations
@@ -23,23 +28,34 @@ TASK = "word_problems_easy_answer_zero_shot"
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/benchmark recipe", description=__doc__)
-    parser.add_argument("--questions", type=int, default=1000)
+    parser.add_argument("--name", choices=("star", "specialization"), default="star")
+    parser.add_argument("--questions", type=int, help="1,000; of specialization 24")
     parser.add_argument("--rows", type=int, default=128, help="decoded at once")
     parser.add_argument("--rounds", type=int, default=5, help="timed turns of each")
     options = parser.parse_args(arguments)
     os.environ["JAX_PLATFORMS"] = "cpu"
     sys.path.insert(0, str(Path(__file__).parent / "workers"))
     with tempfile.TemporaryDirectory() as folder:
-        _compare(Path(folder), options)
+        if options.name == "specialization":
+            from specialization_turns import Turn
+
+            options.questions = options.questions or 24
+            turn = Turn(options.questions, options.rows)
+            _compare(Path(folder), options, turn, turn.samples)
+            turn.aligning(Path(folder))
+            turn.training(Path(folder))
+            return 0
+        options.questions = options.questions or 1000
+        _compare(Path(folder), options, _Turn(options), options.questions)
     return 0
 
 
-def _compare(folder: Path, options: argparse.Namespace) -> None:
+def _compare(folder: Path, options: argparse.Namespace, turn: Any, samples: int) -> None:
+    """Prints how many samples each way draws a second."""
     from tlm_jax_step import matrix_product_rate
 
     seconds: dict[str, list[float]] = {"infer": [], "recipe": []}
     peaks = []
-    turn = _Turn(options)
     turn.stage(folder / "first")  # compiles
     for number in range(options.rounds):
         for name, run in (("infer", turn.inference), ("recipe", turn.stage)):
@@ -49,7 +65,7 @@ def _compare(folder: Path, options: argparse.Namespace) -> None:
         peaks.append(matrix_product_rate()["flops_per_second"])
     for name, times in seconds.items():
         print(
-            f"{name:8}{options.questions / statistics.median(times):8.1f} samples/s, "
+            f"{name:8}{samples / statistics.median(times):8.1f} samples/s, "
             f"{statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f})"
         )
     alone, inside = (statistics.median(seconds[name]) for name in ("infer", "recipe"))

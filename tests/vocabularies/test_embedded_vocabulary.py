@@ -8,6 +8,7 @@ import pytest
 from tlm_jax.data.formats import FORMATS
 from tlm_jax.data.formatted import EMBEDDED_VOCABULARY
 from tlm_jax.data.generators.word_problems import EASY, WordProblems, word_problem
+from tlm_jax.vocabularies import vocabulary_from_name
 
 ROOT = Path(__file__).parents[2]
 ASSET = ROOT / "tlm_jax/vocabularies/assets/word_problems.model"
@@ -61,7 +62,23 @@ def test_the_easy_problems_fit_short_rows():
     assert max(targets) < 80
 
 
+def test_the_other_one_cuts_words_otherwise_and_digits_alike():
+    other = vocabulary_from_name("asset:word_problems_unigram")
+    assert other.size == 768
+    assert (other.eos_id, other.unk_id) == (EMBEDDED_VOCABULARY.eos_id, EMBEDDED_VOCABULARY.unk_id)
+    record = word_problem(EASY, "train", 5)
+    text = FORMATS["cot_zero_shot"].targets(record)
+    ids = other.encode(text)
+    assert other.decode(ids) == text
+    found = [other.piece(int(i)) for i in ids]
+    assert found != pieces(text)
+    digits = [[p for p in cut if p.strip("▁").isdigit()] for cut in (found, pieces(text))]
+    assert digits[0] == digits[1]
+
+
 def test_the_script_makes_the_same_bytes_again(tmp_path):
     script = runpy.run_path(str(ROOT / "scripts/train_embedded_vocabulary"))
     script["main"](tmp_path / "again.model")
     assert (tmp_path / "again.model").read_bytes() == ASSET.read_bytes()
+    script["train"](tmp_path / "other.model", script["OTHER_SIZE"], "unigram")
+    assert (tmp_path / "other.model").read_bytes() == script["OTHER"].read_bytes()

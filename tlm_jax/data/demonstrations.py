@@ -32,15 +32,25 @@ class DemonstrationPool:
         self._split = split
         self._settings = settings
 
-    def draw(self, record: Record, data: RunData, *, with_rationale: bool) -> tuple[Record, ...]:
+    def draw(
+        self,
+        record: Record,
+        data: RunData,
+        *,
+        with_rationale: bool,
+        settings: DemonstrationSettings | None = None,
+        itself: bool = False,
+    ) -> tuple[Record, ...]:
         """Returns the demonstrations of a question, different questions, in order.
 
         Args:
           record: the question that is asked.
           data: of the run, whose settings say how many and from where.
           with_rationale: draw from records that have a rationale only.
+          settings: instead of those.
+          itself: whether the question may be among them, as in the official code.
         """
-        settings = self._settings or data.demonstrations
+        settings = settings or self._settings or data.demonstrations
         records, split = self._pool(settings, data)
         if settings.ids:
             found = data.once(
@@ -67,7 +77,8 @@ class DemonstrationPool:
             tried.add(place)
             index = place if eligible is None else eligible[place]
             candidate = records.record(split, index, data)
-            if all(_differ(candidate, other) for other in (record, *chosen)):
+            others = chosen if itself else (record, *chosen)
+            if all(_differ(candidate, other) for other in others):
                 chosen.append(candidate)
         return tuple(chosen)
 

@@ -26,11 +26,14 @@ class _OfRecords(RecordSource):
     """Examples made of a record set, read where a run's data are.
 
     Before `for_run` they are read with what a run has by default, and kept as long as this lives.
+
+    Attributes:
+      records: the set.
     """
 
     def __init__(self, records: RecordSet):
         self.splits = records.splits
-        self._records = records
+        self.records = records
         self._data = RunData()
 
     def for_run(self, data: RunData) -> RecordSource:
@@ -39,7 +42,7 @@ class _OfRecords(RecordSource):
         return bound
 
     def check_split(self, split: str) -> None:
-        self._records.check_split(split)
+        self.records.check_split(split)
 
 
 class FormattedRecords(_OfRecords):
@@ -65,15 +68,15 @@ class FormattedRecords(_OfRecords):
 
     def num_examples(self, split: str) -> int | None:
         self.check_split(split)
-        if self._records.num_records(split, self._data) is None:
+        if self.records.num_records(split, self._data) is None:
             return None
         return len(self._indices(split))
 
     def example(self, split: str, index: int) -> Example:
         self.check_split(split)
-        if self._records.num_records(split, self._data) is not None:
+        if self.records.num_records(split, self._data) is not None:
             index = self._indices(split)[index]
-        record = self._records.record(split, index, self._data)
+        record = self.records.record(split, index, self._data)
         demonstrations = ()
         if self._pool is not None and self._format.in_context:
             demonstrations = self._pool.draw(record, self._data, with_rationale=self._format.cot)
@@ -97,15 +100,15 @@ class FormattedRecords(_OfRecords):
         """Returns the places of the records that this format can use, found once a run."""
 
         def find() -> list[int]:
-            count = self._records.num_records(split, self._data)
+            count = self.records.num_records(split, self._data)
             assert count is not None
-            every = [(i, self._records.record(split, i, self._data)) for i in range(count)]
+            every = [(i, self.records.record(split, i, self._data)) for i in range(count)]
             usable = [i for i, record in every if self._is_usable(record, split)]
             if count and not usable:
                 raise UserError(self._nothing_usable(split, any(r.answer for _, r in every)))
             return usable
 
-        return self._data.once((self._records, "usable", self._format, split), find)
+        return self._data.once((self.records, "usable", self._format, split), find)
 
     def _is_usable(self, record: Record, split: str) -> bool:
         trains = split.startswith("train")
@@ -115,7 +118,7 @@ class FormattedRecords(_OfRecords):
         return bool(record.answer and (record.rationale or not needs_rationale))
 
     def _nothing_usable(self, split: str, has_answers: bool) -> str:
-        where = f"{self._records.name}: no record of the split {split!r} has"
+        where = f"{self.records.name}: no record of the split {split!r} has"
         if has_answers:
             return (
                 f"{where} a rationale to train on. Add rationales with a teacher first, or use an "
@@ -138,10 +141,10 @@ class MappedRecords(_OfRecords):
         self._to_strings = to_strings
 
     def num_examples(self, split: str) -> int | None:
-        return self._records.num_records(split, self._data)
+        return self.records.num_records(split, self._data)
 
     def example(self, split: str, index: int) -> Example:
-        record = self._records.record(split, index, self._data)
+        record = self.records.record(split, index, self._data)
         inputs, targets = self._to_strings(record, self._data)
         return {**carried_fields(record), "inputs": inputs, "targets": targets}
 

@@ -67,12 +67,12 @@ def described(value: Any) -> Any:
 
 
 def fingerprint(path: Path) -> str:
-    """Returns a hash of a file's content, or of the model in a directory.
+    """Returns a hash of a file's content, or of the model in a directory, asset:NAME included.
 
     Raises:
       UserError: there is none.
     """
-    if path.is_dir():
+    if path.is_dir() or str(path).startswith("asset:"):
         return model_fingerprint(open_pretrained(str(path)))
     return file_digest(path)[:16]
 

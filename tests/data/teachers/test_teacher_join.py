@@ -9,7 +9,7 @@ import pytest
 from tlm_jax.data import tasks
 from tlm_jax.data.pipeline.pipeline import Pipeline, PipelineConfig
 from tlm_jax.data.sources import ListSource
-from tlm_jax.data.teachers.join import OpenTeacher, TeacherJoin
+from tlm_jax.data.teachers.join import UNTAUGHT, OpenTeacher, TeacherJoin
 from tlm_jax.errors import UserError
 from tlm_jax.teacher_cache import CacheWriter, Header, Hidden, StoredUnembedding, TopK
 from tlm_jax.teacher_cache.steps import HiddenSteps, StepDistributions, TeacherRow, content_key
@@ -163,6 +163,19 @@ def test_a_mixture_may_hold_tasks_without_a_teacher(tmp_path, registered):
     taught = weights.any(axis=1)
     assert teacher.counts.matched == taught.sum() == teacher.counts.examples
     assert 0 < taught.sum() < len(taught)
+
+
+def test_an_example_may_say_that_no_teacher_was_asked(tmp_path, registered):
+    write_cache(tmp_path / "cache", EXAMPLES)
+    answers = [{**example, UNTAUGHT: "an answer alone"} for example in EXAMPLES[:5]]
+    tasks.unregister("joined")
+    mixed = ListSource({"train": [*answers, *EXAMPLES[5:]]})
+    tasks.register_task("joined", mixed, vocabulary=BYTES)
+    batches, teacher = read(tmp_path / "cache", on_unmatched="stop")
+    counts = teacher.counts
+    assert (counts.matched, counts.missing, counts.examples) == (7, 0, 7)
+    weights = np.concatenate([batch.arrays["teacher_weights"] for batch in batches])
+    assert weights.any(axis=1).tolist() == [False] * 5 + [True] * 7
 
 
 def test_fewer_candidates_put_the_rest_into_the_tail(tmp_path, registered):

@@ -77,10 +77,7 @@ class ExampleOrder:
         self, positions: Int[np.ndarray, "n"]
     ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
         """Returns the task number and the index within its split at each position."""
-        if self.num_epochs is not None and self._all_finite:
-            tasks, turns = self._one_after_another(positions)
-        else:
-            tasks, turns = self._mixed(positions)
+        tasks, turns = self.turns(positions)
         indices = turns.copy()
         for number, name in enumerate(self.names):
             size = self.sizes[name]
@@ -92,6 +89,14 @@ class ExampleOrder:
                 within = permute(within, size, self.seed, _number(name), epochs)
             indices[here] = within
         return tasks, indices
+
+    def turns(
+        self, positions: Int[np.ndarray, "n"]
+    ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
+        """Returns the task number at each position, and how many of its examples came before."""
+        if self.num_epochs is not None and self._all_finite:
+            return self._one_after_another(positions)
+        return self._mixed(positions)
 
     @property
     def _all_finite(self) -> bool:

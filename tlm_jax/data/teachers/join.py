@@ -25,6 +25,9 @@ from tlm_jax.vocabularies.token_bytes import token_table
 
 Steps = StepDistributions | HiddenSteps
 
+UNTAUGHT = "untaught"
+"""A field of examples of which no teacher was asked, such as answers without a solution."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TeacherJoin:
@@ -156,14 +159,19 @@ class OpenTeacher:
           tokens: their targets in the student's vocabulary, EOS included where the task adds it.
 
         Returns:
-          None for an example without a row, which is counted.
+          None for an example without a row, which is counted; and for one that says itself, by the
+          field `UNTAUGHT`, that it has none.
 
         Raises:
           UserError: there is no row for an example, and the join is to stop at that.
         """
         fields = self.cache.header.key_fields
-        rows = self.cache.get_many([example_key(example, fields) for example in examples])
         found: list[Steps | None] = [None] * len(examples)
+        asked = [number for number, example in enumerate(examples) if not example.get(UNTAUGHT)]
+        rows: list[TeacherRow | None] = [None] * len(examples)
+        read = self.cache.get_many([example_key(examples[number], fields) for number in asked])
+        for number, row in zip(asked, read):
+            rows[number] = row
         known = {number: row for number, row in enumerate(rows) if row is not None}
         aligned = self._aligned(list(known.values()), [tokens[number] for number in known])
         for number, result in zip(known, aligned):
@@ -174,8 +182,9 @@ class OpenTeacher:
             with self._lock:
                 self.counts.matched += 1
                 self.counts.coverage += coverage
-        for example, row in zip(examples, rows):
-            if row is None:
+        for number in asked:
+            example = examples[number]
+            if rows[number] is None:
                 stale = self.cache.keys_of(str(example.get("id", "")))
                 self._count_without("stale" if stale else "missing", example)
         self._report_if_none()

@@ -1,34 +1,18 @@
-"""Asks a model questions by `infer`, and counts what it got right."""
+"""Asks questions in the form of a run of STaR."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import hashlib
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from tlm_jax.data.records import Record, read_json_lines
+from tlm_jax.data.records import Record
 from tlm_jax.data.run_data import RunData
-from tlm_jax.data.teacher_imports.examples import CUT_OFF
-from tlm_jax.errors import UserError
-from tlm_jax.evaluation.intervals import wilson
-from tlm_jax.recipes.stages import meet
+from tlm_jax.recipes.asking import SAMPLES, counted, draw, lines_digest, prompt_line
 from tlm_jax.recipes.star.config import StarConfig
-from tlm_jax.recipes.star.forms import Form
 from tlm_jax.runs.inference.config import InferenceConfig, PromptsConfig, SamplingConfig
-from tlm_jax.runs.inference.run import run_inference
-from tlm_jax.runs.training import files
-from tlm_jax.sharding.mesh import MeshShape
 from tlm_jax.system.program_cache import ProgramCache
-
-SAMPLES = "samples/samples.jsonl"
-"""Where the samples of a stage lie in its folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,123 +44,27 @@ class Asker:
           The counts, as `counted` has them.
 
         Raises:
-          UserError: a prompt is longer than the model's window has room for; or as `run_inference`.
+          UserError: a prompt is longer than the model's window has room for; or as `draw`.
         """
         form, training = self.config.form, self.config.training
-        prompts = folder / "prompts.jsonl"
-        lines = [_prompt_line(record, form, self.data, hint) for record in records]
-        files.make_folder(folder)
-        files.write_text(prompts, "".join(lines))
-        meet(f"prompts {folder}")
         config = InferenceConfig(
             str(model),
-            str(folder / "samples"),
-            PromptsConfig(
-                file=str(prompts), add_bos=training.data.add_bos, add_eos=training.data.add_eos
-            ),
+            "",
+            PromptsConfig(file="", add_bos=training.data.add_bos, add_eos=training.data.add_eos),
             dataclasses.replace(sampling, stop=tuple(sampling.stop) or tuple(form.stop)),
             vocabulary=training.data.vocabulary,
             dtype=training.model.dtype,
             batch_size=self.config.batch_size,
             grading_rule=self.config.rule,
-            mesh=_of_this_host(training.mesh),
+            mesh=training.mesh,
         )
-        missing = run_inference(config, self.compiled)
-        if missing:
-            raise UserError(
-                f"{missing:,} samples in {folder} failed: {folder / 'samples'} says why"
-            )
-        meet(f"samples {folder}")
+        draw(folder, list(self._lines(records, hint)), config, self.compiled)
         return counted(folder / SAMPLES, records, self.config.questions.by)
 
+    def prompts_digest(self, records: Iterable[Record], *, hint: bool) -> str:
+        """Returns a hash of the prompts of questions, demonstrations included, and of answers."""
+        return lines_digest(self._lines(records, hint))
 
-def counted(path: Path, records: Iterable[Record], by: str | None) -> dict[str, Any]:
-    """Returns the counts of a file of samples.
-
-    Args:
-      path: `samples.jsonl`.
-      records: the questions.
-      by: a trait of theirs; None for none.
-
-    Returns:
-      `questions`, `samples`, `tokens`, `right`, `unparsable`; `accuracy` with its 95 % Wilson
-      interval `accuracy_low` and `accuracy_high`, over samples; with `by`, for each value of the
-      trait `samples` and `right`; of choices `chance`, the accuracy of guessing.
-    """
-    questions = {record.id: record for record in records}
-    rows = [row for _, row in read_json_lines(path, any_text=True)]
-    right = sum(row.get("correct") is True for row in rows)
-    low, high = wilson(right, len(rows))
-    figures: dict[str, Any] = {
-        "questions": len(questions),
-        "samples": len(rows),
-        "tokens": sum(row["num_tokens"] for row in rows),
-        "right": right,
-        "unparsable": sum(row.get("extracted") is None for row in rows),
-        "cut_off": sum(row["finish_reason"] in CUT_OFF for row in rows),
-        "accuracy": right / len(rows) if rows else None,
-        "accuracy_low": low,
-        "accuracy_high": high,
-    }
-    options = [len(r.options) for r in questions.values() if r.kind == "choice" and r.options]
-    if options and len(options) == len(questions):
-        figures["chance"] = sum(1 / n for n in options) / len(options)
-    if by is not None:
-        figures["by"] = _by_trait(rows, questions, by)
-    return figures
-
-
-def by_chance(figures: Mapping[str, Any]) -> bool:
-    """Whether an accuracy cannot be told from that of guessing."""
-    chance = figures.get("chance")
-    return chance is not None and figures["accuracy_low"] <= chance <= figures["accuracy_high"]
-
-
-def prompts_digest(asker: Asker, records: Iterable[Record], *, hint: bool) -> str:
-    """Returns a hash of the prompts of questions, demonstrations included, and what grades them."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(_prompt_line(record, asker.config.form, asker.data, hint).encode("ascii"))
-    return digest.hexdigest()[:16]
-
-
-def records_digest(records: Iterable[Record]) -> str:
-    """Returns a hash of records, all their fields included."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(json.dumps(dataclasses.asdict(record), sort_keys=True).encode("ascii"))
-    return digest.hexdigest()[:16]
-
-
-def _prompt_line(record: Record, form: Form, data: RunData, hint: bool) -> str:
-    fields: dict[str, Any] = {
-        "id": record.id,
-        "prompt": form.prompt(record, data, hint=hint),
-        "question": record.question,
-        "answer": record.answer,
-        "kind": record.kind,
-    }
-    if record.options is not None:
-        fields["options"] = list(record.options)
-    return json.dumps(fields) + "\n"
-
-
-def _of_this_host(mesh: MeshShape) -> MeshShape:
-    """Returns the mesh of a training run as one host can have it, which holds the whole model."""
-    if jax.process_count() == 1:
-        return mesh
-    devices = jax.local_device_count()
-    tensor = math.gcd(mesh.tensor, devices)
-    return MeshShape(-1, math.gcd(mesh.fsdp, devices // tensor), tensor)
-
-
-def _by_trait(
-    rows: Sequence[Mapping[str, Any]], questions: Mapping[str, Record], by: str
-) -> dict[str, dict[str, int]]:
-    found: dict[Any, list[int]] = collections.defaultdict(lambda: [0, 0])
-    for row in rows:
-        value = questions[row["id"]].meta.get(by)
-        found[value][0] += 1
-        found[value][1] += row.get("correct") is True
-    ordered = sorted(found, key=lambda value: (isinstance(value, str), value or 0))
-    return {str(v): {"samples": found[v][0], "right": found[v][1]} for v in ordered}
+    def _lines(self, records: Iterable[Record], hint: bool) -> Iterator[str]:
+        for record in records:
+            yield prompt_line(record, self.config.form.prompt(record, self.data, hint=hint))

@@ -9,10 +9,11 @@ from typing import Any
 
 from tlm_jax.data.records import Record
 from tlm_jax.errors import UserError
+from tlm_jax.recipes.asking import SAMPLES
 from tlm_jax.recipes.done import Done, fingerprint
 from tlm_jax.recipes.recipe import Method, Planned
 from tlm_jax.recipes.stages import Stages
-from tlm_jax.recipes.star.asking import SAMPLES, Asker
+from tlm_jax.recipes.star.asking import Asker
 from tlm_jax.recipes.star.config import Arm, StarConfig
 from tlm_jax.recipes.star.plan import planned_stages
 from tlm_jax.recipes.star.questions import read_questions

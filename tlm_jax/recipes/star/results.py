@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tlm_jax.recipes.asking import SAMPLES, by_chance
 from tlm_jax.recipes.done import Done, fingerprint
 from tlm_jax.recipes.stages import Stages
-from tlm_jax.recipes.star.asking import SAMPLES, by_chance
 from tlm_jax.recipes.star.config import Arm, StarConfig
 from tlm_jax.recipes.star.figure_4 import published
 from tlm_jax.recipes.star.forms import AdditionScratchpad

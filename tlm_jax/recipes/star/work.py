@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,18 @@ import jax
 from tlm_jax.data.generators.draws import Draws
 from tlm_jax.data.records import Record, read_records, write_records
 from tlm_jax.errors import UserError
-from tlm_jax.recipes.done import Done, described, read_json, write_json
+from tlm_jax.recipes.asking import SAMPLES, records_digest
+from tlm_jax.recipes.done import Done, read_json, write_json
 from tlm_jax.recipes.stages import Stage, meet
-from tlm_jax.recipes.star.asking import SAMPLES, Asker, prompts_digest, records_digest
+from tlm_jax.recipes.star.asking import Asker
 from tlm_jax.recipes.star.pretraining import Pretraining
 from tlm_jax.recipes.star.questions import QuestionSets, write_questions
 from tlm_jax.recipes.star.selection import EXAMPLES, WRONG, Pass, select
+from tlm_jax.recipes.trainings import decides, vocabulary_digest
 from tlm_jax.runs.inference.config import SamplingConfig
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.session import run_training
-from tlm_jax.runs.training.student_vocabulary import named_vocabulary
 
 TASK = "examples_as_written"
 """The task whose examples are what a selection wrote."""
@@ -68,7 +68,7 @@ class StarStages:
             [MODEL],
             {
                 "pretraining": pretraining,
-                "training": _decides(run),
+                "training": decides(run),
                 "form": self._config.form,
                 **self._answers(_greedy(self._config.sampling)),
             },
@@ -91,7 +91,7 @@ class StarStages:
             lambda folder: self._asker.ask(folder, model, records, sampling, hint=hint),
             [SAMPLES],
             {
-                "prompts": prompts_digest(self._asker, records, hint=hint),
+                "prompts": self._asker.prompts_digest(records, hint=hint),
                 **self._answers(sampling),
                 "hint": hint,
             },
@@ -117,7 +117,7 @@ class StarStages:
             {
                 "curation": config.curation,
                 "few_shot": config.few_shot_in_training,
-                "prompts": prompts_digest(self._asker, records, hint=False),
+                "prompts": self._asker.prompts_digest(records, hint=False),
                 "form": config.form,
                 "written by": [one.model for one in passes],
             },
@@ -153,7 +153,7 @@ class StarStages:
             "training",
             work,
             [MODEL],
-            {"training": _decides(run), "rehearsed": records_digest(rehearsed)},
+            {"training": decides(run), "rehearsed": records_digest(rehearsed)},
             {"the examples": selected.path(EXAMPLES), "the model it starts from": start},
         )
 
@@ -164,7 +164,7 @@ class StarStages:
             "sampling": sampling,
             "stop": list(sampling.stop or self._config.form.stop),
             "rule": self._config.rule,
-            "vocabulary": _vocabulary(training),
+            "vocabulary": vocabulary_digest(training.data),
             "bos and eos": [training.data.add_bos, training.data.add_eos],
             "dtype": training.model.dtype,
         }
@@ -234,21 +234,3 @@ def hinted_questions(
 def _greedy(sampling: SamplingConfig) -> SamplingConfig:
     """Returns how the questions of a pre-training are asked."""
     return dataclasses.replace(sampling, temperature=0.0, num_samples=1)
-
-
-def _decides(run: RunConfig) -> dict[str, Any]:
-    """Returns what of a training run decides its parameters, beside what it reads."""
-    fields = json.loads(json.dumps(described(run)))
-    for name in ("model_dir", "initial_checkpoint_path", "mesh", "evaluation", "checkpoints"):
-        fields.pop(name)
-    for name in ("data_dir", "examples_file", "prefetch_batches"):
-        fields["data"].pop(name)
-    fields.pop("log_period_steps")
-    fields["data"]["vocabulary"] = _vocabulary(run)
-    return fields
-
-
-def _vocabulary(run: RunConfig) -> str | None:
-    """Returns the content of the vocabulary that is named; None: that of the model."""
-    named = named_vocabulary(run.data)
-    return None if named is None else named.fingerprint

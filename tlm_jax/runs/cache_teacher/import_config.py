@@ -9,6 +9,7 @@ from tlm_jax.data.teacher_imports import codex
 from tlm_jax.data.teacher_imports.openai_logprobs import ROUNDING_NATS
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.rules.registry import rule_by_name
+from tlm_jax.vocabularies import Vocabulary
 
 SOURCES = ("openai", "codex", "codex_pickles", "samples")
 
@@ -23,7 +24,7 @@ class ImportConfig:
       output_dir: the cache; an import into one that is there adds to it.
       teacher: its name. Rows of different names do not mix.
       questions: of "openai", where answers do not say what was asked.
-      vocabulary: of "samples", the tokenizer of the model that drew them.
+      vocabulary: of "samples", the tokenizer of the model that drew them, or its name.
       only_correct: leave out solutions that are wrong or cannot be graded.
       grading_rule: of `tlm_jax.grade`, for solutions that do not say whether they are right.
       end_tokens: of "openai", names of tokens that end a text, beside those that are known.
@@ -32,6 +33,7 @@ class ImportConfig:
       temperature: of the log-probabilities.
       compression: "none" or "zstd".
       rows_per_shard: rows of a file.
+      only: ids of the solutions to be kept, whatever their grades; None: all that pass.
     """
 
     source: str
@@ -39,7 +41,7 @@ class ImportConfig:
     output_dir: Path
     teacher: str
     questions: Path | None = None
-    vocabulary: str | None = None
+    vocabulary: Vocabulary | str | None = None
     only_correct: bool = False
     grading_rule: str | None = None
     keep_unfinished: bool = False
@@ -48,6 +50,7 @@ class ImportConfig:
     temperature: float = 1.0
     compression: str = "none"
     rows_per_shard: int = 1024
+    only: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if self.grading_rule is not None:

@@ -85,12 +85,20 @@ def run_import(config: ImportConfig) -> Counter[str]:
 def usable(config: ImportConfig, left_out: LeftOut) -> Iterator[Captured]:
     """Yields the solutions to be kept, with the steps of their texts; counts the others."""
     table = samples_table(config) if config.source == "samples" else None
+    for captured in read_solutions(config):
+        if config.only is not None and captured.id not in config.only:
+            continue
+        try:
+            yield _checked(captured, config, table)
+        except Unusable as reason:
+            left_out.add(reason, captured)
+
+
+def read_solutions(config: ImportConfig) -> Iterator[Captured]:
+    """Yields all solutions as their files have them."""
+    table = samples_table(config) if config.source == "samples" else None
     for path in config.files:
-        for captured in _reader(config, table)(path):
-            try:
-                yield _checked(captured, config, table)
-            except Unusable as reason:
-                left_out.add(reason, captured)
+        yield from _reader(config, table)(path)
 
 
 def seen_tokens(config: ImportConfig, pieces: set[Piece]) -> SeenTokens | TokenTable:
@@ -177,8 +185,9 @@ def example_of(captured: Captured, config: ImportConfig) -> Record:
 
 def samples_table(config: ImportConfig) -> TokenTable:
     """Returns the token table of our own samples."""
-    assert config.vocabulary is not None
-    return token_table(vocabulary_from_name(config.vocabulary))
+    named = config.vocabulary
+    assert named is not None
+    return token_table(vocabulary_from_name(named) if isinstance(named, str) else named)
 
 
 def nothing_usable(config: ImportConfig) -> UserError:
@@ -228,7 +237,8 @@ def _checked(captured: Captured, config: ImportConfig, table: TokenTable | None)
     if not captured.finished and not config.keep_unfinished:
         raise Unusable("unfinished")
     is_codex = config.source.startswith("codex")
-    if (config.only_correct or is_codex) and not _is_right(captured, config):
+    graded = config.only is None and (config.only_correct or is_codex)
+    if graded and not _is_right(captured, config):
         raise Unusable("not right")
     steps: object = captured.steps
     if isinstance(steps, TokenSteps):
