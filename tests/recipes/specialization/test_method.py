@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from little_sums import TRAIN, tokens_of, written_question, written_sample
+from little_sums import DATA_SET, TRAIN, tokens_of, written_question, written_sample
 from tiny_models import encoder_decoder
 
 from tlm_jax.data.demonstrations import DemonstrationSettings
@@ -24,6 +24,12 @@ from tlm_jax.recipes.specialization.teacher import Teacher
 from tlm_jax.runs.training.config import CheckpointConfig, DataConfig, RunConfig
 
 LOSSES = ("match_sample", "match_distribution")
+TWO_PROMPTS = {
+    "evaluation": Evaluation(
+        (DATA_SET,), prompts=("answer_zero_shot", "cot_zero_shot"), batch_size=16
+    ),
+    "choose_by": ("cot_zero_shot",),
+}
 FOLDER = "seed-0/four_formats/raw"
 
 
@@ -128,19 +134,23 @@ def test_from_a_dump_to_students_side_by_side(specialization, run, tmp_path, cap
 def test_the_same_command_does_nothing_again_and_a_change_what_it_reaches(
     specialization, run, tmp_path, capsys
 ):
-    method = specialization(losses=("match_sample",))
+    method = specialization(losses=("match_sample",), **TWO_PROMPTS)
     first = run(method)
     capsys.readouterr()
     assert run(method)["runs"] == first["runs"]
     assert capsys.readouterr().out.count("done before") == 5
-    run(specialization(losses=("match_sample", "match_distribution")))
+    run(specialization(**TWO_PROMPTS), until=f"{FOLDER}/match_distribution/train")
     told = capsys.readouterr().out
     assert told.count("done before") == 5  # one more student, nothing else again
     assert f"== {FOLDER}/match_distribution/train" in told
     changed = dataclasses.replace(method.config.mixing, demonstrations="fixed")
-    run(specialization(losses=("match_sample",), mixing=changed))
+    again = specialization(losses=("match_sample",), mixing=changed, **TWO_PROMPTS)
+    run(again, until=f"{FOLDER}/match_sample/train")
     told = capsys.readouterr().out
-    assert f"== {FOLDER}/match_sample/train: again, because settings.rows.mixing" in told
+    assert (
+        f"== {FOLDER}/match_sample/train: again, because settings.rows.mixing.demonstrations was"
+        in told
+    )
     assert "== align/offsets: done before" in told
 
 
@@ -151,7 +161,11 @@ def test_formats_alone_and_one_a_micro_batch(specialization, run):
     mixtures = {"cot": ("cot_zero_shot",), "both": ("cot_zero_shot", "cot_in_context")}
     results = run(
         specialization(
-            mixing=mixing, training=training, mixtures=mixtures, losses=("match_sample",)
+            mixing=mixing,
+            training=training,
+            mixtures=mixtures,
+            losses=("match_sample",),
+            **TWO_PROMPTS,
         )
     )
     assert [found["mixture"] for found in results["runs"]] == ["cot", "both"]

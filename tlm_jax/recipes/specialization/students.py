@@ -33,6 +33,8 @@ from tlm_jax.runs.training.config import RunConfig
 
 EVALUATION = "evaluation"
 """Where the answers lie in the folder of a stage that evaluates."""
+_TASK = "mixture_or_task_name"
+"""Of a training run: a hash of its rows, which say more."""
 _LOOKED_AT = 1000
 """Solutions whose prompts are looked at for demonstrations that have no room."""
 
@@ -105,8 +107,10 @@ class StudentStages(SolutionStages):
             work,
             [MODEL],
             {
-                "training": decides(config),
                 "rows": settings,
+                "training": {
+                    name: value for name, value in decides(config).items() if name != TASK
+                },
                 "evaluation": self._dev(config),
                 "checkpoints": config.checkpoints.period_steps,
                 "development set": asking.records_digest(self.sets.dev),
