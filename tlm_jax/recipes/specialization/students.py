@@ -109,7 +109,7 @@ class StudentStages(SolutionStages):
             {
                 "rows": settings,
                 "training": {
-                    name: value for name, value in decides(config).items() if name != TASK
+                    name: value for name, value in decides(config).items() if name != _TASK
                 },
                 "evaluation": self._dev(config),
                 "checkpoints": config.checkpoints.period_steps,
