@@ -8,10 +8,10 @@ import pytest
 
 from tlm_jax.data.records import Record
 from tlm_jax.evaluation.intervals import wilson
+from tlm_jax.recipes.asking import by_chance, counted
 from tlm_jax.recipes.done import Done
 from tlm_jax.recipes.stages import Stages
 from tlm_jax.recipes.star import results as module
-from tlm_jax.recipes.star.asking import by_chance, counted
 from tlm_jax.recipes.star.config import Plateau
 from tlm_jax.recipes.star.results import Loop, Results
 

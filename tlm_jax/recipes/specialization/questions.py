@@ -48,11 +48,11 @@ def read_questions(questions: Questions, data: RunData) -> QuestionSets:
     """
     records = records_of(questions.data_set)
     dev = _some(records, questions.dev_split, questions.num_dev, "NUM_DEV", questions.seed, data)
-    known = {record.asked_words() for record in dev}
+    known = {record.question_words() for record in dev}
     read = _some(
         records, questions.train_split, questions.num_train, "NUM_TRAIN", questions.seed, data
     )
-    train = tuple(record for record in read if record.asked_words() not in known)
+    train = tuple(record for record in read if record.question_words() not in known)
     if not train:
         raise UserError(
             f"all {len(read):,} questions of the split {questions.train_split!r} of "

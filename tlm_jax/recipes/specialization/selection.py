@@ -89,7 +89,7 @@ def select(
       UserError: nothing is kept, or a file is not what it should be.
     """
     graded = [_graded(one, source, rule) for one in read_solutions(source)]
-    reasons = _reasons(graded, curation, source, {record.asked_words() for record in dev})
+    reasons = _reasons(graded, curation, source, {record.question_words() for record in dev})
     kept = frozenset(one.captured.id for one, reason in zip(graded, reasons) if reason is None)
     if not kept:
         raise UserError(_nothing_kept(graded, reasons))
@@ -147,7 +147,7 @@ def _reasons(
         captured = one.captured
         name = captured.question + "\0".join(captured.options or ())
         if name not in of_dev:
-            of_dev[name] = _asked_words(captured, source) in known
+            of_dev[name] = _question_words(captured, source) in known
         if of_dev[name]:
             reasons[place] = KNOWN
         elif one.correct and not one.framed:
@@ -162,9 +162,9 @@ def _reasons(
     return reasons
 
 
-def _asked_words(captured: Captured, source: ImportConfig) -> tuple[str, ...]:
+def _question_words(captured: Captured, source: ImportConfig) -> tuple[str, ...]:
     record = Record("", "", "", "text", captured.question, captured.options, "")
-    return record.asked_words()
+    return record.question_words()
 
 
 def _nothing_kept(graded: Sequence[_Graded], reasons: Sequence[str | None]) -> str:
