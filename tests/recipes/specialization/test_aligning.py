@@ -116,6 +116,21 @@ def test_characters_that_the_student_lacks_are_counted(dump, tmp_path, shared_di
     assert figures["matched"] == 1
 
 
+@pytest.mark.parametrize("method", ["offsets", "dtw"])
+def test_text_that_the_student_normalises_is_aligned_around_it(dump, tmp_path, shared_dir, method):
+    odd = dataclasses.replace(TWO, rationale="half is ½ and ② is ２, so 1 + 1 = 2")
+    folder = selected(
+        tmp_path, dump(written_question(0, odd.question, "2", written_sample(0, tokens_of(odd))))
+    )
+    t5 = str(shared_dir / "fixtures" / "tokenizers" / "t5")
+    join = TeacherJoin(["unused"], alignment=method)
+    figures, (row,), _ = align(tmp_path, folder, join, vocabulary=t5)
+    assert (figures["matched"], figures["refused"]) == (1, 0)
+    by_piece = dict(zip(row["pieces"], row["targets"]))
+    assert by_piece["▁so"][0][1] == pytest.approx(0.9, abs=0.01)
+    assert len(row["targets"]) == len(row["pieces"])
+
+
 def test_candidates_without_a_place_leave_their_mass_in_the_tail_or_nowhere(dump, tmp_path):
     strange = [(" qzxv", 0.06), ("</s>", 0.02)]
     folder = selected(

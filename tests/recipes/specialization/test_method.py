@@ -21,6 +21,7 @@ from tlm_jax.recipes.specialization.evaluation import Evaluation
 from tlm_jax.recipes.specialization.method import Specialization
 from tlm_jax.recipes.specialization.mixture import Mixing
 from tlm_jax.recipes.specialization.teacher import Teacher
+from tlm_jax.runs.inference.config import SamplingConfig
 from tlm_jax.runs.training.config import CheckpointConfig, DataConfig, RunConfig
 
 LOSSES = ("match_sample", "match_distribution")
@@ -224,6 +225,13 @@ def test_settings_that_cannot_be(specialization, fields, message):
 def test_teachers_that_cannot_be(fields, message):
     with pytest.raises(UserError, match=message):
         Teacher(**fields)
+
+
+def test_a_teacher_without_a_tokenizer_is_told_which_setting_names_one(specialization, run):
+    sampling = SamplingConfig(num_samples=1, num_candidates=2, max_tokens=4)
+    teacher = Teacher("asset:word_problems_teacher", sampling=sampling)
+    with pytest.raises(UserError, match=r"no tokenizer lies beside .*: set TEACHER_VOCABULARY to"):
+        run(specialization(teacher=teacher))
 
 
 def test_a_development_set_is_left_out_of_the_questions(specialization, run):

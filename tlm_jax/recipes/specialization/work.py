@@ -116,6 +116,8 @@ class SolutionStages:
         )
 
         def work(folder: Path) -> Figures:
+            if not teacher.is_remote:
+                self._teacher_vocabulary(model)  # which says what is to be set where there is none
             asking.draw(folder, lines, config, self.compiled)
             return asking.counted(folder / asking.SAMPLES, records, None)
 
@@ -225,7 +227,8 @@ class SolutionStages:
         teacher = self.config.teacher
         if teacher.vocabulary is not None or model is None:
             return teacher.vocabulary or EMBEDDED_VOCABULARY
-        with OpenedModel(ModelSettings(model, teacher.dtype)) as opened:
+        settings = ModelSettings(model, teacher.dtype, vocabulary_setting="TEACHER_VOCABULARY")
+        with OpenedModel(settings) as opened:
             return opened.vocabulary
 
 
