@@ -6,6 +6,7 @@ from tlm_jax.data.record_sets import LoadedRecords
 from tlm_jax.data.records import Record, read_records
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.tasks import register_task
+from tlm_jax.data.teacher_lm.tasks import register_student_formats
 
 
 def _read(held_out: bool, data: RunData) -> list[Record]:
@@ -23,6 +24,7 @@ RECORDS = LoadedRecords(
 )
 
 register_formats("examples", RECORDS, description="The records of EXAMPLES_FILE")
+register_student_formats("examples", RECORDS, description="The records of EXAMPLES_FILE")
 
 
 def _as_written(record: Record, data: RunData) -> tuple[str, str]:

@@ -13,11 +13,11 @@ from tlm_jax.data.published_formats import (
     star_choice_target,
     star_gsm8k_prompt,
     star_gsm8k_target,
-    teacher_lm_text,
 )
 from tlm_jax.data.record_sets import GeneratedRecords
 from tlm_jax.data.records import Record, read_json_lines, read_records
 from tlm_jax.data.run_data import RunData
+from tlm_jax.data.teacher_lm.lines import answered_line, elicitation
 
 CHOICE = Record(
     "1",
@@ -86,14 +86,17 @@ def test_addition_demonstrations_are_divided_by_blank_lines():
 
 
 def test_teacher_lm_line():
-    assert teacher_lm_text(CHOICE) == (
+    assert answered_line(CHOICE) == (
         "Q: What absorbs ink? (A) shirt pocket (B) hand (C) blotter A: The answer is (C)."
     )
 
 
 def test_published_prompts_are_made_again_from_their_records(shared_dir):
     creak = list(read_records(shared_dir / "data/teacherlm_creak_prompts.jsonl.gz"))
-    assert all(teacher_lm_text(record) == record.meta["text"] for record in creak)
+    for record in creak:
+        assert answered_line(record) == record.meta["text"]
+        for field in ("cot", "error", "fundamental"):
+            assert elicitation(record, field) == record.meta[f"{field}_text"]
     for record in read_records(shared_dir / "data/lema_gsm8k_test.jsonl.gz"):
         inputs, targets = lema_cot(record)
         assert inputs == record.meta["prompt"]

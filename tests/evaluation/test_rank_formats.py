@@ -103,6 +103,15 @@ def test_teacherlm_contexts_are_those_of_its_published_questions(shared_dir):
             )
             context, _ = shown(RANK_FORMATS["teacherlm"], source.example("test", 0))
             assert context == f"{before}{record.meta['eval_question']} A: The answer is ("
+            if name == "ecqa":
+                doubled, _ = shown(RANK_FORMATS["teacherlm_doubled"], source.example("test", 0))
+                assert doubled == f"Q: {record.meta['eval_question']} A: The answer is ("
+
+
+def test_letters_behind_a_task_s_own_prompt():
+    made = {**example(), "inputs": "问： 谁会飞？ 答： 答案是（", "targets": "A）。"}
+    assert shown(RANK_FORMATS["letter"], made) == (made["inputs"], ["A", "B"])
+    assert RANK_FORMATS["letter"].asks(made, options_of(made))
 
 
 def test_own_templates():

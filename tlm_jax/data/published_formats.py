@@ -1,11 +1,11 @@
-"""Formats of single publications: STaR's prompts, TeacherLM's line, LEMA's instruction."""
+"""Formats of single publications: STaR's prompts, LEMA's instruction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from tlm_jax.data.demonstrations import DemonstrationPool
-from tlm_jax.data.formats import clean_rationale, final_answer, question_with_options
+from tlm_jax.data.formats import clean_rationale
 from tlm_jax.data.records import LETTERS, Record
 from tlm_jax.data.run_data import RunData
 
@@ -74,11 +74,6 @@ def star_gsm8k_prompt(
 def star_gsm8k_target(record: Record) -> str:
     """Returns ` {rationale}\\n#### {n}` with GSM8K's calculator marks kept."""
     return f" {record.get('rationale')}\n#### {record.answer}"
-
-
-def teacher_lm_text(record: Record) -> str:
-    """Returns TeacherLM's line `Q: {question} (A) x (B) y A: The answer is (A).`."""
-    return f"Q: {question_with_options(record)} A: The answer is {final_answer(record)}."
 
 
 def lema_cot(record: Record) -> tuple[str, str]:

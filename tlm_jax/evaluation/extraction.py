@@ -13,6 +13,8 @@ from tlm_jax.evaluation.declarations import declarations
 def extract_boolean(text: str) -> str | None:
     """Returns 'yes' or 'no'; `true` and `correct` mean yes, `false`, `incorrect` and `not ...` no.
 
+    So do `正确`, and `错误` and `不正确`, behind a declaration such as `答案是`.
+
     Behind a declaration the first such word counts; without one, the text must begin or end with
     it. Of a text that goes on with other questions the first part with an answer counts.
     """
@@ -20,7 +22,8 @@ def extract_boolean(text: str) -> str | None:
         region = part.text
         found = declarations(region)
         for declared in found:
-            match = _TRUTH.search(_BOTH.sub(" ", _set_plainly(declared.tail[:_LONGEST_TAIL])))
+            plain = _CHINESE_TRUTH.sub(_in_english, _set_plainly(declared.tail[:_LONGEST_TAIL]))
+            match = _TRUTH.search(_BOTH.sub(" ", plain))
             if match is not None:
                 return _truth_value(match)
         if any(declared.kind in ("marker", "hashes") for declared in found):
@@ -82,6 +85,10 @@ def _first_or_last_truth(text: str) -> re.Match[str] | None:
     return match
 
 
+def _in_english(match: re.Match[str]) -> str:
+    return " correct " if match[0] == "正确" else " incorrect "
+
+
 def _set_plainly(text: str) -> str:
     return _TEXT_COMMAND.sub(r" \1 ", text)
 
@@ -93,6 +100,7 @@ _BOLD = re.compile(r"^\*\*(.+?)\*\*\.?$")
 _WORD_CHARACTER = re.compile(r"\w")
 _LATEX_END = re.compile(r"[{}$\\]")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|boxed)\s*\{([^{}]{0,200})\}")
+_CHINESE_TRUTH = re.compile("不?正确|错误")
 _BOTH = re.compile(
     r"\b(?:(?:yes|true|correct)\W{1,3}(?:or|and|nor)\W{1,3}(?:no|false|incorrect)"
     r"|(?:no|false|incorrect)\W{1,3}(?:or|and|nor)\W{1,3}(?:yes|true|correct))\b",

@@ -93,8 +93,11 @@ class RankFormat:
 
 RANK_FORMATS = {
     "task": RankFormat(),
-    # Its code puts a second "Q: " before ECQA's questions, which begin with one in its files.
     "teacherlm": RankFormat("Q: {question} {options} A: The answer is (", "{letter}"),
+    # Its code puts a second "Q: " before ECQA's questions, which begin with one in its files.
+    "teacherlm_doubled": RankFormat("Q: Q: {question} {options} A: The answer is (", "{letter}"),
+    # Of tasks whose prompts end where the letter stands, such as DATA_SET_teacherlm_rank.
+    "letter": RankFormat("{inputs}", "{letter}"),
     "teacherlm_mmlu": RankFormat(
         "The following are multiple choice questions (with answers) about {subject}. "
         "Q: {sentence} {options} A: The answer is (",

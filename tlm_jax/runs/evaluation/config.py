@@ -37,8 +37,8 @@ class EvalConfig:
       modes: "greedy" decoding; "rank", the most probable option of choice and boolean questions;
         "self_consistency", the majority of `num_samples` samples.
       normalize: for "rank": "none" compares sums of log-probabilities, "tokens" means.
-      rank_format: for "rank": "task", the task's prompts and targets, or "teacherlm",
-        "teacherlm_mmlu" (`evaluation.rank_formats`).
+      rank_format: for "rank": "task", the task's prompts and targets, "teacherlm",
+        "teacherlm_doubled", "teacherlm_mmlu" or "letter" (`evaluation.rank_formats`).
       rank_context: another template of what comes before the options.
       rank_continuation: another template of an option.
       grading_rule: a rule of `tlm_jax.grade` for all answers; None: the kind that each example
