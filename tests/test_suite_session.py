@@ -57,10 +57,10 @@ class _Item:
 
 @pytest.mark.parametrize(
     ("following", "resident_gib", "released"),
-    [("a", 9, 0), ("b", 9, 1), (None, 9, 1), ("b", 1, 0)],
-    ids=["same file", "next file", "last test", "little memory"],
+    [("a", 2, 0), ("a", 3, 1), ("b", 2, 1), (None, 2, 1), ("b", 1, 0)],
+    ids=["same file", "a big file", "next file", "last test", "little memory"],
 )
-def test_programs_are_given_back_between_files_where_memory_is_short(
+def test_programs_are_given_back_where_memory_is_short_rather_between_files(
     monkeypatch, following, resident_gib, released
 ):
     calls = []

@@ -13,7 +13,8 @@ import jax
 import pytest
 
 # Two workers share a machine of 8 GB; with TensorFlow and all tests collected one has 1.1 GB.
-_MOST_RESIDENT_BYTES = 1.75 * 2**30
+_MOST_BETWEEN_FILES = 1.75 * 2**30
+_MOST_WITHIN_A_FILE = 2.25 * 2**30
 
 
 def repeat_commands(node_ids: Sequence[str]) -> list[str]:
@@ -41,10 +42,10 @@ def release_programs() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """Bounds a worker's memory: between files, for within one a test may count programs."""
+    """Bounds a worker's memory: rather between files, whose tests share programs."""
     yield
     ends_file = nextitem is None or nextitem.path != item.path
-    if ends_file and resident_bytes() > _MOST_RESIDENT_BYTES:
+    if resident_bytes() > (_MOST_BETWEEN_FILES if ends_file else _MOST_WITHIN_A_FILE):
         release_programs()
 
 
