@@ -210,9 +210,13 @@ class StudentStages(SolutionStages):
 
 
 def checkpoints_of(trained: Done) -> dict[str, Path]:
-    """Returns the checkpoints of a training stage, oldest first, by their steps."""
-    folder = trained.path(MODEL) / "checkpoints"
-    return {str(step): folder / str(step) for step in complete_steps(folder)}
+    """Returns the checkpoints of a training stage, oldest first, by their steps.
+
+    Those that were asked the development set: a run that was stopped has left another one.
+    """
+    folder, asked = trained.path(MODEL) / "checkpoints", trained.figures["curve"]
+    steps = [str(step) for step in complete_steps(folder)]
+    return {step: folder / step for step in steps if step in asked}
 
 
 def curve(model_dir: Path, tasks: Mapping[str, str]) -> dict[str, dict[str, dict[str, float]]]:
