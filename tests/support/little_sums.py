@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tlm_jax.data.records import Record
 
 DATA_SET = "little_sums"
+DATA_DIR = Path("where_the_sums_are")
 STEP, LINE = " step", "\n"
 
 

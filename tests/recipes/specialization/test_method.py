@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from little_sums import DATA_SET, TRAIN, tokens_of, written_question, written_sample
+from little_sums import DATA_DIR, DATA_SET, TRAIN, tokens_of, written_question, written_sample
 from tiny_models import encoder_decoder
 
 from tlm_jax.data.demonstrations import DemonstrationSettings
@@ -67,7 +67,11 @@ def specialization(little_sums, dump):
                 batch_size=8,
                 train_steps=4,
                 optimizer=AdamW(learning_rate=Constant(0.01)),
-                data=DataConfig("asset:word_problems", demonstrations=DemonstrationSettings(num=1)),
+                data=DataConfig(
+                    "asset:word_problems",
+                    str(DATA_DIR),
+                    demonstrations=DemonstrationSettings(num=1),
+                ),
                 checkpoints=CheckpointConfig(period_steps=2),
             ),
             evaluation=Evaluation(

@@ -12,7 +12,6 @@ from tlm_jax.checkpoints.choice import complete_steps
 from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.data.records import read_json_lines, read_records
 from tlm_jax.data.registry import WITH_TEACHER
-from tlm_jax.data.run_data import RunData
 from tlm_jax.recipes import asking
 from tlm_jax.recipes.done import Done, Figures
 from tlm_jax.recipes.specialization import aligning, selection
@@ -30,6 +29,7 @@ from tlm_jax.recipes.stages import Stage
 from tlm_jax.recipes.trainings import decides, vocabulary_digest
 from tlm_jax.runs.evaluation.run import run_evaluation
 from tlm_jax.runs.training.config import RunConfig
+from tlm_jax.runs.training.student_vocabulary import run_data
 
 EVALUATION = "evaluation"
 """Where the answers lie in the folder of a stage that evaluates."""
@@ -92,7 +92,7 @@ class StudentStages(SolutionStages):
             join = loss.join(caches, self.config.alignment)
             steps = self.train_model(folder, dataclasses.replace(config, data=data, teacher=join))
             records = list(read_records(examples))[:_LOOKED_AT]
-            bound = source.for_run(RunData(examples_file=examples))
+            bound = source.for_run(run_data(data))
             return {
                 "steps": steps,
                 "solutions": aligned.figures["examples"],
