@@ -27,7 +27,7 @@ import jaxtyping
 CHECKED = (
     *("checkpoints", "data", "decoding", "evaluation", "losses", "metrics", "models", "optim"),
     *("sharding", "training", "trees", "types", "lazy", "ragged", "system", "vocabularies"),
-    *("alignment", "teacher_cache", "scoring", "reports", "conformance"),
+    *("alignment", "teacher_cache", "scoring", "reports", "rating", "conformance"),
 )
 _hook = jaxtyping.install_import_hook([f"tlm_jax.{name}" for name in CHECKED], "beartype.beartype")
 

@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "infer": "draw samples from a model, here or behind a server",
     "grade": "grade the predictions of a file by a named rule",
     "curate": "choose among generated solutions what to train on",
+    "rate": "have people rate explanations and corrections on a page of this machine",
     "recipe": "run a published method from questions to results",
     "cache_teacher": "fill, check, join and show caches of a teacher's distributions",
     "convert": "turn a model into another format",

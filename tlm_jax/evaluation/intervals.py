@@ -8,7 +8,7 @@ Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided intervals of 95 %."""
 
 
-def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
+def wilson(successes: int | float, trials: int, z: float = Z_95) -> tuple[float, float]:
     """Returns the Wilson score interval of a binomial proportion, within [0, 1].
 
     With p = successes / trials and n = trials,
@@ -17,7 +17,8 @@ def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
         half   = z / (1 + z^2 / n) * sqrt(p (1 - p) / n + z^2 / 4n^2)
 
     Unlike the normal approximation it stays inside [0, 1] and is not empty at 0 or n successes.
-    Without trials nothing is known: (0, 1).
+    Without trials nothing is known: (0, 1). Successes may be a sum of shares, one a trial: those
+    vary no more than successes do, so the interval is not too narrow.
 
     Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927).
     """

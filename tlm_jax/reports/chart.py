@@ -97,8 +97,13 @@ def line_chart(
     return render("chart.html", title=title, unit=unit, chart=chart)
 
 
-def interval_bar(share: Number, low: Number, high: Number, colour: int = 0) -> Markup:
-    """Returns a small picture of a share with its interval, on a scale from 0 to 1."""
+def interval_bar(
+    share: Number, low: Number, high: Number, colour: int = 0, label: str | None = None
+) -> Markup:
+    """Returns a small picture of a share with its interval, on a scale from 0 to 1.
+
+    `label` says it to who cannot see the picture; None says it in per cent.
+    """
     low_x, share_x, high_x = (round(4 + 112 * value, 1) for value in (low, share, high))
     return render(
         "interval_bar.html",
@@ -106,7 +111,7 @@ def interval_bar(share: Number, low: Number, high: Number, colour: int = 0) -> M
         share=share_x,
         high=high_x,
         colour=palette(colour) if colour else None,
-        label=f"{share:.1%}, interval {low:.1%} to {high:.1%}",
+        label=label or f"{share:.1%}, interval {low:.1%} to {high:.1%}",
     )
 
 

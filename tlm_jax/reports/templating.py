@@ -46,6 +46,11 @@ def printable(value: object) -> object:
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+def asset(name: str) -> Markup:
+    """Returns a style sheet or script of ours, never a user's text, as it is."""
+    return Markup((Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))
+
+
 def write_page(path: Path, page: str, *, make_folder: bool = False) -> None:
     """Writes a page whole or not at all, its folder too where that may be made.
 
@@ -73,10 +78,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["asset"] = _asset
+    environment.globals["asset"] = asset
     return environment
-
-
-def _asset(name: str) -> Markup:
-    """Returns a style sheet or script of ours, never a user's text, as it is."""
-    return Markup((Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))
