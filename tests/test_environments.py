@@ -94,6 +94,7 @@ QUICK = {
     "inspect": ["inspect", "word_problems_cot_zero_shot", "--sample=5"],
     "align": ["align", ROWS, "--text=text", "--teacher=byte", "--student=asset:word_problems"],
     "cache_teacher": ["cache_teacher", "inspect", "FOLDER/cache"],
+    "rate": ["rate", ROWS, "--source=gold", "--question=prompt", "--report"],
     "help": ["train", "--help"],
     "train_dry": ["train", "--gin_file=tests/tiny_run.gin", "--gin.MODEL_DIR='run'", "--dry_run"],
 }

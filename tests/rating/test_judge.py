@@ -11,6 +11,7 @@ from tlm_jax.rating.items import Fields, read_sheet
 from tlm_jax.rating.judge import judge, prompt, read_answer, server_and_name
 from tlm_jax.rating.scales import GRADES, VERDICT
 from tlm_jax.rating.store import RatingStore, read_ratings
+from tlm_jax.remote.client import Client
 from tlm_jax.remote.faults import Fault
 from tlm_jax.remote.wire import Completion
 
@@ -56,8 +57,8 @@ def test_a_judge_sees_what_people_see(tmp_path):
     assert "Wrong solution:\nStep 1: 2 + 3 = 6." in prompt(correction, VERDICT)
 
 
-class _Client:
-    """Answers in turn."""
+class _Client(Client):
+    """Answers in turn, and asks nobody."""
 
     def __init__(self, *answers):
         self.answers, self.asked = list(answers), []

@@ -38,6 +38,7 @@ def test_unknown_flag_is_one_line(name):
         "report": ["a"],
         "convert": ["a", "b", "--to=hf"],
         "align": ["a"],
+        "rate": ["a"],
         "precompile": ["--topology=v4:1"],
     }
     with pytest.raises(UserError) as caught:
