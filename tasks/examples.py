@@ -40,3 +40,10 @@ register_task(
     eos_features=("targets",),
     description="Fields `inputs` and `targets` of EXAMPLES_FILE, one behind the other as they are",
 )
+
+register_task(
+    "examples_in_pairs",
+    MappedRecords(RECORDS, _as_written),
+    vocabulary=EMBEDDED_VOCABULARY,
+    description="Fields `inputs` and `targets` of EXAMPLES_FILE, divided as a model's prompts are",
+)

@@ -81,13 +81,40 @@ def lema_cot(record: Record) -> tuple[str, str]:
 
     The rationale's lines are joined by spaces, without calculator marks.
     """
-    inputs = (
+    rationale = " ".join(clean_rationale(record.get("rationale")).split("\n"))
+    return lema_prompt(record), f"{rationale} The answer is {record.answer}."
+
+
+def lema_question(record: Record, data: RunData) -> tuple[str, str]:
+    """Returns LEMA's prompt, and the gold chain of thought; without a rationale, the answer alone.
+
+    For evaluation: SVAMP and ASDiv have no rationales, of CommonsenseQA only answers are published.
+    """
+    if record.kind == "choice":
+        return lema_choice_prompt(record), f"The answer is {record.answer_text()}."
+    if not record.rationale:
+        return lema_prompt(record), f"The answer is {record.answer}."
+    return lema_cot(record)
+
+
+def lema_prompt(record: Record) -> str:
+    """Returns what LEMA asks a mathematical question with; it ends with a line break."""
+    return (
         "Please solve the following math problem.\n"
         f"Question: {record.question}\n"
         "Answer: Let's think step by step.\n"
     )
-    rationale = " ".join(clean_rationale(record.get("rationale")).split("\n"))
-    return inputs, f"{rationale} The answer is {record.answer}."
+
+
+def lema_choice_prompt(record: Record) -> str:
+    """Returns what LEMA asks a commonsense question with; it ends with a line break."""
+    return (
+        "Please answer the following commonsense question. Please first explain each candidate "
+        "answer, then select only one answer that is most relevant to the question and provide "
+        f"reasons.\nQuestion: {record.question}\n"
+        f"Candidate Answers: {', '.join(record.options or ())}.\n"
+        "Answer: Let's think step by step.\n"
+    )
 
 
 def _addition_target(record: Record, scratch: bool) -> str:

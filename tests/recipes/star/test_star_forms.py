@@ -8,7 +8,13 @@ from tlm_jax.data.generators.addition import Addition, addition
 from tlm_jax.data.records import Record
 from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
-from tlm_jax.recipes.star.forms import AdditionScratchpad, Commonsense, GradeSchool, Questions
+from tlm_jax.recipes.star.forms import (
+    AdditionScratchpad,
+    Commonsense,
+    GradeSchool,
+    Questions,
+    StepByStep,
+)
 
 INK = Record(
     id="ink",
@@ -32,6 +38,12 @@ SUM = Record("sum", "addition", "train", "text", "6 2 4 + 2 5 9", None, "8 8 3")
             "Q: What absorbs extra ink?\nAnswer Choices:\n(a) shirt pocket\n(b) blotter\nA:",
             "Q: What absorbs extra ink?\nAnswer Choices:\n(a) shirt pocket\n"
             "(b) blotter (CORRECT)\nA:",
+        ),
+        (
+            StepByStep(),
+            CLIPS,
+            "Q: How many clips?\nLet's think step by step",
+            "Q: How many clips? (72)\nLet's think step by step",
         ),
         (
             GradeSchool(few_shot=False),

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tlm_jax.data.formats import question_with_options
+from tlm_jax.data.formats import STEP_BY_STEP, question_with_options
 from tlm_jax.data.generators.addition import Addition, addition
 from tlm_jax.data.generators.draws import Draws
 from tlm_jax.data.published_formats import (
@@ -192,6 +192,27 @@ class Questions(Form):
 
     def _mark(self, record: Record) -> str:
         return f"({record.answer})"
+
+
+@dataclasses.dataclass(frozen=True)
+class StepByStep(Form):
+    """The tasks' `cot_zero_shot`, for a model that knows it; the hint is the answer in parentheses.
+
+    Attributes:
+      stop: where another question would begin.
+    """
+
+    stop: Sequence[str] = ("\n\n", "\nQ:")
+
+    def demonstrations(self, record: Record, data: RunData, *, hint: bool) -> Sequence[str]:
+        return ()
+
+    def query(self, record: Record, *, hint: bool = False) -> str:
+        mark = f" ({record.answer})" if hint else ""
+        return f"Q: {question_with_options(record)}{mark}\n{STEP_BY_STEP}"
+
+    def holds_hint(self, text: str, record: Record) -> bool:
+        return f"{question_with_options(record)} ({record.answer})" in text
 
 
 def _published(task: str, hint: bool, data: RunData) -> Sequence[str]:
