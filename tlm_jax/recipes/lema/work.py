@@ -209,7 +209,11 @@ class MistakeStages:
             "other",
             lambda folder: on_first_host(folder, work),
             [correcting.KEPT, correcting.CORRECTIONS],
-            {"rule": config.rule, "form": config.form, "rated": config.num_rated},
+            {
+                "rule": config.rule,
+                "form": config.form,
+                "rated": [config.num_rated, config.questions.seed],
+            },
             {
                 "the wrong paths": paths.path(mistakes.WRONG),
                 "the corrector's answers": corrected.path(SAMPLES),
