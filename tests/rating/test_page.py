@@ -140,6 +140,19 @@ def test_markup_is_text(tmp_path, browser):
         assert served.rows()[0]["rater"] == ATTACK[:100]
 
 
+def test_markup_in_a_correction_is_text(tmp_path, browser):
+    row = {**CORRECTION, "incorrect_step": ATTACK, "explanation": ATTACK}
+    row |= {"path": [ATTACK], "correct_solution": [ATTACK]}
+    with serving(json_lines.write(tmp_path / "a.jsonl", row)) as served:
+        _start(browser, served.url, "Ann")
+        _at_item(browser, 1)
+        assert _text(browser, "#given section:last-child div") == f"Step 1: {ATTACK}"
+        shown = [_text(browser, f"#rated section:nth-child({n}) div") for n in (1, 2, 3)]
+        assert shown == [f"Step {ATTACK}", ATTACK, f"Step 1: {ATTACK}"]
+        assert browser.evaluate("document.querySelectorAll('main img, main script').length") == 0
+        assert browser.evaluate("window.hit") is None
+
+
 def test_what_is_not_saved_is_told_and_sent_again(served, browser):
     _start(browser, served.url, "Ann")
     _at_item(browser, 1)
