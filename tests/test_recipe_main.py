@@ -75,6 +75,34 @@ def test_published_sizes_of_specialization_can_be_planned_without_data(size, tmp
     assert "seed-0/four_formats/instruction_tuned/match_distribution_official/train" in out
 
 
+def test_the_tiny_teacher_lm_can_be_planned(tmp_path, capsys):
+    tiny = "--gin_file=gin_configs/recipes/teacher_lm_tiny.gin"
+    formats = "FORMATS=['text', 'cot_mid']"
+    assert recipe.main([tiny, f"OUTPUT_DIR={tmp_path / 'out'}", formats, "--dry_run"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    by_name = {line[0]: line[1:] for line in lines}
+    teacher = [
+        f"teacher/{n}/{s}" for n in ("multi_task", "fields", "cot") for s in ("train", "choose")
+    ]
+    students = [
+        f"seed-0/student/{n}/{s}" for n in ("text", "cot_mid") for s in ("train", "evaluate")
+    ]
+    assert {*teacher, *students, "enhance/cot", "seed-0/student/cot_mid/vote"} <= set(by_name)
+    assert "enhance/error" not in by_name  # no format needs it
+    assert by_name["enhance/cot"][0] == "300"
+    assert by_name["seed-0/student/text/train"][0] == "114"  # 6 epochs of 19 batches
+
+
+def test_the_published_teacher_lm_can_be_planned_without_data(tmp_path, capsys):
+    gin = "--gin_file=gin_configs/recipes/teacher_lm_bloom_7b1.gin"
+    arguments = [gin, f"OUTPUT_DIR={tmp_path / 'out'}", f"DATA_DIR={tmp_path / 'none'}"]
+    assert recipe.main([*arguments, "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert "note: sizes are those of the settings; creak" in out
+    assert "there is no model at teacherlm-7b1 yet" in out
+    assert "seed-0/student/fcm/evaluate" in out
+
+
 def test_a_stage_that_is_not_there_is_named_with_the_nearest(tmp_path):
     with pytest.raises(UserError, match=r"--until=seed-0/loop-1/generate: there is no such stage"):
         recipe.main([TINY, f"OUTPUT_DIR={tmp_path / 'out'}", "--until=seed-0/loop-1/generate"])

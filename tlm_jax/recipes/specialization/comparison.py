@@ -8,10 +8,8 @@ import statistics as python_statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from tlm_jax.evaluation.intervals import wilson
-from tlm_jax.evaluation.statistics import bootstrap, mcnemar
+from tlm_jax.recipes.paired import compared
 
 Cell = tuple[str, str, str]
 """Mixture, start and loss."""
@@ -98,13 +96,13 @@ def pairs(
             prompts = both[0][0]["steps"][0]["evaluation"][sets[0]]
             for data_set in sets:
                 for prompt in prompts:
-                    compared = _compared(
+                    change = compared(
                         [
                             (rights(a, data_set, prompt), rights(b, data_set, prompt))
                             for a, b in both
                         ]
                     )
-                    found.append({**told, "set": data_set, "prompt": prompt, **compared})
+                    found.append({**told, "set": data_set, "prompt": prompt, **change})
     return found
 
 
@@ -132,19 +130,3 @@ def _nll(run: Mapping[str, Any]) -> float:
     """Returns the mean over formats on the development set, at the end of training."""
     dev = run["steps"][-1]["dev"]
     return python_statistics.fmean(one["nll_nats"] for one in dev.values())
-
-
-def _compared(answers: Sequence[tuple[Mapping[str, bool], Mapping[str, bool]]]) -> dict[str, Any]:
-    names = [name for name in answers[0][0] if all(name in a and name in b for a, b in answers)]
-    changes = np.array([[int(b[name]) - int(a[name]) for name in names] for a, b in answers])
-    fixed, broken = int((changes > 0).sum()), int((changes < 0).sum())
-    low, high = bootstrap(changes.mean(axis=0)) if names else (None, None)
-    return {
-        "questions": len(names),
-        "fixed": fixed,
-        "broken": broken,
-        "difference": float(changes.mean()) if names else None,
-        "difference_low": low,
-        "difference_high": high,
-        "p_value": mcnemar(fixed, broken),
-    }
