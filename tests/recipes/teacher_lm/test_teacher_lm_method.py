@@ -228,7 +228,7 @@ def test_questions_that_cannot_be_asked_are_named(method, run):
     with pytest.raises(UserError, match=r"record '.*' of '.*' has no options, and students are"):
         run(method(questions=sums))
     endless = Questions(("exam",), ("exam",), ("exam",))
-    with pytest.raises(UserError, match=r"the split 'train' of exam has no end: set NUM_TRAIN"):
+    with pytest.raises(UserError, match=r"the split 'test' of exam has no end: set NUM_TEST"):
         run(method(questions=endless))
     with pytest.raises(UserError, match=r"TEACHER_STEPS is \[1, 2\], expected three numbers"):
         dataclasses.replace(TEACHER, steps=(1, 2))
