@@ -22,7 +22,10 @@ from tlm_jax.runs.inference.config import InferenceConfig
 from tlm_jax.runs.inference.run import run_inference
 from tlm_jax.runs.training import files
 from tlm_jax.sharding.mesh import MeshShape
+from tlm_jax.system.home import expanded
 from tlm_jax.system.program_cache import ProgramCache
+
+_SERVER, _ASSET = "openai:", "asset:"
 
 SAMPLES = "samples/samples.jsonl"
 """Where the samples of a stage lie in its folder."""
@@ -155,3 +158,13 @@ def _by_trait(
         found[value][1] += row.get("correct") is True
     ordered = sorted(found, key=lambda value: (isinstance(value, str), value or 0))
     return {str(v): {"samples": found[v][0], "right": found[v][1]} for v in ordered}
+
+
+def is_remote(model: str) -> bool:
+    """Whether a model is behind a server."""
+    return model.startswith(_SERVER)
+
+
+def model_path(model: str) -> Path:
+    """Returns where a model lies; that of asset:NAME is its name."""
+    return Path(model) if model.startswith(_ASSET) else expanded(model)

@@ -35,6 +35,9 @@ from tlm_jax.recipes.done import (
 from tlm_jax.runs.training import console, files
 from tlm_jax.system.program_cache import ProgramCache
 
+_FIGURES = "figures.json"
+"""What the first host's work found, in the folder of a stage."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -215,6 +218,15 @@ def meet(name: str) -> None:
     """Waits for the other hosts, if there are any."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def on_first_host(folder: Path, work: Callable[[Path], Figures]) -> Figures:
+    """Does work that one host does for all; each returns the same."""
+    path = folder / _FIGURES
+    if jax.process_index() == 0:
+        write_json(path, work(folder))
+    meet(f"figures {folder}")
+    return read_json(path) or {}
 
 
 def _decided_by(stage: Stage) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from tlm_jax.optim.optimizers import AdamW
 from tlm_jax.optim.schedules import Constant
 from tlm_jax.recipes.asking import PROMPTS
 from tlm_jax.recipes.done import Done
-from tlm_jax.recipes.specialization.config import Questions, SpecializationConfig
+from tlm_jax.recipes.question_sets import Questions
+from tlm_jax.recipes.specialization.config import SpecializationConfig
 from tlm_jax.recipes.specialization.evaluation import Evaluation
 from tlm_jax.recipes.specialization.questions import read_questions
 from tlm_jax.recipes.specialization.students import StudentRun, StudentStages

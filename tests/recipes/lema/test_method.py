@@ -22,12 +22,13 @@ from tlm_jax.errors import UserError
 from tlm_jax.models.lora import LoraConfig
 from tlm_jax.optim.optimizers import AdamW
 from tlm_jax.optim.schedules import Constant
-from tlm_jax.recipes.lema.config import Evaluation, LemaConfig, Questions, WrongPaths
+from tlm_jax.recipes.lema.config import Evaluation, LemaConfig, WrongPaths
 from tlm_jax.recipes.lema.correctors import File, Model, Oracle
 from tlm_jax.recipes.lema.evolution import Evolution
 from tlm_jax.recipes.lema.forms import Numbered
 from tlm_jax.recipes.lema.method import Lema
 from tlm_jax.recipes.lema.speaking import Speaking
+from tlm_jax.recipes.question_sets import Questions
 from tlm_jax.recipes.recipe import RecipeConfig, run_recipe
 from tlm_jax.runs.inference.config import SamplingConfig
 from tlm_jax.runs.training.config import (

@@ -15,8 +15,9 @@ from tlm_jax.errors import UserError
 from tlm_jax.optim.optimizers import AdamW
 from tlm_jax.optim.schedules import Constant
 from tlm_jax.recipes.done import finished
+from tlm_jax.recipes.question_sets import Questions
 from tlm_jax.recipes.recipe import RecipeConfig, run_recipe
-from tlm_jax.recipes.specialization.config import Questions, SpecializationConfig
+from tlm_jax.recipes.specialization.config import SpecializationConfig
 from tlm_jax.recipes.specialization.evaluation import Evaluation
 from tlm_jax.recipes.specialization.method import Specialization
 from tlm_jax.recipes.specialization.mixture import Mixing

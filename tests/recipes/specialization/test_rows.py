@@ -14,13 +14,13 @@ from tlm_jax.data.records import Record, write_records
 from tlm_jax.data.run_data import DemonstrationSettings, RunData
 from tlm_jax.data.teachers.join import UNTAUGHT
 from tlm_jax.errors import UserError
+from tlm_jax.recipes.question_sets import records_of
 from tlm_jax.recipes.specialization.mixture import Mixing
 from tlm_jax.recipes.specialization.rows import (
     RowSettings,
     SolutionRows,
     Solutions,
     cut_prompts,
-    records_of,
 )
 from tlm_jax.vocabularies import ByteVocabulary
 

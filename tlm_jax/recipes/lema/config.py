@@ -13,38 +13,11 @@ from tlm_jax.recipes.lema.evolution import Evolution
 from tlm_jax.recipes.lema.forms import Form
 from tlm_jax.recipes.lema.sets import arm_of
 from tlm_jax.recipes.lema.speaking import Speaking
+from tlm_jax.recipes.question_sets import Questions
 from tlm_jax.runs.training.config import RunConfig
 
 START = "start"
 """In place of a model's path: the model from which the arms start."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Questions:
-    """Which questions are learned from.
-
-    Attributes:
-      data_set: a registered one, whose tasks are called `{data_set}_{format}`.
-      train_split: its questions are asked, and its solutions are chains of thought.
-      dev_split: its questions choose the checkpoint; those of `train_split` among them, and wrong
-        paths of such, are left out.
-      num_train: so many of them; None: all.
-      num_dev: so many of these; None: all.
-      seed: of the samples.
-    """
-
-    data_set: str
-    train_split: str = "train"
-    dev_split: str = "validation"
-    num_train: int | None = None
-    num_dev: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("num_train", "num_dev"):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise UserError(f"{name.upper()} is {value}, expected at least 1, or None")
 
 
 @dataclasses.dataclass(frozen=True)

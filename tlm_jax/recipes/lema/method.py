@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm_jax.data.records import Record, read_records
-from tlm_jax.recipes.asking import SAMPLES, prompt_line
+from tlm_jax.recipes.asking import SAMPLES, model_path, prompt_line
 from tlm_jax.recipes.done import Done
 from tlm_jax.recipes.lema import evolution
 from tlm_jax.recipes.lema.config import LemaConfig
@@ -16,11 +16,10 @@ from tlm_jax.recipes.lema.correcting import KEPT
 from tlm_jax.recipes.lema.material import FOREIGN, Material
 from tlm_jax.recipes.lema.measuring import LemaStages
 from tlm_jax.recipes.lema.plan import planned_stages
-from tlm_jax.recipes.lema.questions import read_questions
 from tlm_jax.recipes.lema.results import Measured, Results
 from tlm_jax.recipes.lema.sets import arm_of
-from tlm_jax.recipes.lema.speaking import model_path
 from tlm_jax.recipes.lema.training import checkpoint, chosen_step
+from tlm_jax.recipes.question_sets import read_question_sets
 from tlm_jax.recipes.recipe import Method, Planned
 from tlm_jax.recipes.stages import Stages
 from tlm_jax.runs.training.student_vocabulary import run_data
@@ -50,7 +49,7 @@ class _Run:
     def __init__(self, config: LemaConfig, stages: Stages, configuration: str):
         self._config, self._stages = config, stages
         data = run_data(config.training.data)
-        self._sets = read_questions(config.questions, data)
+        self._sets = read_question_sets(config.questions, data)
         self._make = LemaStages(config, self._sets, data, stages.compiled, configuration)
         self._results = Results(config, stages)
         self._trained: dict[tuple[int, str], Path] = {}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from tlm_jax import models
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.errors import UserError
+from tlm_jax.recipes.asking import is_remote, model_path
 from tlm_jax.recipes.lema.config import START, LemaConfig
 from tlm_jax.recipes.lema.correctors import Model
-from tlm_jax.recipes.lema.questions import QuestionSets, read_questions
-from tlm_jax.recipes.lema.speaking import Speaking, is_remote, model_path
+from tlm_jax.recipes.lema.speaking import Speaking
+from tlm_jax.recipes.question_sets import QuestionSets, read_question_sets
 from tlm_jax.recipes.recipe import Planned
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.student_vocabulary import run_data
@@ -52,7 +53,7 @@ def planned_stages(config: LemaConfig) -> list[Planned]:
 
 def _questions(config: LemaConfig) -> QuestionSets | None:
     try:
-        return read_questions(config.questions, run_data(config.training.data))
+        return read_question_sets(config.questions, run_data(config.training.data))
     except UserError as error:
         if "no such file" not in str(error) and "no data directory" not in str(error):
             raise

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.recipes.asking import draw
+from tlm_jax.recipes.asking import draw, is_remote, model_path
 from tlm_jax.runs.inference.config import (
     InferenceConfig,
     PromptsConfig,
@@ -14,10 +14,7 @@ from tlm_jax.runs.inference.config import (
     ServerConfig,
 )
 from tlm_jax.sharding.mesh import MeshShape
-from tlm_jax.system.home import expanded
 from tlm_jax.system.program_cache import ProgramCache
-
-_SERVER, _ASSET = "openai:", "asset:"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,16 +74,6 @@ class Speaking:
             "dtype": self.dtype,
             "bos and eos": [self.add_bos, self.add_eos],
         }
-
-
-def is_remote(model: str) -> bool:
-    """Whether a model is behind a server."""
-    return model.startswith(_SERVER)
-
-
-def model_path(model: str) -> Path:
-    """Returns where a model lies; that of asset:NAME is its name."""
-    return Path(model) if model.startswith(_ASSET) else expanded(model)
 
 
 def read_of(model: str) -> dict[str, Path]:

@@ -11,13 +11,12 @@ from typing import Any
 from tlm_jax.checkpoints.choice import complete_steps
 from tlm_jax.checkpoints.keep import KeepPolicy
 from tlm_jax.data.records import Record, read_json_lines, write_records
-from tlm_jax.recipes.asking import records_digest
+from tlm_jax.recipes.asking import model_path, records_digest
 from tlm_jax.recipes.done import Done, Figures
 from tlm_jax.recipes.lema.material import FOREIGN, Material, Writer, parted, record_of
 from tlm_jax.recipes.lema.sets import Arm, rows_of, tokens
-from tlm_jax.recipes.lema.speaking import model_path
-from tlm_jax.recipes.lema.work import MistakeStages, on_first_host
-from tlm_jax.recipes.stages import Stage
+from tlm_jax.recipes.lema.work import MistakeStages
+from tlm_jax.recipes.stages import Stage, on_first_host
 from tlm_jax.recipes.trainings import decides, vocabulary_digest
 from tlm_jax.runs.opened.model import OpenedModel
 from tlm_jax.runs.opened.settings import ModelSettings

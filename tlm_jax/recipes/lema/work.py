@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import jax
 
 from tlm_jax.data.records import Record, read_records
 from tlm_jax.data.run_data import RunData
-from tlm_jax.recipes.asking import SAMPLES, counted, lines_digest, prompt_line, records_digest
-from tlm_jax.recipes.done import Done, Figures, read_json, write_json
+from tlm_jax.recipes.asking import (
+    SAMPLES,
+    counted,
+    is_remote,
+    lines_digest,
+    prompt_line,
+    records_digest,
+)
+from tlm_jax.recipes.done import Done, Figures
 from tlm_jax.recipes.lema import correcting, evolution, mistakes
 from tlm_jax.recipes.lema.config import START, LemaConfig
 from tlm_jax.recipes.lema.correctors import Work
-from tlm_jax.recipes.lema.questions import QuestionSets, write_questions
-from tlm_jax.recipes.lema.speaking import Speaking, is_remote, read_of
-from tlm_jax.recipes.stages import Stage, meet
+from tlm_jax.recipes.lema.speaking import Speaking, read_of
+from tlm_jax.recipes.question_sets import QuestionSets, write_question_sets
+from tlm_jax.recipes.stages import Stage, meet, on_first_host
 from tlm_jax.system.home import expanded
 from tlm_jax.system.program_cache import ProgramCache
 from tlm_jax.system.text_files import read_text
-
-_FIGURES = "figures.json"
 
 
 class MistakeStages:
@@ -59,7 +61,7 @@ class MistakeStages:
         return Stage(
             "questions",
             "other",
-            lambda folder: write_questions(folder, sets),
+            lambda folder: write_question_sets(folder, sets),
             ["train.jsonl", "dev.jsonl"],
             {"train": records_digest(sets.train), "dev": records_digest(sets.dev)},
         )
@@ -260,12 +262,3 @@ class MistakeStages:
             self.config.training.mesh,
             self.compiled,
         )
-
-
-def on_first_host(folder: Path, work: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Does work that one host does for all; each returns the same."""
-    path = folder / _FIGURES
-    if jax.process_index() == 0:
-        write_json(path, work(folder))
-    meet(f"figures {folder}")
-    return read_json(path) or {}

@@ -11,6 +11,7 @@ from tlm_jax.data.formats import FORMATS, get_format
 from tlm_jax.errors import UserError, nearest
 from tlm_jax.evaluation.curation import Curation
 from tlm_jax.evaluation.rules.registry import rule_by_name
+from tlm_jax.recipes.question_sets import Questions
 from tlm_jax.recipes.specialization.evaluation import Evaluation
 from tlm_jax.recipes.specialization.losses import LOSSES
 from tlm_jax.recipes.specialization.mixture import Mixing, Mixture
@@ -19,34 +20,6 @@ from tlm_jax.runs.training.config import RunConfig
 
 TRAINED = "trained:"
 """Before the name of a model of `SpecializationConfig.trainings`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Questions:
-    """Which questions are learned from.
-
-    Attributes:
-      data_set: a registered one, whose tasks are called `{data_set}_{format}`.
-      train_split: its questions are asked of the teacher, and its records are demonstrations.
-      dev_split: its questions choose the checkpoint; those of `train_split` among them are left
-        out.
-      num_train: so many of them; None: all.
-      num_dev: so many of these; None: all.
-      seed: of the samples.
-    """
-
-    data_set: str
-    train_split: str = "train"
-    dev_split: str = "validation"
-    num_train: int | None = None
-    num_dev: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("num_train", "num_dev"):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise UserError(f"{name.upper()} is {value}, expected at least 1, or None")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from tlm_jax.recipes.asking import model_path
 from tlm_jax.recipes.done import Done
 from tlm_jax.recipes.recipe import Method, Planned
 from tlm_jax.recipes.specialization.config import SpecializationConfig
@@ -18,7 +19,7 @@ from tlm_jax.recipes.specialization.students import (
     checkpoints_of,
     student_runs,
 )
-from tlm_jax.recipes.specialization.work import located, model_path
+from tlm_jax.recipes.specialization.work import located
 from tlm_jax.recipes.stages import Stages
 from tlm_jax.runs.training.student_vocabulary import run_data
 

@@ -8,11 +8,11 @@ from tlm_jax import models
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.data.formats import FORMATS
 from tlm_jax.errors import UserError
+from tlm_jax.recipes.asking import model_path
 from tlm_jax.recipes.recipe import Planned
 from tlm_jax.recipes.specialization.config import TRAINED, SpecializationConfig
-from tlm_jax.recipes.specialization.questions import QuestionSets, read_questions
+from tlm_jax.recipes.specialization.questions import PooledQuestions, read_questions
 from tlm_jax.recipes.specialization.students import alignment_of, student_runs
-from tlm_jax.recipes.specialization.work import model_path
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.student_vocabulary import run_data
@@ -52,7 +52,7 @@ def planned_stages(config: SpecializationConfig) -> list[Planned]:
     return found
 
 
-def _questions(config: SpecializationConfig) -> QuestionSets | None:
+def _questions(config: SpecializationConfig) -> PooledQuestions | None:
     try:
         return read_questions(config.questions, run_data(config.training.data))
     except UserError as error:
@@ -68,7 +68,7 @@ def _training(name: str, run: RunConfig) -> Planned:
     return Planned(name, "training", run.train_steps, 0, tokens, flops)
 
 
-def _sampling(config: SpecializationConfig, sets: QuestionSets | None) -> Planned:
+def _sampling(config: SpecializationConfig, sets: PooledQuestions | None) -> Planned:
     teacher, data = config.teacher, run_data(config.training.data)
     records = () if sets is None else sets.train
     count = len(records) or config.questions.num_train or 0

@@ -17,7 +17,7 @@ from tlm_jax.data.run_data import DemonstrationSettings, RunData
 from tlm_jax.data.sources import Example, RecordSource
 from tlm_jax.data.teacher_imports.examples import targets_of
 from tlm_jax.data.teachers.join import UNTAUGHT
-from tlm_jax.errors import UserError
+from tlm_jax.recipes.question_sets import records_of
 from tlm_jax.recipes.specialization.mixture import Mixing, Mixture, RowOrder
 from tlm_jax.vocabularies import Vocabulary
 
@@ -202,16 +202,3 @@ def training_pool(data_set: str, split: str) -> DemonstrationPool:
       UserError: no such data set, or it has no records.
     """
     return DemonstrationPool(records_of(data_set), split)
-
-
-def records_of(data_set: str) -> Any:
-    """Returns the record set of a registered data set.
-
-    Raises:
-      UserError: no tasks are called `{data_set}_{format}`, or not of records.
-    """
-    source = tasks.get_task(f"{data_set}_cot_zero_shot").source
-    records = getattr(source, "records", None)
-    if records is None:
-        raise UserError(f"DATA_SET is {data_set!r}, whose tasks are not made of records")
-    return records

@@ -24,7 +24,7 @@ from tlm_jax.recipes.specialization.rows import (
     cut_prompts,
     registered,
 )
-from tlm_jax.recipes.specialization.work import MODEL, SolutionStages, kept, model_path
+from tlm_jax.recipes.specialization.work import MODEL, SolutionStages, kept
 from tlm_jax.recipes.stages import Stage
 from tlm_jax.recipes.trainings import decides, vocabulary_digest
 from tlm_jax.runs.evaluation.run import run_evaluation
@@ -119,7 +119,7 @@ class StudentStages(SolutionStages):
             {
                 "the solutions": aligned.path(aligning.EXAMPLES),
                 **(kept(selected) if loss.distributions else {}),
-                **({} if start is None else {"the model it starts from": model_path(start)}),
+                **({} if start is None else {"the model it starts from": asking.model_path(start)}),
             },
         )
 

@@ -11,12 +11,11 @@ from tlm_jax.data.formats import get_format
 from tlm_jax.data.records import Record
 from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
+from tlm_jax.recipes.asking import is_remote
 from tlm_jax.runs.inference.config import SamplingConfig, ServerConfig
 from tlm_jax.system.home import expanded
 from tlm_jax.system.text_files import read_text
 from tlm_jax.vocabularies import Vocabulary
-
-SERVER = "openai:"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Teacher:
     @property
     def is_remote(self) -> bool:
         """Whether it is behind a server."""
-        return self.model is not None and self.model.startswith(SERVER)
+        return self.model is not None and is_remote(self.model)
 
     def prompts(
         self, records: Sequence[Record], pool: DemonstrationPool, data: RunData

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import jax
 
 from tlm_jax.data.formatted import EMBEDDED_VOCABULARY
 from tlm_jax.data.run_data import RunData
 from tlm_jax.data.teachers.join import TeacherJoin
 from tlm_jax.recipes import asking
-from tlm_jax.recipes.done import Done, Figures, read_json, write_json
+from tlm_jax.recipes.done import Done, Figures
+from tlm_jax.recipes.question_sets import write_question_sets
 from tlm_jax.recipes.specialization import aligning, selection
 from tlm_jax.recipes.specialization.config import TRAINED, SpecializationConfig
 from tlm_jax.recipes.specialization.losses import LOSSES, Alignment
-from tlm_jax.recipes.specialization.questions import QuestionSets, write_questions
-from tlm_jax.recipes.stages import Stage, meet
+from tlm_jax.recipes.specialization.questions import PooledQuestions
+from tlm_jax.recipes.stages import Stage, on_first_host
 from tlm_jax.recipes.trainings import decides
 from tlm_jax.runs.cache_teacher.import_config import ImportConfig
 from tlm_jax.runs.inference.config import InferenceConfig, PromptsConfig
@@ -34,7 +33,6 @@ MODEL = "model"
 """The MODEL_DIR in the folder of a stage that trains."""
 EVALUATION = "evaluation"
 """Where the answers lie in the folder of a stage that evaluates."""
-_FIGURES = "figures.json"
 _LOOKED_AT = 1000
 """Solutions whose prompts are looked at for demonstrations that have no room."""
 
@@ -45,7 +43,7 @@ class SolutionStages:
     def __init__(
         self,
         config: SpecializationConfig,
-        sets: QuestionSets,
+        sets: PooledQuestions,
         data: RunData,
         compiled: ProgramCache,
         configuration: str,
@@ -74,7 +72,7 @@ class SolutionStages:
         return Stage(
             "questions",
             "other",
-            lambda folder: write_questions(folder, sets),
+            lambda folder: write_question_sets(folder, sets),
             ["train.jsonl", "dev.jsonl"],
             {
                 "train": asking.records_digest(sets.train),
@@ -85,7 +83,7 @@ class SolutionStages:
     def trained(self, name: str, run: RunConfig) -> Stage:
         """Trains a teacher or a start."""
         start, examples = run.initial_checkpoint_path, run.data.examples_file
-        reads = {} if start is None else {"the model it starts from": model_path(start)}
+        reads = {} if start is None else {"the model it starts from": asking.model_path(start)}
         if examples is not None:
             reads["the examples"] = expanded(examples)
         return Stage(
@@ -138,7 +136,7 @@ class SolutionStages:
                 "vocabulary": _digest(teacher.vocabulary),
                 **named,
             },
-            {} if named else {"the teacher": model_path(model)},
+            {} if named else {"the teacher": asking.model_path(model)},
         )
 
     def select(self, sampled: Done | None, model: str | None) -> Stage:
@@ -171,7 +169,7 @@ class SolutionStages:
         return Stage(
             "select",
             "other",
-            lambda folder: _on_first_host(folder, work),
+            lambda folder: on_first_host(folder, work),
             [selection.EXAMPLES, selection.CACHED],
             {
                 "curation": config.curation,
@@ -207,7 +205,7 @@ class SolutionStages:
         return Stage(
             f"align/{method}",
             "other",
-            lambda folder: _on_first_host(folder, work),
+            lambda folder: on_first_host(folder, work),
             [aligning.EXAMPLES, aligning.ALIGNED],
             {
                 "join": settings,
@@ -232,11 +230,6 @@ class SolutionStages:
             return opened.vocabulary
 
 
-def model_path(model: str) -> Path:
-    """Returns where a model lies; that of asset:NAME is its name."""
-    return Path(model) if model.startswith("asset:") else expanded(model)
-
-
 def located(model: str, trained: Mapping[str, Done]) -> str:
     """Returns where a model of the configuration lies, one that is trained first included."""
     if model.startswith(TRAINED):
@@ -258,15 +251,6 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         found += sorted(path.glob("*.pkl")) if path.is_dir() else [path]
     return found
-
-
-def _on_first_host(folder: Path, work: Callable[[Path], Figures]) -> Figures:
-    """Does work that one host does for all; each returns the same."""
-    path = folder / _FIGURES
-    if jax.process_index() == 0:
-        write_json(path, work(folder))
-    meet(f"figures {folder}")
-    return read_json(path) or {}
 
 
 def _digest(vocabulary: Vocabulary | str | None) -> str | None:
