@@ -16,6 +16,7 @@ import jax
 from tlm_jax.data.records import Record, read_json_lines
 from tlm_jax.data.teacher_imports.examples import CUT_OFF
 from tlm_jax.errors import UserError
+from tlm_jax.evaluation.grading import grade
 from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.recipes.stages import meet
 from tlm_jax.runs.inference.config import InferenceConfig
@@ -158,6 +159,28 @@ def _by_trait(
         found[value][1] += row.get("correct") is True
     ordered = sorted(found, key=lambda value: (isinstance(value, str), value or 0))
     return {str(v): {"samples": found[v][0], "right": found[v][1]} for v in ordered}
+
+
+def graded_again(path: Path, rule: str) -> dict[str, Any]:
+    """Returns the accuracy of an evaluation's greedy answers by another rule.
+
+    Args:
+      path: where they lie, a line for each question.
+      rule: of `tlm_jax.grade`.
+
+    Returns:
+      `rule`, `right`, `accuracy` and its 95 % Wilson interval.
+    """
+    rows = [row for _, row in read_json_lines(path, any_text=True)]
+    right = sum(grade(rule, row["samples"][0]["text"], row["gold"]).correct for row in rows)
+    low, high = wilson(right, len(rows))
+    return {
+        "rule": rule,
+        "right": right,
+        "accuracy": right / len(rows) if rows else None,
+        "accuracy_low": low,
+        "accuracy_high": high,
+    }
 
 
 def is_remote(model: str) -> bool:

@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tlm_jax.data.records import Record, read_json_lines
-from tlm_jax.evaluation.grading import grade
-from tlm_jax.evaluation.intervals import wilson
+from tlm_jax.data.records import Record
+from tlm_jax.recipes.asking import graded_again
 from tlm_jax.recipes.done import Figures
 from tlm_jax.recipes.lema import correcting, likelihood
 from tlm_jax.recipes.lema.forms import Form, Pair
@@ -76,7 +75,7 @@ class LemaStages(ArmStages):
                     also = evaluation.also_by.get(one["task"])
                     if also and one["mode"] == "greedy":
                         path = where / "samples" / one["checkpoint"] / one["task"]
-                        figures["also"] = _again(path / "greedy.jsonl", also)
+                        figures["also"] = graded_again(path / "greedy.jsonl", also)
                     found.setdefault(one["task"], {})[one["mode"]] = figures
                 for report in results["training_sets"]:
                     found[report["task"]]["left_out"] = report["found"]
@@ -138,18 +137,3 @@ class LemaStages(ArmStages):
 def _pair(form: Form, record: Record) -> tuple[Pair, Pair]:
     path = tuple(record.get("path"))
     return form.cot(record, path), form.cot(record, correcting.correction_of(record).chain(path))
-
-
-def _again(path: Path, rule: str) -> dict[str, Any]:
-    """Returns the accuracy of answers by another rule."""
-    rows = [row for _, row in read_json_lines(path, any_text=True)]
-    right = sum(grade(rule, row["samples"][0]["text"], row["gold"]).correct for row in rows)
-    low, high = wilson(right, len(rows))
-    share = right / len(rows) if rows else None
-    return {
-        "rule": rule,
-        "right": right,
-        "accuracy": share,
-        "accuracy_low": low,
-        "accuracy_high": high,
-    }

@@ -16,9 +16,8 @@ from tlm_jax.data.records import read_json_lines
 from tlm_jax.data.tasks import get_task
 from tlm_jax.errors import UserError
 from tlm_jax.evaluation.eval_set import TooLong
-from tlm_jax.evaluation.grading import grade
-from tlm_jax.evaluation.intervals import wilson
 from tlm_jax.evaluation.rules.registry import rule_by_name
+from tlm_jax.recipes.asking import graded_again
 from tlm_jax.runs.evaluation.config import EvalConfig
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.student_vocabulary import run_data
@@ -147,7 +146,7 @@ class Evaluation:
                     told["mean_of_tasks"] = one["by"]["task"]["mean"]
                 if data_set in self.also_by:
                     path = answers_path(folder, checkpoint, task)
-                    told["also"] = _again(path, self.also_by[data_set])
+                    told["also"] = graded_again(path, self.also_by[data_set])
                 figures.setdefault(data_set, {})[prompt] = told
         return figures
 
@@ -173,18 +172,3 @@ def ability(
         if prompt in prompts and one["accuracy"] is not None
     ]
     return sum(values) / len(values) if values else None
-
-
-def _again(path: Path, rule: str) -> dict[str, Any]:
-    """Returns the accuracy of answers by another rule."""
-    rows = [row for _, row in read_json_lines(path, any_text=True)]
-    right = sum(grade(rule, row["samples"][0]["text"], row["gold"]).correct for row in rows)
-    low, high = wilson(right, len(rows))
-    accuracy = right / len(rows) if rows else None
-    return {
-        "rule": rule,
-        "right": right,
-        "accuracy": accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
-    }

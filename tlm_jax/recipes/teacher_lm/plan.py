@@ -6,6 +6,7 @@ from tlm_jax import models
 from tlm_jax.checkpoints.pretrained import open_pretrained
 from tlm_jax.data.teacher_lm.students import STUDENT_FORMATS
 from tlm_jax.errors import UserError
+from tlm_jax.recipes.asking import is_remote, model_path
 from tlm_jax.recipes.recipe import Planned
 from tlm_jax.recipes.teacher_lm.config import (
     ALL_FIELDS,
@@ -16,7 +17,6 @@ from tlm_jax.recipes.teacher_lm.config import (
 from tlm_jax.recipes.teacher_lm.enhancing import elicitation_lines
 from tlm_jax.recipes.teacher_lm.questions import QuestionSets, read_questions
 from tlm_jax.recipes.teacher_lm.students import is_mid, steps_of, student_runs
-from tlm_jax.recipes.teacher_lm.work import model_path
 from tlm_jax.runs.training import console
 from tlm_jax.runs.training.config import RunConfig
 from tlm_jax.runs.training.student_vocabulary import run_data
@@ -112,7 +112,7 @@ def _teacher_params(config: TeacherLMConfig, field: str) -> tuple[int, str]:
     if isinstance(teacher, TeacherTraining):
         return models.num_params(teacher.training.model), ""
     model = teacher if isinstance(teacher, str) else teacher[field]
-    if model.startswith("openai:"):
+    if is_remote(model):
         return 0, "behind a server"
     if not model.startswith("asset:") and not model_path(model).exists():
         return 0, f"there is no model at {model} yet"

@@ -11,6 +11,7 @@ from tlm_jax.data.run_data import RunData
 from tlm_jax.data.teacher_lm.language import language_by_name
 from tlm_jax.data.teacher_lm.students import STUDENT_FORMATS
 from tlm_jax.data.teacher_lm.tasks import Learned
+from tlm_jax.recipes.asking import model_path
 from tlm_jax.recipes.done import Done, Figures
 from tlm_jax.recipes.stages import Stage
 from tlm_jax.recipes.teacher_lm.config import TeacherLMConfig
@@ -21,7 +22,6 @@ from tlm_jax.recipes.teacher_lm.work import (
     MODEL,
     answers_path,
     checkpoints_of,
-    model_path,
 )
 from tlm_jax.recipes.trainings import decides, vocabulary_digest
 from tlm_jax.runs.evaluation.config import EvalConfig

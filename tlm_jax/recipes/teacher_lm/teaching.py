@@ -10,8 +10,9 @@ from tlm_jax.data.records import read_json_lines, write_records
 from tlm_jax.data.teacher_lm.students import STUDENT_FORMATS
 from tlm_jax.errors import UserError
 from tlm_jax.recipes import asking
+from tlm_jax.recipes.asking import is_remote, model_path
 from tlm_jax.recipes.done import Done, Figures
-from tlm_jax.recipes.stages import Stage
+from tlm_jax.recipes.stages import Stage, on_first_host
 from tlm_jax.recipes.teacher_lm.config import ALL_FIELDS, MULTI_TASK, TeacherTraining
 from tlm_jax.recipes.teacher_lm.enhancing import elicitation_lines, enriched
 from tlm_jax.recipes.teacher_lm.texts import registered_task
@@ -21,8 +22,6 @@ from tlm_jax.recipes.teacher_lm.work import (
     TEACHER_DATA,
     BaseStages,
     checkpoints_of,
-    model_path,
-    on_first_host,
 )
 from tlm_jax.recipes.trainings import decides, vocabulary_digest
 from tlm_jax.runs.inference.config import InferenceConfig, PromptsConfig
@@ -106,7 +105,7 @@ class TeacherStages(BaseStages):
         """Has a teacher write a field of every training record."""
         config, records = self.config, self.sets.train
         lines = elicitation_lines(records, field, config.layout)
-        remote = model.startswith("openai:")
+        remote = is_remote(model)
         add_eos = None if remote else False
         vocabulary = config.vocabulary
         if isinstance(config.teacher, TeacherTraining):

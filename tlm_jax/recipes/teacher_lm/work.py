@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from tlm_jax.checkpoints.choice import complete_steps
 from tlm_jax.checkpoints.keep import KeepPolicy
@@ -15,8 +13,8 @@ from tlm_jax.data.records import Record, write_records
 from tlm_jax.data.run_data import RunData
 from tlm_jax.errors import UserError
 from tlm_jax.recipes import asking
-from tlm_jax.recipes.done import Done, Figures, read_json, write_json
-from tlm_jax.recipes.stages import Stage, meet
+from tlm_jax.recipes.done import Done, Figures
+from tlm_jax.recipes.stages import Stage, on_first_host
 from tlm_jax.recipes.teacher_lm.config import (
     TeacherLMConfig,
     TeacherTraining,
@@ -26,13 +24,11 @@ from tlm_jax.runs.evaluation.config import EvalConfig
 from tlm_jax.runs.evaluation.run import run_evaluation
 from tlm_jax.runs.training.config import EvaluationConfig, RunConfig
 from tlm_jax.runs.training.session import run_training
-from tlm_jax.system.home import expanded
 from tlm_jax.system.program_cache import ProgramCache
 
 MODEL, EVALUATION = "model", "evaluation"
 """The MODEL_DIR, and where answers lie, in the folder of a stage."""
 TEACHER_DATA = "teacher_data.jsonl"
-_FIGURES = "figures.json"
 
 
 class BaseStages:
@@ -150,20 +146,6 @@ def answers_path(found: Mapping[str, Any], task: str, mode: str) -> str:
     """Returns where the answers of an evaluated checkpoint lie, in the folder of the stage."""
     checkpoint = str(found["checkpoint"]).replace("/", "_")
     return f"{EVALUATION}/samples/{checkpoint}/{task}/{mode}.jsonl"
-
-
-def model_path(model: str) -> Path:
-    """Returns where a model lies; that of asset:NAME is its name."""
-    return Path(model) if model.startswith("asset:") else expanded(model)
-
-
-def on_first_host(folder: Path, work: Callable[[Path], Figures]) -> Figures:
-    """Does work that one host does for all; each returns the same."""
-    path = folder / _FIGURES
-    if jax.process_index() == 0:
-        write_json(path, work(folder))
-    meet(f"figures {folder}")
-    return read_json(path) or {}
 
 
 def _five_elements(
